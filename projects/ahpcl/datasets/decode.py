@@ -1,0 +1,135 @@
+"""From an image file to an array of 8-bit colour pixels."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
+
+_PLAIN = ('RGB', 'L', '1')
+_SIXTEEN_BIT = ('I;16', 'I;16L', 'I;16B', 'I;16N')
+_ALPHA = ('RGBA', 'LA', 'PA', 'RGBa', 'La')
+
+
+def to_rgb(image: Image.Image, background: Colour = WHITE) -> np.ndarray:
+    """Convert a Pillow image of any mode to 8-bit RGB.
+
+    ============================  ===========================================
+    given                         becomes
+    ============================  ===========================================
+    EXIF orientation              turned upright (as OpenCV's reader does)
+    1 bit, grayscale              the value in all three channels
+    palette                       its colours
+    transparency of any kind      laid over ``background``
+    CMYK, YCbCr, Lab, HSV         Pillow's conversion, no colour profile
+    16-bit grayscale              ``round(v / 257)``: 0 to 0, 65535 to 255
+    16-bit colour                 the high byte (Pillow reads no more)
+    32-bit integers               as 16-bit; refused beyond 0..65535
+    float                         0..1 to 0..255; refused beyond
+    animation, several pages      the first frame
+    ============================  ===========================================
+
+    Args:
+        image: A Pillow image, loaded or not.
+        background: RGB colour, 0 to 255, shown through transparent pixels.
+
+    Returns:
+        uint8 array (H, W, 3), channels R, G, B.
+
+    Raises:
+        ValueError: if the pixel values fit none of the rows above.
+    """
+    image = ImageOps.exif_transpose(image)
+    mode = image.mode
+    if mode in _ALPHA or 'transparency' in image.info:
+        if mode in _SIXTEEN_BIT or mode in ('I', 'F'):
+            return _gray(_to_8bit(np.asarray(image), mode))
+        image = image.convert('RGBA')
+        below = Image.new('RGBA', image.size, (*background, 255))
+        return np.array(Image.alpha_composite(below, image).convert('RGB'))
+    if mode in _SIXTEEN_BIT or mode in ('I', 'F'):
+        return _gray(_to_8bit(np.asarray(image), mode))
+    if mode in _PLAIN or mode in ('P', 'CMYK', 'YCbCr', 'LAB', 'HSV', 'RGBX'):
+        return np.array(image if mode == 'RGB' else image.convert('RGB'))
+    raise ValueError(
+        f'expected an image of a known kind, got Pillow mode {mode!r}; '
+        'convert it to RGB or grayscale first'
+    )
+
+
+def read_rgb(
+    path: str | os.PathLike[str], background: Colour = WHITE
+) -> np.ndarray:
+    """Read an image file to 8-bit RGB, see :func:`to_rgb`.
+
+    Args:
+        path: The file.
+        background: RGB colour shown through transparent pixels.
+
+    Returns:
+        uint8 array (H, W, 3), channels R, G, B.
+
+    Raises:
+        ValueError: if the file is missing, truncated, no image or of a kind
+            that cannot be converted. The message names the path.
+    """
+    try:
+        with Image.open(path) as image:
+            return to_rgb(image, background)
+    except Exception as error:
+        raise ValueError(
+            f'expected a readable image, got {os.fspath(path)}: '
+            f'{explain(error, path)}; delete or replace the file, or set '
+            "on_unreadable='skip' on the dataset to leave such files out"
+        ) from error
+
+
+def explain(error: Exception, path: str | os.PathLike[str]) -> str:
+    """Say in a few words why a file could not be read.
+
+    Args:
+        error: What Pillow raised.
+        path: The file.
+
+    Returns:
+        The reason, without the path.
+    """
+    if isinstance(error, FileNotFoundError):
+        return 'no such file'
+    if isinstance(error, PermissionError):
+        return 'no permission to read it'
+    if isinstance(error, IsADirectoryError):
+        return 'a directory'
+    file = Path(path)
+    if file.is_file() and file.stat().st_size == 0:
+        return 'zero bytes'
+    if isinstance(error, Image.UnidentifiedImageError):
+        return 'not an image'
+    text = ' '.join(str(error).split()) or type(error).__name__
+    return text.replace(os.fspath(path), 'it')
+
+
+def _to_8bit(values: np.ndarray, mode: str) -> np.ndarray:
+    """Scale wide pixel values, (H, W), to uint8."""
+    low, high = float(values.min()), float(values.max())
+    if mode == 'F':
+        if not (low >= 0.0 and high <= 1.0):  # also refuses NaN
+            raise ValueError(
+                'expected float pixels from 0 to 1, got values from '
+                f'{low:g} to {high:g}; rescale them to 8 bit first'
+            )
+        return np.rint(values * 255.0).astype(np.uint8)
+    if low < 0 or high > 65535:
+        raise ValueError(
+            'expected integer pixels from 0 to 65535, got values from '
+            f'{low:g} to {high:g}; rescale them to 8 bit first'
+        )
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _gray(values: np.ndarray) -> np.ndarray:
+    """Repeat (H, W) into three equal channels."""
+    return np.repeat(values[:, :, None], 3, axis=2)

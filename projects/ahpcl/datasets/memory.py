@@ -1,0 +1,82 @@
+"""Images that live in memory, held once however many workers read them."""
+
+import bisect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .base import ImageListDataset
+
+
+class ImageStore:
+    """Blocks of equally sized RGB images that nobody changes.
+
+    Forked workers share the memory of the parent; for spawned ones torch
+    moves it to shared memory when the dataset is sent. A deep copy of a
+    dataset keeps the same store.
+
+    Args:
+        blocks: uint8 arrays (n, H, W, 3), channels R, G, B.
+
+    Raises:
+        ValueError: if a block is not of that kind.
+    """
+
+    def __init__(self, blocks: Sequence[np.ndarray]) -> None:
+        for block in blocks:
+            if (
+                block.ndim != 4
+                or block.shape[-1] != 3
+                or block.dtype != np.uint8
+            ):
+                raise ValueError(
+                    'expected images as uint8 (n, height, width, 3), got '
+                    f'{block.dtype} {block.shape}'
+                )
+        self._blocks = [
+            torch.from_numpy(_writeable(block)) for block in blocks
+        ]
+        self._starts = np.cumsum([0] + [len(b) for b in blocks]).tolist()
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> 'ImageStore':
+        return self
+
+    def bgr(self, index: int) -> np.ndarray:
+        """A private copy of one image, uint8 (H, W, 3), channels B, G, R."""
+        which = bisect.bisect_right(self._starts, index) - 1
+        image = self._blocks[which][index - self._starts[which]].numpy()
+        return np.ascontiguousarray(image[:, :, ::-1])
+
+
+class InMemoryDataset(ImageListDataset):
+    """A dataset that may hold its images itself.
+
+    A subclass sets ``self.store`` in ``load_data_list`` and gives entries a
+    ``store_index``. Such an entry gets ``img`` (uint8, BGR, a private copy)
+    on access, and its ``img_path`` is a name, not a file: nothing is scanned.
+    """
+
+    store: ImageStore | None = None
+
+    def get_data_info(self, idx: int) -> dict:
+        """Entry ``idx`` with ``sample_idx``, and ``img`` if in memory."""
+        info = super().get_data_info(idx)
+        place = info.pop('store_index', None)
+        if place is not None:
+            assert self.store is not None
+            info['img'] = self.store.bgr(place)
+        return info
+
+    def _scanned(self, entries: list[dict]) -> list[dict]:
+        return entries if self.store is not None else super()._scanned(entries)
+
+
+def _writeable(block: np.ndarray) -> np.ndarray:
+    """A contiguous block that torch takes without a warning."""
+    block = np.ascontiguousarray(block)
+    return block if block.flags.writeable else block.copy()

@@ -1,0 +1,8 @@
+"""Transforms for image pipelines; importing this registers them."""
+
+from .color import SafeColorJitter
+from .loading import LoadImageBGR
+from .multi_view import SeededMultiView
+from .role import SetRole
+
+__all__ = ['LoadImageBGR', 'SafeColorJitter', 'SeededMultiView', 'SetRole']

@@ -1,0 +1,54 @@
+"""Load an image, whatever its kind."""
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+
+from ..decode import WHITE, read_rgb
+
+
+@TRANSFORMS.register_module()
+class LoadImageBGR(BaseTransform):
+    """Read an image as uint8 BGR, as the host's pipelines expect it.
+
+    Its data preprocessor turns BGR into RGB (``bgr_to_rgb=True``). How other
+    kinds of images become 8-bit colour is listed at
+    :func:`ahpcl.datasets.decode.to_rgb`. An image that the dataset holds in
+    memory (``img`` present) is taken as it is.
+
+    Required keys: ``img_path``, or ``img`` (uint8, (H, W, 3), BGR).
+    Added keys: ``img``, ``img_shape`` and ``ori_shape`` (height, width).
+
+    Args:
+        background: RGB colour, 0 to 255, shown through transparent pixels.
+
+    Raises:
+        ValueError: (on use) if the file cannot be read, naming its path, or
+            the image in memory is of another kind.
+    """
+
+    def __init__(self, background: tuple[int, int, int] = WHITE) -> None:
+        if len(background) != 3 or not all(0 <= c <= 255 for c in background):
+            raise ValueError(
+                'expected background as three numbers from 0 to 255, got '
+                f'{background!r}'
+            )
+        self.background = tuple(background)
+
+    def transform(self, results: dict) -> dict:
+        """Add the image to ``results``."""
+        image = results.get('img')
+        if image is None:
+            rgb = read_rgb(results['img_path'], self.background)
+            image = np.ascontiguousarray(rgb[:, :, ::-1])
+        elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                'expected an image in memory as uint8 (height, width, 3), '
+                f'got {image.dtype} {image.shape}'
+            )
+        results['img'] = image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(background={self.background})'
