@@ -151,7 +151,9 @@ def test_same_views_with_any_workers_batches_and_order():
         assert_same(loaded(loader), expected)
 
 
-@pytest.mark.parametrize('method', ['fork', 'spawn'])
+@pytest.mark.parametrize(
+    'method', ['fork', pytest.param('spawn', marks=pytest.mark.slow)]
+)
 def test_running_workers_see_a_new_epoch(method):
     dataset = digits(limit=12)
     loader = DataLoader(
