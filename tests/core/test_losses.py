@@ -448,22 +448,24 @@ def test_nan_gives_nan_loss_and_no_hit():
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(query=torch.ones(3)), r'query of shape \(B, D\)'),
-        (dict(query=torch.ones(2, 9)), r'D=9.*got \(40, 8\)'),
-        (dict(sample_idx=torch.arange(3)), r'each of 2 queries.*\(3,\)'),
-        (dict(sample_idx=torch.tensor([0, 60])), 'from 0 to 59, got 60'),
-        (dict(sample_idx=torch.tensor([-1, 0])), 'got -1'),
-        (dict(sample_idx=torch.tensor([0.0, 1.0])), 'integer.*float32'),
-        (dict(negatives='all'), "unique.*got 'all'"),
-        (dict(num_negatives=-1), 'num_negatives >= 0.*got -1'),
-        (dict(label_smoothing=1.0), r'\[0, 1\), got 1.0'),
-        (dict(label_smoothing=-0.1), 'got -0.1'),
+        ({'query': torch.ones(3)}, r'query of shape \(B, D\)'),
+        ({'query': torch.ones(2, 9)}, r'D=9.*got \(40, 8\)'),
+        ({'sample_idx': torch.arange(3)}, r'each of 2 queries.*\(3,\)'),
+        ({'sample_idx': torch.tensor([0, 60])}, 'from 0 to 59, got 60'),
+        ({'sample_idx': torch.tensor([-1, 0])}, 'got -1'),
+        ({'sample_idx': torch.tensor([0.0, 1.0])}, 'integer.*float32'),
+        ({'negatives': 'all'}, "unique.*got 'all'"),
+        ({'num_negatives': -1}, 'num_negatives >= 0.*got -1'),
+        ({'label_smoothing': 1.0}, r'\[0, 1\), got 1.0'),
+        ({'label_smoothing': -0.1}, 'got -0.1'),
     ],
 )
 def test_proto_nce_bad_input(change, message):
-    arguments = dict(
-        query=unit(2, 8), level=make_level(40), sample_idx=torch.arange(2)
-    )
+    arguments = {
+        'query': unit(2, 8),
+        'level': make_level(40),
+        'sample_idx': torch.arange(2),
+    }
     arguments.update(change)
     with pytest.raises(ValueError, match=message):
         proto_nce(**arguments)
@@ -537,5 +539,5 @@ def test_smoothing_factor_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         smoothing_factor(
             *arguments[:2],
-            **(dict(ceiling=arguments[2]) if len(arguments) > 2 else {}),
+            **({'ceiling': arguments[2]} if len(arguments) > 2 else {}),
         )
