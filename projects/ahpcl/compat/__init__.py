@@ -1,0 +1,63 @@
+"""The one place that knows the host's versions.
+
+Each fix in :data:`FIXES` mends one defect of mmengine, mmcv or mmselfsup,
+names its symptom and the thread about it, and switches itself off where
+the host is healthy. :func:`apply_all` runs once, when ``ahpcl`` is imported;
+:func:`status` says what it did.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from . import (
+    checkpoints,
+    clustering,
+    configs,
+    distributed,
+    loaders,
+    packages,
+    photometric,
+    registries,
+)
+from .fix import Fix, Record, settle
+
+__all__ = ['FIXES', 'Fix', 'Record', 'apply_all', 'status']
+
+FIXES: tuple[Fix, ...] = (
+    packages.PKG_RESOURCES,
+    configs.CONFIG_PATHS,
+    checkpoints.PICKLED_CHECKPOINTS,
+    photometric.HUE_WRAP,
+    clustering.PCA_WHITENING,
+    registries.RUNNER_REGISTRIES,
+    loaders.SCOPED_FUNCTIONS,
+    loaders.WORKERLESS_LOADERS,
+    distributed.GLOO_WITHOUT_CUDA,
+    distributed.DDP_DEVICE_IDS,
+    distributed.SYNC_BATCH_NORM,
+)
+
+_RECORDS: dict[str, Record] = {}
+
+
+def apply_all() -> tuple[str, ...]:
+    """Applies every fix that the host at hand needs, once per process.
+
+    Returns:
+        Names of the fixes in force. A second call changes nothing and
+        returns the same.
+    """
+    if not _RECORDS:
+        problem = packages.duplicate_mmcv()
+        if problem:
+            warnings.warn(problem, stacklevel=2)
+    for fix in FIXES:
+        if fix.name not in _RECORDS:
+            _RECORDS[fix.name] = settle(fix)
+    return tuple(name for name, record in _RECORDS.items() if record.applied)
+
+
+def status() -> tuple[Record, ...]:
+    """Returns one record per fix that :func:`apply_all` has looked at."""
+    return tuple(_RECORDS.values())

@@ -1,0 +1,122 @@
+"""Pickled checkpoints: refused with a clear message, or trusted by name."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from .fix import Fix
+
+TRUST_VARIABLE = 'AHPCL_TRUST_PICKLE'
+_TORCH_TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+_TORCH_DISTRUST = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+_YES = ('1', 'y', 'yes', 'true')
+
+
+class PickledCheckpointError(pickle.UnpicklingError):
+    """A checkpoint needs more than tensors and plain values to load."""
+
+
+def trusts_pickle() -> bool:
+    """Whether the user has opted in to loading pickled checkpoints."""
+    return any(
+        os.environ.get(name, '').lower() in _YES
+        for name in (TRUST_VARIABLE, _TORCH_TRUST)
+    )
+
+
+@contextmanager
+def _environment(**variables: str | None) -> Iterator[None]:
+    """Sets (or, with None, unsets) environment variables for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+
+    def put(values: dict[str, str | None]) -> None:
+        for name, value in values.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    put(variables)
+    try:
+        yield
+    finally:
+        put(before)
+
+
+def _culprit(error: BaseException) -> str:
+    """Names the object that a safe load stumbled over, if torch says."""
+    found = re.search(r'GLOBAL ([\w.]+)|class ([\w.]+)', str(error))
+    if found:
+        return f'pickled Python objects ({found[1] or found[2]})'
+    return 'pickled Python objects, or is damaged'
+
+
+def _load_checkpoint(original: Any) -> Any:
+    """Wraps ``CheckpointLoader.load_checkpoint``, whatever its backends."""
+
+    @functools.wraps(original)
+    def load_checkpoint(
+        cls: type,
+        filename: str,
+        map_location: Any = None,
+        logger: Any = 'current',
+    ) -> Any:
+        if trusts_pickle():
+            warnings.warn(
+                f'loading {filename} with pickle, as {TRUST_VARIABLE} asks: '
+                'this runs any code that its author put into it',
+                stacklevel=2,
+            )
+            with _environment(**{_TORCH_TRUST: '1', _TORCH_DISTRUST: None}):
+                return original(cls, filename, map_location, logger)
+        try:
+            with _environment(**{_TORCH_TRUST: None, _TORCH_DISTRUST: '1'}):
+                return original(cls, filename, map_location, logger)
+        except pickle.UnpicklingError as error:
+            raise PickledCheckpointError(
+                'expected a checkpoint of tensors and plain values, got '
+                f'{filename}, which needs {_culprit(error)}. Loading such a '
+                'file can run any code that its author put into it. If you '
+                'trust where it comes from, set the environment variable '
+                f'{TRUST_VARIABLE}=1 and try again; checkpoints written '
+                'with the PlainCheckpointHook need no trust.'
+            ) from error
+
+    load_checkpoint._ahpcl = True  # type: ignore[attr-defined]
+    return load_checkpoint
+
+
+def _needed() -> bool:
+    return not hasattr(CheckpointLoader.load_checkpoint, '_ahpcl')
+
+
+def _apply() -> None:
+    original = CheckpointLoader.load_checkpoint.__func__
+    CheckpointLoader.load_checkpoint = classmethod(_load_checkpoint(original))
+
+
+PICKLED_CHECKPOINTS = Fix(
+    name='pickled-checkpoints',
+    symptom=(
+        'UnpicklingError: Weights only load failed ... HistoryBuffer, on '
+        'resume, test or any load of a full checkpoint (torch >= 2.6); '
+        'older torch runs whatever the file holds'
+    ),
+    upstream=(
+        'mmengine 0.10.7 runner/checkpoint.py; '
+        'https://github.com/open-mmlab/mmengine/issues/1655, '
+        'https://github.com/open-mmlab/mmengine/pull/1650 '
+        '(trusts every file; unreleased)'
+    ),
+    needed=_needed,
+    apply=_apply,
+)
