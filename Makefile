@@ -1,0 +1,30 @@
+PYTHON ?= python
+
+.PHONY: help check test test-fast demo clean
+
+help:
+	@echo 'make check      lint, format and types'
+	@echo 'make test       all tests (on the CPU; GPU tests where there is one)'
+	@echo 'make test-fast  tests that take seconds'
+	@echo 'make demo       train on the digits that scikit-learn brings along'
+	@echo 'make clean      remove caches and build products'
+
+check:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy -p ahpcl.core
+
+test:
+	$(PYTHON) -m pytest
+
+test-fast:
+	$(PYTHON) -m pytest -m 'not slow'
+
+demo:
+	$(PYTHON) tools/train.py configs/ahpcl_digits.py
+
+clean:
+	rm -rf build dist projects/*.egg-info projects/ahpcl/.mim
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find configs projects tests tools -name __pycache__ -type d -prune \
+		-exec rm -rf {} +

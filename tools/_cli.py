@@ -1,0 +1,183 @@
+"""What the command-line tools share: reading a config, and saying no."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+from ahpcl.compat.configs import PREFIX, find_config
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def say(text: str) -> None:
+    """Prints a line, once however many processes run."""
+    rank = os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0'))
+    if rank == '0':
+        print(text, flush=True)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that every tool which builds a Runner takes."""
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs and checkpoints (default: work_dir of the '
+        'config, else work_dirs/<config name>)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the config: a.b=1, a.b="[1,2]", '
+        'a.0.b=x (no blanks inside a value)',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=LAUNCHERS,
+        default='none',
+        help='what started this process, if it is one of several',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def read_config(path: str) -> Config:
+    """Reads a config file.
+
+    Args:
+        path: Of the file, or ``ahpcl::name.py`` for one that is shipped.
+
+    Returns:
+        The config.
+
+    Raises:
+        SystemExit: If there is no such file; names those nearby.
+    """
+    try:
+        if path.startswith(PREFIX):
+            path = find_config(path)
+        elif not Path(path).is_file():
+            folder = Path(path).parent
+            names = [p.name for p in folder.glob('*.py')]
+            near = difflib.get_close_matches(Path(path).name, names)
+            hint = f'; did you mean {folder / near[0]}?' if near else ''
+            raise FileNotFoundError(
+                f'expected a config file, got {path}, which does not '
+                f'exist{hint}'
+            )
+        return Config.fromfile(path)
+    except FileNotFoundError as error:
+        raise SystemExit(str(error)) from None
+
+
+def apply_options(cfg: Config, options: dict[str, Any]) -> None:
+    """Merges ``--cfg-options`` into a config, and says what looks wrong.
+
+    A key that the config lacks is merged with a warning. A variable of the
+    config that other settings were made from (``data_root``) is changed in
+    those too: wherever a setting of the same name holds the same value.
+
+    Args:
+        cfg: Changed in place.
+        options: Dotted keys and their values.
+    """
+    known = set(inspect.signature(Runner.__init__).parameters)
+    for key in options:
+        _warn_if_new(cfg, key, known)
+    before = {key: cfg[key] for key in options if key in cfg}
+    cfg.merge_from_dict(options)
+    for key, old in before.items():
+        if isinstance(old, str | int | float | None):
+            for place in _spread(cfg._cfg_dict, key, old, options[key], ''):
+                say(f'--cfg-options {key}: also changes {place}')
+
+
+def _warn_if_new(cfg: Config, key: str, known: set[str]) -> None:
+    """Warns of a dotted key that leads nowhere."""
+    node: Any = cfg._cfg_dict
+    for depth, name in enumerate(key.split('.')):
+        if isinstance(node, list | tuple) and name.lstrip('-').isdigit():
+            if int(name) >= len(node):
+                return  # merging says so itself
+            node = node[int(name)]
+            continue
+        if not isinstance(node, dict):
+            return
+        if name not in node:
+            if depth == 0 and name in known:
+                return
+            near = difflib.get_close_matches(name, list(node), n=1)
+            hint = f'; did you mean {near[0]!r}?' if near else ''
+            say(
+                f'warning: --cfg-options {key}: the config has no {name!r} '
+                f'there, so it is added{hint}'
+            )
+            return
+        node = node[name]
+
+
+def _spread(node: Any, key: str, old: Any, new: Any, path: str) -> list[str]:
+    """Changes nested settings called ``key`` from ``old`` to ``new``."""
+    places = []
+    if isinstance(node, dict):
+        for name in list(node):
+            place = f'{path}.{name}' if path else name
+            same = type(node[name]) is type(old) and node[name] == old
+            if path and name == key and same:
+                node[name] = new
+                places.append(place)
+            else:
+                places += _spread(node[name], key, old, new, place)
+    elif isinstance(node, list | tuple):
+        for index, item in enumerate(node):
+            places += _spread(item, key, old, new, f'{path}.{index}')
+    return places
+
+
+def prepare(args: argparse.Namespace) -> Config:
+    """Reads the config that the arguments name and puts them into it.
+
+    Args:
+        args: With ``config`` and the arguments of
+            :func:`add_common_arguments`.
+
+    Returns:
+        The config, with its work folder and launcher set.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config(args.config)
+    apply_options(cfg, args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        name = Path(args.config.removeprefix(PREFIX)).stem
+        cfg.work_dir = str(Path('work_dirs') / name)
+    return cfg
+
+
+def check_checkpoint(path: str) -> str:
+    """Returns the path of a checkpoint that exists.
+
+    Args:
+        path: Of a local file, or an address such as ``https://...``.
+
+    Returns:
+        The path.
+
+    Raises:
+        SystemExit: If it is a local file that does not exist.
+    """
+    if '://' not in path and not Path(path).expanduser().is_file():
+        raise SystemExit(
+            f'expected a checkpoint, got {path}, which does not exist'
+        )
+    return path

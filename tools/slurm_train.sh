@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Train on a Slurm cluster.
+#
+#   tools/slurm_train.sh PARTITION JOB_NAME CONFIG [arguments of train.py]
+#
+# GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS are taken from the
+# environment. GPUS_PER_NODE=0 asks for no GPU: TASKS_PER_NODE processes
+# then train on the CPU.
+set -euo pipefail
+
+if [ "$#" -lt 3 ]; then
+    echo "usage: $0 PARTITION JOB_NAME CONFIG [arguments of train.py]" >&2
+    exit 2
+fi
+
+PARTITION=$1
+JOB_NAME=$2
+CONFIG=$3
+GPUS=${GPUS:-8}
+GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
+TASKS_PER_NODE=${TASKS_PER_NODE:-$GPUS_PER_NODE}
+CPUS_PER_TASK=${CPUS_PER_TASK:-5}
+HERE=$(cd "$(dirname "$0")" && pwd)
+
+RESOURCES=()
+if [ "$GPUS_PER_NODE" -gt 0 ]; then
+    RESOURCES+=("--gres=gpu:$GPUS_PER_NODE")
+fi
+
+# SRUN_ARGS is a list of words.
+# shellcheck disable=SC2086
+exec srun -p "$PARTITION" \
+    --job-name="$JOB_NAME" \
+    ${RESOURCES[@]+"${RESOURCES[@]}"} \
+    --ntasks="$GPUS" \
+    --ntasks-per-node="$TASKS_PER_NODE" \
+    --cpus-per-task="$CPUS_PER_TASK" \
+    --kill-on-bad-exit=1 \
+    ${SRUN_ARGS:-} \
+    "${PYTHON:-python}" -u "$HERE/train.py" "$CONFIG" \
+    --launcher slurm "${@:4}"

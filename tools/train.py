@@ -1,0 +1,98 @@
+#!/usr/bin/env python
+"""Train from a config file, in one process or several.
+
+python tools/train.py configs/ahpcl_digits.py
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from mmengine.config import Config
+from mmengine.runner import Runner, find_latest_checkpoint
+
+import ahpcl  # noqa: F401  (mends the host before it reads a config)
+from _cli import add_common_arguments, check_checkpoint, prepare, say
+
+AMP_TYPE = 'BF16OptimWrapper'
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description='Train from a config file.',
+    )
+    parser.add_argument(
+        'config', help='config file, or ahpcl::NAME.py for a shipped one'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint, or, without a value, from the '
+        'latest in the work folder',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='forward in bfloat16, on the CPU (may be slower) or a GPU',
+    )
+    add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def use_amp(cfg: Config) -> None:
+    """Makes the config train in bfloat16.
+
+    Args:
+        cfg: Changed in place.
+
+    Raises:
+        SystemExit: If its optimizer wrapper is one of its own.
+    """
+    wrapper = cfg.get('optim_wrapper') or {}
+    kind = wrapper.get('type', 'OptimWrapper')
+    name = kind if isinstance(kind, str) else kind.__name__
+    name = name.rpartition('.')[2]
+    if name not in ('OptimWrapper', 'AmpOptimWrapper', AMP_TYPE):
+        raise SystemExit(
+            "--amp: expected an optim_wrapper of type 'OptimWrapper', got "
+            f'{name!r}, whose precision is its own matter; drop --amp'
+        )
+    for key in ('loss_scale', 'dtype', 'use_fsdp'):  # AmpOptimWrapper's
+        wrapper.pop(key, None)
+    wrapper['type'] = AMP_TYPE
+
+
+def use_resume(cfg: Config, resume: str) -> None:
+    """Makes the config go on from a checkpoint.
+
+    Args:
+        cfg: Changed in place.
+        resume: A checkpoint, or ``auto`` for the work folder's latest.
+    """
+    cfg.resume = True
+    if resume != 'auto':
+        cfg.load_from = check_checkpoint(resume)
+        return
+    cfg.load_from = None
+    if find_latest_checkpoint(cfg.work_dir) is None:
+        cfg.resume = False
+        say(f'--resume: no checkpoint in {cfg.work_dir}; starting anew')
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains."""
+    args = parse_args(argv)
+    cfg = prepare(args)
+    if args.amp:
+        use_amp(cfg)
+    if args.resume is not None:
+        use_resume(cfg, args.resume)
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
