@@ -146,6 +146,22 @@ def gloo_without_cuda() -> list:
     return [dist.get_backend(), restored]
 
 
+def gloo_under_slurm() -> list:
+    """Starts one task of one, as the runner does under Slurm."""
+    import socket
+
+    import torch.distributed as dist
+    from mmengine.dist import init_dist
+
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = str(probe.getsockname()[1])
+    os.environ.update(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_NODELIST='x')
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+    _start_one_process(lambda store: init_dist('slurm', 'nccl'))
+    return [dist.get_backend(), os.environ['LOCAL_RANK']]
+
+
 def _wrapped(model: object) -> list:
     import torch
     import torch.distributed as dist
@@ -197,6 +213,7 @@ CASES = (
     pkg_resources,
     pickled_checkpoints,
     gloo_without_cuda,
+    gloo_under_slurm,
     ddp_device_ids,
     sync_batch_norm,
 )

@@ -43,6 +43,7 @@ SYMPTOMS = {
     'pkg_resources': 'pkg_resources',
     'pickled_checkpoints': 'Weights only load failed',
     'gloo_without_cuda': 'Found no NVIDIA driver|not compiled with CUDA|GPU',
+    'gloo_under_slurm': 'by zero|Found no NVIDIA driver|GPU',
     'ddp_device_ids': 'device_ids',
     'sync_batch_norm': 'only work with GPU modules',
 }
@@ -152,6 +153,7 @@ def test_values_of_the_mended_cases(mended):
     assert mended['pkg_resources']['value'] == [200]
     assert mended['pickled_checkpoints']['value'] == [2.0]
     assert mended['gloo_without_cuda']['value'] == ['gloo', True]
+    assert mended['gloo_under_slurm']['value'] == ['gloo', '0']
     assert mended['ddp_device_ids']['value'] == ['Linear']
     layers = mended['sync_batch_norm']['value']
     assert layers[0] == 'Linear' and 'Sync' not in layers[1]
