@@ -1,0 +1,35 @@
+custom_imports = dict(imports=['ahpcl'], allow_failed_imports=False)
+default_scope = 'mmselfsup'
+
+default_hooks = dict(
+    runtime_info=dict(type='RuntimeInfoHook'),
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
+    # Augmentation by (seed, epoch, sample, view), so that a resume is exact.
+    sampler_seed=dict(type='SampleSeedHook'),
+    # Checkpoints that load with weights_only=True.
+    plain_checkpoint=dict(type='PlainCheckpointHook'),
+    invalid_loss=dict(type='InvalidLossHook'),
+)
+
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+
+log_processor = dict(
+    window_size=10,
+    mean_pattern=r'.*(loss|time|data_time|grad_norm|acc_).*',
+)
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(
+    type='SelfSupVisualizer', vis_backends=vis_backends, name='visualizer'
+)
+
+randomness = dict(seed=0)
+log_level = 'INFO'
+load_from = None
+resume = False

@@ -1,0 +1,22 @@
+# PCL's ImageNet setting: ResNet-50, 25k, 50k and 100k clusters at once.
+_base_ = [
+    '_base_/models/ahpcl_r18.py',
+    '_base_/datasets/imagenet.py',
+    '_base_/schedules/ahpcl_200e.py',
+    '_base_/default_runtime.py',
+]
+model = dict(
+    queue_len=16384,
+    backbone=dict(depth=50),
+    neck=dict(in_channels=2048, hid_channels=2048),
+    head=dict(loss_proto=dict(num_negatives=16000)),
+)
+custom_hooks = [
+    dict(
+        _base_.cluster_hook,
+        extract_dataloader=_base_.extract_dataloader,
+        ladder=dict(rungs=[25000, 50000, 100000], window=3),
+        policy=None,
+        label_smoothing=None,
+    )
+]

@@ -1,0 +1,3 @@
+# Coarse clusters are made of the fine ones.
+_base_ = 'ahpcl_minin.py'
+custom_hooks = [dict(_base_.custom_hooks[0], linkage='agglomerative')]

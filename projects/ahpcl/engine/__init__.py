@@ -1,0 +1,30 @@
+"""Registered hooks and what they are made of; the training loop's side."""
+
+from .adaptive_cluster_hook import AdaptiveClusterHook
+from .checkpoint_hook import PlainCheckpointHook
+from .clustering import KMeansClustering
+from .epoch_means import EpochMeans
+from .estep import EStep, EStepResult
+from .extraction import check_extract_loader, extract_features
+from .invalid_loss_hook import InvalidLossHook
+from .label_smoothing import LadderSmoothing
+from .ladders import build_ladder
+from .optim_wrapper import BF16OptimWrapper
+from . import policies  # noqa: F401  (registers them)
+from .sample_seed_hook import SampleSeedHook
+
+__all__ = [
+    'AdaptiveClusterHook',
+    'BF16OptimWrapper',
+    'EStep',
+    'EStepResult',
+    'EpochMeans',
+    'InvalidLossHook',
+    'KMeansClustering',
+    'LadderSmoothing',
+    'PlainCheckpointHook',
+    'SampleSeedHook',
+    'build_ladder',
+    'check_extract_loader',
+    'extract_features',
+]

@@ -1,0 +1,269 @@
+"""The controller of the circle: E-step, prototypes, signals, ladder."""
+
+import time
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS, TASK_UTILS
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ahpcl.core import ClusterLadder, Decision, PrototypeHierarchy
+
+from .cluster_log import ClusterLog
+from .distributed import sync_batch_norm_stats
+from .epoch_means import EpochMeans
+from .estep import EStep, EStepResult
+from .extraction import check_extract_loader
+from .invalid_values import invalid_value_message
+from .ladders import build_ladder
+
+
+@HOOKS.register_module()
+class AdaptiveClusterHook(Hook):
+    """Runs the E-step and decides when to go to the next rung.
+
+    Before an epoch it clusters the features of all images at the rungs in use
+    and hands the prototypes to the head; after it, it shows the means of the
+    training signals to the policy and moves the ladder as the policy says.
+    Its state is in the checkpoint under ``ahpcl`` and is restored on resume,
+    not by ``load_from``.
+
+    Args:
+        extract_dataloader: Config of a loader over the training images, in
+            order and all of them, with a deterministic pipeline.
+        ladder: Config of the ladder: ``rungs`` and ``window``, or another
+            ``type``.
+        policy: Config of the policy; None never moves the ladder.
+        clustering: Config of the clustering, see :class:`KMeansClustering`.
+        linkage: ``'independent'``, ``'agglomerative'`` or ``'divisive'``.
+        label_smoothing: Config of the smoothing, see
+            :class:`LadderSmoothing`; None for none.
+        warmup_epochs: Epochs with the instance loss alone.
+        interval: Epochs between two E-steps; an advance forces one.
+
+    Raises:
+        ValueError: at the start of training, for settings that cannot work.
+    """
+
+    # After the signals are there and before the checkpoint is written.
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        extract_dataloader: dict | DataLoader,
+        ladder: dict,
+        policy: dict | None = None,
+        clustering: dict | None = None,
+        linkage: str = 'independent',
+        label_smoothing: dict | None = None,
+        warmup_epochs: int = 0,
+        interval: int = 1,
+    ) -> None:
+        if warmup_epochs < 0 or interval < 1:
+            raise ValueError(
+                'expected warmup_epochs of at least 0 and interval of at '
+                f'least 1, got {warmup_epochs} and {interval}'
+            )
+        if linkage not in ('independent', 'agglomerative', 'divisive'):
+            raise ValueError(
+                "expected linkage 'independent', 'agglomerative' or "
+                f"'divisive', got {linkage!r}"
+            )
+        self.warmup_epochs = warmup_epochs
+        self.interval = interval
+        self.linkage = linkage
+        self.ladder: ClusterLadder | None = None
+        self.policy = None if policy is None else TASK_UTILS.build(policy)
+        self._clustering = TASK_UTILS.build(
+            {'type': 'KMeansClustering', **(clustering or {})}
+        )
+        self._smoothing = TASK_UTILS.build(
+            {'type': 'LadderSmoothing', **(label_smoothing or {'ceiling': 0})}
+        )
+        if (
+            getattr(self.policy, 'needs_agreement', False)
+            and self._clustering.warm_start
+        ):
+            raise ValueError(
+                'expected clustering.warm_start=False with '
+                f'{type(self.policy).__name__}, got True: warm starts '
+                'inflate the agreement that it watches'
+            )
+        self._extract_config = extract_dataloader
+        self._ladder_config = ladder
+        self._means = EpochMeans()
+        self._log = ClusterLog()
+        self._estep: EStep | None = None
+        self._last: EStepResult | None = None
+        self._agreement: float | None = None
+        self._epoch_start = 0.0
+        self._resumed: dict | None = None
+
+    # ---- the circle -----------------------------------------------------
+
+    def before_train(self, runner: Runner) -> None:
+        """Build and check everything; restore the state on resume."""
+        model = unwrap(runner.model)
+        if not hasattr(model, 'extract_keys'):
+            raise ValueError(
+                "expected a model of type 'AHPCL' (with extract_keys), got "
+                f'{type(model).__name__}'
+            )
+        train = runner.train_loop.dataloader
+        if len(train) == 0:
+            raise ValueError(
+                'expected at least one batch of training images, got '
+                f'{len(train.dataset)} images for batches of '
+                f'{train.batch_size}; lower train_dataloader.batch_size or '
+                'add images'
+            )
+        loader = Runner.build_dataloader(
+            self._extract_config, seed=runner.seed
+        )
+        check_extract_loader(loader, train)
+        self.ladder = build_ladder(self._ladder_config, len(train.dataset))
+        self._estep = EStep(loader, self._clustering, self.linkage)
+        if self._resumed is not None:
+            self._restore(model, self._resumed)
+        else:
+            model.copy_query_to_key()
+        model.set_randomness(runner.seed, runner.iter)
+        self._log.plan(
+            runner,
+            self.ladder,
+            self.policy,
+            max(self.warmup_epochs, runner.epoch),
+        )
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """E-step, if it is time for one."""
+        self._epoch_start = time.perf_counter()
+        self._last = None
+        if runner.epoch < self.warmup_epochs:
+            return
+        model = unwrap(runner.model)
+        previous = model.head.hierarchy
+        due = (runner.epoch - self.warmup_epochs) % self.interval == 0
+        if previous is not None and not due and self._fits(previous):
+            return
+        try:
+            self._last = self._estep.run(
+                model,
+                self.ladder.current,
+                temperature=model.head.temperature,
+                seed=runner.seed,
+                epoch=runner.epoch,
+                previous=previous,
+            )
+        except FloatingPointError as error:
+            message = invalid_value_message(runner, str(error))
+            raise FloatingPointError(message) from error
+        self._agreement = self._last.mean_agreement()
+        self._hand_over(model, self._last.hierarchy)
+        self._log.estep(runner, self._last)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Add the signals of the batch to those of the epoch."""
+        self._means.update(outputs, len(data_batch['data_samples']))
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Show the means to the policy and step the ladder."""
+        model = unwrap(runner.model)
+        sync_batch_norm_stats(model)
+        device = next(model.parameters()).device
+        means = self._means.compute(device)
+        self._means.reset()
+        rungs = self.ladder.current
+        decision: Decision | None = None
+        if model.head.hierarchy is not None and self.policy is not None:
+            decision = self.policy.step(
+                means['acc_inst'],
+                means['acc_proto'],
+                runner.epoch,
+                rungs=rungs,
+                agreement=self._agreement,
+            )
+        advanced = False
+        if decision is not None and decision.action == 'advance':
+            advanced = self.ladder.advance()
+        seconds = time.perf_counter() - self._epoch_start
+        self._log.epoch(
+            runner,
+            means=means,
+            rungs=rungs,
+            decision=decision,
+            advanced=advanced,
+            ladder=self.ladder,
+            policy=self.policy,
+            agreement=self._agreement,
+            estep=self._last,
+            seconds=seconds,
+        )
+        # What was measured between two E-steps counts once.
+        self._agreement = None
+
+    # ---- what persists --------------------------------------------------
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the state; runs on rank 0 only."""
+        hierarchy = unwrap(runner.model).head.hierarchy
+        checkpoint['ahpcl'] = dict(
+            ladder=self.ladder.state_dict(),
+            policy=None if self.policy is None else self.policy.state_dict(),
+            hierarchy=(
+                None
+                if hierarchy is None
+                else hierarchy.to('cpu').state_dict()
+            ),
+            means=self._means.state_dict(),
+            agreement=self._agreement,
+            linkage=self.linkage,
+            log=self._log.state_dict(),
+        )
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the state for :meth:`before_train`, on resume only."""
+        if not getattr(runner, '_resume', False):
+            return
+        if 'ahpcl' not in checkpoint:
+            raise ValueError(
+                "expected a checkpoint with the state 'ahpcl', got one of "
+                'another method; start from its weights with '
+                'load_from=... and resume=False'
+            )
+        self._resumed = checkpoint['ahpcl']
+
+    def _restore(self, model: nn.Module, state: dict) -> None:
+        self.ladder.load_state_dict(state['ladder'])
+        if self.policy is not None and state['policy'] is not None:
+            self.policy.load_state_dict(state['policy'])
+        self._means.load_state_dict(state['means'])
+        self._agreement = state['agreement']
+        self._log.load_state_dict(state['log'])
+        if state['hierarchy'] is not None:
+            hierarchy = PrototypeHierarchy.from_state_dict(state['hierarchy'])
+            device = next(model.parameters()).device
+            self._hand_over(model, hierarchy.to(device))
+
+    # ---- helpers --------------------------------------------------------
+
+    def _hand_over(
+        self, model: nn.Module, hierarchy: PrototypeHierarchy
+    ) -> None:
+        model.head.set_prototypes(hierarchy, self._smoothing.at(self.ladder))
+
+    def _fits(self, hierarchy: PrototypeHierarchy) -> bool:
+        return set(hierarchy.num_clusters) == set(self.ladder.current)
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The algorithm inside a parallel wrapper."""
+    return model.module if is_model_wrapper(model) else model

@@ -1,0 +1,182 @@
+"""The E-step: features of all images, then prototypes of every rung."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from mmengine.dist import broadcast_object_list, get_rank
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ahpcl.core import (
+    PrototypeHierarchy,
+    adjusted_mutual_information,
+    seed_from,
+)
+
+from .clustering import KMeansClustering
+from .extraction import extract_features
+from .progress import pulse
+
+
+@dataclass(frozen=True)
+class EStepResult:
+    """What an E-step gives.
+
+    Attributes:
+        hierarchy: On the device of the model, the same on every rank.
+        agreement: K -> adjusted mutual information with the E-step before,
+            for the rungs that are in both.
+        extract_seconds: Wall time of the extraction.
+        cluster_seconds: Wall time of clustering, agreement and broadcast.
+    """
+
+    hierarchy: PrototypeHierarchy
+    agreement: dict[int, float]
+    extract_seconds: float
+    cluster_seconds: float
+
+    def mean_agreement(self) -> float | None:
+        """Mean over the rungs that are in both, None where none is."""
+        if not self.agreement:
+            return None
+        return sum(self.agreement.values()) / len(self.agreement)
+
+    def summary(self) -> dict[int, dict[str, float]]:
+        """Statistics of every level by its number of clusters."""
+        rows = {}
+        for level in self.hierarchy.levels:
+            sizes = level.sizes()
+            row = dict(
+                clusters=int((sizes > 0).sum()),
+                objective=level.objective,
+                size_min=int(sizes.min()),
+                size_median=float(sizes.double().quantile(0.5)),
+                size_max=int(sizes.max()),
+                repaired=level.num_repaired,
+            )
+            if level.num_clusters in self.agreement:
+                row['agreement'] = self.agreement[level.num_clusters]
+            rows[level.num_clusters] = row
+        return rows
+
+
+class EStep:
+    """Extraction on all ranks, clustering on rank 0, prototypes for all.
+
+    Args:
+        dataloader: Over the training images in order, see
+            :func:`check_extract_loader`.
+        clustering: Settings of the k-means.
+        linkage: ``'independent'``, ``'agglomerative'`` or ``'divisive'``.
+    """
+
+    def __init__(
+        self,
+        dataloader: DataLoader,
+        clustering: KMeansClustering,
+        linkage: str,
+    ) -> None:
+        self.dataloader = dataloader
+        self.clustering = clustering
+        self.linkage = linkage
+
+    def run(
+        self,
+        model: nn.Module,
+        num_clusters: Sequence[int],
+        *,
+        temperature: float,
+        seed: int,
+        epoch: int,
+        previous: PrototypeHierarchy | None = None,
+    ) -> EStepResult:
+        """Make the prototypes of an epoch; a collective call.
+
+        Args:
+            model: The unwrapped algorithm.
+            num_clusters: The rungs in use.
+            temperature: tau, the mean of the concentrations.
+            seed: Of the run; k-means draws by (seed, epoch, K).
+            epoch: From 0.
+            previous: The hierarchy of the E-step before.
+
+        Raises:
+            FloatingPointError: if a feature is NaN or infinite.
+            RuntimeError: on the other ranks, if clustering failed on rank 0.
+        """
+        start = time.perf_counter()
+        features = extract_features(model, self.dataloader)
+        bad = int((~torch.isfinite(features).all(1)).sum())
+        if bad:
+            raise FloatingPointError(
+                f'features of {bad} of {len(features)} images with NaN or '
+                'infinity'
+            )
+        extracted = time.perf_counter()
+        state, agreement = self._cluster_on_rank_0(
+            features,
+            tuple(num_clusters),
+            temperature,
+            seed_from(seed, 'kmeans', epoch),
+            previous,
+        )
+        hierarchy = PrototypeHierarchy.from_state_dict(state)
+        return EStepResult(
+            hierarchy=hierarchy.to(features.device),
+            agreement=agreement,
+            extract_seconds=extracted - start,
+            cluster_seconds=time.perf_counter() - extracted,
+        )
+
+    def _cluster_on_rank_0(
+        self,
+        features: Tensor,
+        num_clusters: tuple[int, ...],
+        temperature: float,
+        seed: int,
+        previous: PrototypeHierarchy | None,
+    ) -> tuple[dict, dict[int, float]]:
+        """State of the hierarchy and the agreement, on every rank."""
+        answer: list = [None, None, None]
+        error: Exception | None = None
+        if get_rank() == 0:
+            try:
+                with pulse('E-step: clusters'):
+                    hierarchy = self.clustering(
+                        features,
+                        num_clusters,
+                        linkage=self.linkage,
+                        temperature=temperature,
+                        seed=seed,
+                        previous=previous,
+                    )
+                    answer[0] = hierarchy.to('cpu').state_dict()
+                    answer[1] = agreement_by_level(hierarchy, previous)
+            except Exception as caught:
+                # The other ranks wait below: tell them, then raise here.
+                error, answer[2] = caught, repr(caught)
+        broadcast_object_list(answer)
+        if error is not None:
+            raise error
+        if answer[2] is not None:
+            raise RuntimeError(f'clustering failed on rank 0: {answer[2]}')
+        return answer[0], answer[1]
+
+
+def agreement_by_level(
+    hierarchy: PrototypeHierarchy, previous: PrototypeHierarchy | None
+) -> dict[int, float]:
+    """K -> adjusted mutual information of two E-steps, for common K."""
+    if previous is None:
+        return {}
+    before = {level.num_clusters: level for level in previous.levels}
+    return {
+        level.num_clusters: adjusted_mutual_information(
+            level.assignments.cpu(),
+            before[level.num_clusters].assignments.cpu(),
+        )
+        for level in hierarchy.levels
+        if level.num_clusters in before
+    }

@@ -1,0 +1,23 @@
+"""Registered models: the algorithm, its head, its losses and their parts."""
+
+from .ahpcl import AHPCL, pool_features
+from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
+from .hpcl_head import HPCLHead
+from .losses import InfoNCELoss, ProtoNCELoss
+from .pixels import PixelBackbone
+from .queue import FeatureQueue
+from .split_batchnorm import SplitBatchNorm2d
+
+__all__ = [
+    'AHPCL',
+    'FeatureQueue',
+    'HPCLHead',
+    'InfoNCELoss',
+    'PixelBackbone',
+    'ProtoNCELoss',
+    'SplitBatchNorm2d',
+    'gather_batches',
+    'pool_features',
+    'shuffle_batch',
+    'unshuffle_batch',
+]

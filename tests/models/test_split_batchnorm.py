@@ -1,0 +1,82 @@
+import pytest
+import torch
+from mmengine.registry import MODELS
+from torch import nn
+
+from ahpcl.models import SplitBatchNorm2d
+
+
+@pytest.mark.parametrize(('batch', 'splits'), [(8, 4), (9, 4), (6, 1)])
+def test_equals_batch_norm_of_every_part(batch, splits):
+    torch.manual_seed(0)
+    images = torch.randn(batch, 3, 4, 5) * 2 + 1
+    split = SplitBatchNorm2d(3, num_splits=splits)
+    nn.init.uniform_(split.weight)
+    nn.init.uniform_(split.bias)
+    split.train()
+    expected, means, variances = [], [], []
+    for part in images.tensor_split(splits):
+        plain = nn.BatchNorm2d(3)
+        plain.load_state_dict(
+            {**plain.state_dict(), **dict(split.named_parameters())}
+        )
+        expected.append(plain(part))
+        means.append(plain.running_mean)
+        variances.append(plain.running_var)
+    torch.testing.assert_close(split(images), torch.cat(expected))
+    torch.testing.assert_close(split.running_mean, torch.stack(means).mean(0))
+    torch.testing.assert_close(
+        split.running_var, torch.stack(variances).mean(0)
+    )
+    assert int(split.num_batches_tracked) == 1
+
+
+def test_parts_do_not_see_each_other():
+    split = SplitBatchNorm2d(3, num_splits=2).train()
+    images = torch.randn(8, 3, 2, 2)
+    changed = images.clone()
+    changed[4:] += 100 * torch.randn(4, 3, 2, 2)
+    assert torch.equal(split(images)[:4], split(changed)[:4])
+    assert not torch.equal(split(images)[4:], split(changed)[4:])
+
+
+def test_evaluation_is_plain_batch_norm():
+    split = SplitBatchNorm2d(3, num_splits=4)
+    split(torch.randn(8, 3, 4, 4))
+    plain = nn.BatchNorm2d(3)
+    plain.load_state_dict(split.state_dict())
+    images = torch.randn(5, 3, 4, 4)
+    assert torch.equal(split.eval()(images), plain.eval()(images))
+
+
+def test_gradient_is_that_of_the_parts():
+    split = SplitBatchNorm2d(2, num_splits=2).train()
+    images = torch.randn(6, 2, 3, 3, requires_grad=True)
+    weight = torch.randn(6, 2, 3, 3)
+    (split(images) * weight).sum().backward()
+    twin = images.detach().clone().requires_grad_()
+    plain = nn.BatchNorm2d(2).train()
+    outputs = torch.cat([plain(twin[:3]), plain(twin[3:])])
+    (outputs * weight).sum().backward()
+    torch.testing.assert_close(images.grad, twin.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_builds_in_a_host_backbone():
+    backbone = MODELS.build(
+        dict(
+            type='mmcls.ResNet_CIFAR',
+            depth=18,
+            stem_channels=8,
+            base_channels=8,
+            out_indices=(3,),
+            norm_cfg=dict(type='SplitBN', num_splits=2),
+        )
+    )
+    norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert all(type(m) is SplitBatchNorm2d for m in norms)
+
+
+def test_rejects_no_parts():
+    with pytest.raises(ValueError, match='num_splits of at least 1, got 0'):
+        SplitBatchNorm2d(3, num_splits=0)

@@ -1,0 +1,85 @@
+"""Every shipped config parses, builds and keeps its promises."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DATASETS, HOOKS, MODELS, TASK_UTILS
+from toy import CONFIGS
+
+from ahpcl.engine import build_ladder
+
+NAMES = sorted(path.name for path in CONFIGS.glob('*.py'))
+# Images of the training set that a config is made for.
+IMAGES = dict(
+    ahpcl_digits=1442,
+    ahpcl_shapes=6000,
+    ahpcl_in1k=1281167,
+    ahpcl_tin100=16000,
+    ahpcl_tin100_cpu=4800,
+    ahpcl_folder=5000,
+)
+
+
+def images(name):
+    return IMAGES.get(Path(name).stem, 38400)
+
+
+def test_the_promised_configs_are_there():
+    variants = 's2l r50 agglomerative divisive plateau fixed stability'
+    expected = {f'ahpcl_minin_{name}.py' for name in variants.split()}
+    expected |= {'ahpcl_minin.py'}
+    expected |= {
+        f'ahpcl_{name}.py' for name in ('tin100', 'digits', 'folder', 'in1k')
+    }
+    assert expected <= set(NAMES)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_builds(name):
+    config = Config.fromfile(CONFIGS / name)
+    MODELS.build(config.model)
+    (hook,) = config.custom_hooks
+    HOOKS.build(hook)
+    build_ladder(hook.ladder, images(name))
+    pipeline = config.train_dataloader.dataset.pipeline
+    assert pipeline[0].type == 'LoadImageBGR'
+    extract = hook.extract_dataloader
+    train = dict(config.train_dataloader.dataset)
+    assert {**train, 'pipeline': None} == {
+        **extract.dataset,
+        'pipeline': None,
+    }
+    assert not extract.sampler.shuffle
+    assert type(DATASETS.get(train['type'])) is type
+
+
+@pytest.mark.parametrize(
+    'name', [n for n in NAMES if n.startswith('ahpcl_minin_')]
+)
+def test_variants_are_short(name):
+    assert len((CONFIGS / name).read_text().splitlines()) < 20
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_ladder_ends_by_four_fifths_of_the_training(name):
+    config = Config.fromfile(CONFIGS / name)
+    (hook,) = config.custom_hooks
+    if hook.policy is None:
+        pytest.skip('the ladder of this config never moves')
+    ladder = build_ladder(hook.ladder, images(name))
+    stays = ladder.rungs[ladder.window - 1 : -1]
+    assert len(stays) >= 3
+    _, most = TASK_UTILS.build(hook.policy).epochs_needed(stays)
+    assert most is not None
+    assert hook.warmup_epochs + most <= 0.8 * config.train_cfg.max_epochs
+
+
+def test_package_scheme_finds_the_configs(tmp_path):
+    child = tmp_path / 'mine.py'
+    child.write_text("_base_ = 'ahpcl::ahpcl_minin.py'\nseed_of_mine = 1\n")
+    config = Config.fromfile(child)
+    base = Config.fromfile(CONFIGS / 'ahpcl_minin.py')
+    assert config.model == base.model
+    assert config.custom_hooks == base.custom_hooks
+    assert '_scope_' not in str(config)
