@@ -1,0 +1,241 @@
+"""Prototypes at several granularities: the E-step as one function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ahpcl.core.balance import check_balance
+from ahpcl.core.concentration import concentration
+from ahpcl.core.divide import split_clusters
+from ahpcl.core.inputs import (
+    LINKAGES,
+    check_counts,
+    check_features,
+    check_init,
+)
+from ahpcl.core.kmeans import spherical_kmeans
+from ahpcl.core.lloyd import Clustering
+from ahpcl.core.points import unit_rows
+from ahpcl.core.prototypes import PrototypeHierarchy, PrototypeLevel
+from ahpcl.core.search import resolve_backend
+from ahpcl.core.seeding import seed_from
+from ahpcl.core.segments import distances_to
+
+__all__ = ['LINKAGES', 'build_hierarchy']
+
+
+def build_hierarchy(
+    features: Tensor,
+    num_clusters: Sequence[int],
+    *,
+    linkage: str = 'independent',
+    temperature: float = 0.2,
+    seed: int = 0,
+    init: Mapping[int, Tensor] | None = None,
+    backend: str = 'auto',
+    n_iter: int = 20,
+    n_init: int = 5,
+    min_points: int | None = None,
+    max_points: int | None = None,
+    spherical: bool = True,
+    balance: float | None = None,
+    min_ratio: float = 1.25,
+    extra_iter_per_doubling: int = 0,
+    alpha: float = 10.0,
+    clip: tuple[float, float] = (10, 90),
+) -> PrototypeHierarchy:
+    """Cluster the features at every granularity asked for.
+
+    - `independent`: one k-means per count (PCL, Li et al., ICLR 2021).
+    - `agglomerative`, bottom up: the finest count clusters the images, and
+      each coarser one the centroids of the level below, weighted by their
+      sizes.
+    - `divisive`, top down: the coarsest count clusters the images, and each
+      finer one splits every cluster into a share of the new count that
+      follows its size and spread.
+
+    In the last two the coarse cluster of an image is the parent of its fine
+    one. Assignments, objective and concentration are per image in all three.
+    The seed of a level follows from `seed` and its count, so that an
+    independent level is the same whichever others are asked for.
+
+    Args:
+        features: Normalised features, (N, D) floating point, any device.
+        num_clusters: Distinct cluster counts, in any order.
+        linkage: One of `LINKAGES`.
+        temperature: Mean concentration of every level (tau).
+        seed: Of all draws.
+        init: Warm start: count to centroids (K, D), for any of the counts;
+            other counts are ignored. Such a level has one restart.
+        backend: Search backend, see `ahpcl.core.search`. Splits within
+            parents always use torch.
+        n_iter: Iterations of the smallest count, at most.
+        n_init: Restarts.
+        min_points: Warn below so many points per centroid, see
+            `spherical_kmeans`; like `max_points` it holds for the k-means
+            over images, not for centroids or splits within parents.
+        max_points: Subsample above so many points per centroid.
+        spherical: Whether k-means keeps centroids at length 1. If not,
+            distances (and with them the concentration) are to the means,
+            and the level holds the normalised means: PCL's clustering.
+        balance: Factor >= 1 of the bounds on sizes; `independent` only,
+            since nested sizes can not meet bounds at two levels at once
+            in general.
+        min_ratio: Least ratio of neighbouring counts that are nested.
+        extra_iter_per_doubling: Iterations more for every doubling of a
+            count over the smallest.
+        alpha: See `concentration`.
+        clip: See `concentration`.
+
+    Returns:
+        The levels, finest first.
+
+    Raises:
+        ValueError: If an argument does not fit: counts that repeat, are not
+            positive, exceed N or are nested too close; an unknown linkage
+            or backend; features that are not finite.
+        ImportError: If the backend's library is not installed.
+    """
+    features = check_features(features)
+    counts = check_counts(num_clusters, len(features), linkage, min_ratio)
+    resolve_backend(backend, features.device)
+    check_balance(balance)
+    if balance is not None and linkage != 'independent':
+        raise ValueError(
+            f'expected balance=None with linkage={linkage!r}, got {balance}: '
+            f'the sizes of nested clusters can not be bounded at every level '
+            f'at once; use linkage="independent"'
+        )
+    if extra_iter_per_doubling < 0:
+        raise ValueError(
+            f'expected extra_iter_per_doubling >= 0, got '
+            f'{extra_iter_per_doubling}'
+        )
+    warm = {
+        k: check_init(v, k, features)
+        for k, v in (init or {}).items()
+        if k in counts
+    }
+
+    def settings(k: int) -> dict[str, Any]:
+        extra = extra_iter_per_doubling * math.log2(k / counts[-1])
+        return {
+            'n_iter': n_iter + round(extra),
+            'n_init': n_init,
+            'seed': seed_from(seed, k),
+            'init': warm.get(k),
+            'spherical': spherical,
+        }
+
+    images = {
+        'backend': backend,
+        'min_points': min_points,
+        'max_points': max_points,
+        'balance': balance,
+    }
+    found: list[_Found] = []  # finest first
+    if linkage == 'independent':
+        found = [
+            _Found(_cluster(features, k, **settings(k), **images))
+            for k in counts
+        ]
+    elif linkage == 'agglomerative':
+        found = [
+            _Found(
+                _cluster(features, counts[0], **settings(counts[0]), **images)
+            )
+        ]
+        for k in counts[1:]:
+            fine = found[-1]
+            coarse, parents = _merge(
+                features, fine.clustering, k, **settings(k), backend=backend
+            )
+            found[-1] = _Found(fine.clustering, parents)
+            found.append(_Found(coarse))
+    else:
+        found = [
+            _Found(
+                _cluster(
+                    features, counts[-1], **settings(counts[-1]), **images
+                )
+            )
+        ]
+        for k in reversed(counts[:-1]):
+            split, parents = split_clusters(
+                features, found[0].clustering, k, **settings(k)
+            )
+            found.insert(0, _Found(split, parents))
+    return PrototypeHierarchy(
+        _level(f, temperature=temperature, alpha=alpha, clip=clip)
+        for f in found
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A level before its concentration is known."""
+
+    clustering: Clustering
+    parents: Tensor | None = None
+
+
+def _cluster(features: Tensor, k: int, **settings: Any) -> Clustering:
+    """One k-means over images."""
+    result = spherical_kmeans(features, k, **settings)
+    return Clustering(
+        result.centroids,
+        result.assignments,
+        result.distances,
+        result.n_iter,
+        result.num_repaired,
+    )
+
+
+def _merge(
+    features: Tensor, fine: Clustering, k: int, **settings: Any
+) -> tuple[Clustering, Tensor]:
+    """A coarser level over the centroids of a finer one, and the parents."""
+    sizes = fine.assignments.bincount(minlength=len(fine.centroids))
+    result = spherical_kmeans(
+        fine.centroids, k, weights=sizes.float(), **settings
+    )
+    parents = result.assignments
+    assignments = parents[fine.assignments]
+    coarse = Clustering(
+        result.centroids,
+        assignments,
+        distances_to(features, result.centroids, assignments),
+        result.n_iter,
+        result.num_repaired,
+    )
+    return coarse, parents
+
+
+def _level(
+    found: _Found,
+    *,
+    temperature: float,
+    alpha: float,
+    clip: tuple[float, float],
+) -> PrototypeLevel:
+    clustering = found.clustering
+    return PrototypeLevel(
+        centroids=unit_rows(clustering.centroids),
+        assignments=clustering.assignments,
+        concentration=concentration(
+            clustering.distances,
+            clustering.assignments,
+            len(clustering.centroids),
+            temperature=temperature,
+            alpha=alpha,
+            clip=clip,
+        ),
+        parents=found.parents,
+        objective=float(clustering.distances.double().square().mean()),
+        num_repaired=clustering.num_repaired,
+    )

@@ -1,0 +1,111 @@
+"""Checks of what a user hands to the clustering."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ahpcl.core.validation import whole_number
+
+__all__ = ['LINKAGES', 'check_counts', 'check_features', 'check_init']
+
+LINKAGES = ('independent', 'agglomerative', 'divisive')
+
+
+def check_features(features: Tensor) -> Tensor:
+    """Features as finite float32 without a graph.
+
+    Raises:
+        ValueError: If they are not (N, D) floating point, are empty, or
+            hold NaN, infinity or a row whose squared length overflows.
+    """
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(
+            f'expected features of shape (N, D), not empty, got '
+            f'{tuple(features.shape)}'
+        )
+    if not features.is_floating_point():
+        raise ValueError(
+            f'expected floating-point features, got {features.dtype}'
+        )
+    features = features.detach().float()
+    bad = ~torch.isfinite(features.square().sum(dim=1))
+    if bool(bad.any()):
+        raise ValueError(
+            f'expected finite features, got NaN, infinity or an overflow in '
+            f'{int(bad.sum())} of {len(bad)} rows, row '
+            f'{int(bad.nonzero()[0])} first; training has probably diverged'
+        )
+    return features
+
+
+def check_init(init: Tensor, num_clusters: int, features: Tensor) -> Tensor:
+    """Warm start as float32 on the features' device.
+
+    Raises:
+        ValueError: If the shape does not fit or a value is not finite.
+    """
+    shape = (num_clusters, features.shape[1])
+    if tuple(init.shape) != shape:
+        raise ValueError(
+            f'expected init of shape {shape}, got {tuple(init.shape)}'
+        )
+    init = init.detach().to(features.device, torch.float32)
+    if not bool(torch.isfinite(init).all()):
+        raise ValueError('expected finite init, got NaN or infinity')
+    return init
+
+
+def check_counts(
+    num_clusters: Sequence[int],
+    num_points: int,
+    linkage: str,
+    min_ratio: float,
+) -> tuple[int, ...]:
+    """The cluster counts of a hierarchy, descending.
+
+    Raises:
+        ValueError: If they repeat, are not whole and positive, exceed the
+            number of points or, where they are to be nested, lie too close;
+            or if the linkage is unknown.
+    """
+    if linkage not in LINKAGES:
+        raise ValueError(
+            f'expected linkage to be one of {LINKAGES}, got {linkage!r}'
+        )
+    counts = tuple(sorted(map(_whole, num_clusters), reverse=True))
+    if not counts:
+        raise ValueError('expected at least one cluster count, got none')
+    if counts[-1] < 1 or len(set(counts)) < len(counts):
+        raise ValueError(
+            f'expected distinct cluster counts >= 1, got {tuple(num_clusters)}'
+        )
+    if counts[0] > num_points:
+        raise ValueError(
+            f'expected at most {num_points} clusters (the number of points), '
+            f'got {counts[0]}; drop that count'
+        )
+    if not min_ratio >= 1:
+        raise ValueError(f'expected min_ratio >= 1, got {min_ratio}')
+    if linkage == 'independent':
+        return counts
+    close = [
+        (fine, coarse)
+        for fine, coarse in itertools.pairwise(counts)
+        if fine < min_ratio * coarse
+    ]
+    if close:
+        raise ValueError(
+            f'expected nested cluster counts at least a ratio of {min_ratio} '
+            f'apart for linkage={linkage!r}, got '
+            f'{", ".join(f"{f} and {c}" for f, c in close)}; spread the '
+            f'ladder, lower min_ratio, or use linkage="independent"'
+        )
+    return counts
+
+
+def _whole(value: object) -> int:
+    return whole_number(value, 'every cluster count')
