@@ -50,11 +50,6 @@ def concentration(
     """
     _check(distances, assignments, num_clusters, temperature, alpha, clip)
     counts = torch.bincount(assignments, minlength=num_clusters)
-    if len(counts) > num_clusters or bool((assignments < 0).any()):
-        raise ValueError(
-            f'expected assignments from 0 to {num_clusters - 1}, got '
-            f'{int(assignments.min())} to {int(assignments.max())}'
-        )
     total = segment_sum(distances.detach(), assignments, num_clusters)
     size = counts.to(total.dtype)
     phi = total / size.clamp(min=1) / torch.log(size + alpha)
@@ -92,6 +87,12 @@ def _check(
         raise ValueError(
             f'expected at least one point and int64 assignments, got '
             f'{len(distances)} and {assignments.dtype}'
+        )
+    low, high = (int(v) for v in torch.aminmax(assignments))
+    if low < 0 or high >= num_clusters:
+        raise ValueError(
+            f'expected assignments from 0 to {num_clusters - 1}, got '
+            f'{low} to {high}'
         )
     if not bool((torch.isfinite(distances) & (distances >= 0)).all()):
         raise ValueError(

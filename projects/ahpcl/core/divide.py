@@ -13,23 +13,23 @@ from ahpcl.core.segments import Groups, segment_sum
 __all__ = ['child_counts', 'split_clusters']
 
 
-def child_counts(mass: Tensor, capacity: Tensor, total: int) -> Tensor:
+def child_counts(
+    mass: Tensor, least: Tensor, capacity: Tensor, total: int
+) -> Tensor:
     """Shares of `total` in proportion to the mass, whole and bounded.
 
-    Proportional shares `clip(scale * mass, 1, capacity)` with the scale at
+    Proportional shares `clip(scale * mass, least, capacity)` with the scale at
     which they sum to the total, rounded by largest remainder.
 
     Args:
         mass: How many children a parent deserves, >= 0, (G,).
-        capacity: How many it can have, (G,) int64; a parent of capacity 0
-            gets none.
-        total: K, between the number of parents with a capacity and the sum
-            of the capacities.
+        least: How many it must have, (G,) int64.
+        capacity: How many it can have, >= least, (G,) int64.
+        total: K, between the sums of `least` and of the capacities.
 
     Returns:
-        (G,) int64 that sums to `total`, at least 1 where the capacity is.
+        (G,) int64 that sums to `total`.
     """
-    least = capacity.clamp(max=1)
     assert int(least.sum()) <= total <= int(capacity.sum())
     cap, low = capacity.double(), least.double()
     # Without any mass the shares are equal; and no mass is exactly 0, so
@@ -42,6 +42,7 @@ def child_counts(mass: Tensor, capacity: Tensor, total: int) -> Tensor:
 
     lower = -mass.max().log() - 1
     upper = (cap.max().clamp(min=1) / mass.min()).log() + 1
+    assert bool((least <= capacity).all())
     for _ in range(100):
         middle = (lower + upper) / 2
         if float(shares(middle).sum()) < total:
@@ -99,11 +100,15 @@ def split_clusters(
     """
     order = torch.argsort(coarse.assignments, stable=True)
     points, of_point = features[order], coarse.assignments[order]
-    capacity = _capacity(points, of_point, coarse, num_clusters, spherical)
+    least, capacity = _room(
+        points, of_point, len(coarse.centroids), num_clusters, spherical
+    )
     mass = segment_sum(
         coarse.distances, coarse.assignments, len(coarse.centroids)
     )
-    groups = Groups(of_point, child_counts(mass, capacity, num_clusters))
+    groups = Groups(
+        of_point, child_counts(mass, least, capacity, num_clusters)
+    )
     lloyd = Lloyd(points, groups, spherical=spherical)
     start = None
     if init is not None:
@@ -123,23 +128,28 @@ def split_clusters(
     return result, groups.of_cluster
 
 
-def _capacity(
+def _room(
     points: Tensor,
     of_point: Tensor,
-    coarse: Clustering,
+    num_groups: int,
     num_clusters: int,
     spherical: bool,
-) -> Tensor:
-    """Children that every parent can have, (G,) int64."""
-    num_groups = len(coarse.centroids)
+) -> tuple[Tensor, Tensor]:
+    """Least and largest number of children of every parent, (G,) int64.
+
+    One at least, and one for every distinct point at most. Where there are
+    fewer distinct points than clusters in all, these are the least instead,
+    and some clusters will have to be empty.
+    """
     size = torch.bincount(of_point, minlength=num_groups)
     ids, eligible = identify(points, spherical)
     num_ids = int(ids.max()) + 1
     keys = torch.unique((of_point * num_ids + ids)[eligible])
     distinct = torch.bincount(keys // num_ids, minlength=num_groups)
     distinct = torch.maximum(distinct, size.clamp(max=1))
-    # Too few distinct points in all: some clusters will have to be empty.
-    return distinct if int(distinct.sum()) >= num_clusters else size
+    if int(distinct.sum()) >= num_clusters:
+        return size.clamp(max=1), distinct
+    return distinct, size
 
 
 def _place(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ahpcl.core.balance import check_balance
@@ -27,6 +28,8 @@ from ahpcl.core.seeding import seed_from
 from ahpcl.core.segments import distances_to
 
 __all__ = ['LINKAGES', 'build_hierarchy']
+
+_ROUNDING = 1e-5
 
 
 def build_hierarchy(
@@ -68,7 +71,8 @@ def build_hierarchy(
         features: Normalised features, (N, D) floating point, any device.
         num_clusters: Distinct cluster counts, in any order.
         linkage: One of `LINKAGES`.
-        temperature: Mean concentration of every level (tau).
+        temperature: Mean concentration of every level (tau). Distances
+            under 1e-5, which are rounding between unit vectors, count as 0.
         seed: Of all draws.
         init: Warm start: count to centroids (K, D), for any of the counts;
             other counts are ignored. Such a level has one restart.
@@ -224,11 +228,15 @@ def _level(
     clip: tuple[float, float],
 ) -> PrototypeLevel:
     clustering = found.clustering
+    # Equal points lie beside their mean by rounding alone, which scaling to
+    # the temperature would turn into a concentration.
+    distances = clustering.distances
+    distances = torch.where(distances > _ROUNDING, distances, 0.0)
     return PrototypeLevel(
         centroids=unit_rows(clustering.centroids),
         assignments=clustering.assignments,
         concentration=concentration(
-            clustering.distances,
+            distances,
             clustering.assignments,
             len(clustering.centroids),
             temperature=temperature,
