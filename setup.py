@@ -114,7 +114,7 @@ setup(
     long_description_content_type='text/markdown',
     package_dir={'': 'projects'},
     packages=find_packages('projects'),
-    python_requires='>=3.11',
+    python_requires='>=3.10',
     install_requires=INSTALL,
     extras_require={
         'faiss': FAISS,
