@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from ahpcl.core.balance import balanced_assignment, size_bounds
 from ahpcl.core.kmeans import spherical_kmeans
 
-torch.set_num_threads(1)
-
 
 def random_cost(n, k, kind, seed):
     generator = torch.Generator().manual_seed(seed)

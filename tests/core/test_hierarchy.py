@@ -14,7 +14,6 @@ from ahpcl.core.hierarchy import build_hierarchy
 from ahpcl.core.kmeans import spherical_kmeans
 from ahpcl.core.seeding import seed_from
 
-torch.set_num_threads(1)
 
 LINKAGES = ['independent', 'agglomerative', 'divisive']
 NESTED = LINKAGES[1:]

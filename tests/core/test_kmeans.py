@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from ahpcl.core.kmeans import spherical_kmeans
 from ahpcl.core.points import distinct_ids
 
-torch.set_num_threads(1)
-
 
 def blobs(n=600, k=12, d=16, noise=0.5, seed=0):
     generator = torch.Generator().manual_seed(seed)
