@@ -14,7 +14,6 @@ from ahpcl.core.hierarchy import build_hierarchy
 from ahpcl.core.kmeans import spherical_kmeans
 from ahpcl.core.seeding import seed_from
 
-
 LINKAGES = ['independent', 'agglomerative', 'divisive']
 NESTED = LINKAGES[1:]
 
