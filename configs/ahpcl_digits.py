@@ -5,7 +5,7 @@ _base_ = [
     '_base_/schedules/ahpcl_200e.py',
     '_base_/default_runtime.py',
 ]
-model = dict(queue_len=256)
+model = dict(queue_len=512)
 custom_hooks = [
     dict(
         _base_.cluster_hook,
@@ -15,6 +15,6 @@ custom_hooks = [
         warmup_epochs=1,
     )
 ]
-optim_wrapper = dict(optimizer=dict(lr=0.06))
+optim_wrapper = dict(optimizer=dict(lr=0.1))
 train_cfg = dict(max_epochs=30, val_interval=5)
-default_hooks = dict(logger=dict(interval=11))
+default_hooks = dict(logger=dict(interval=22))

@@ -15,5 +15,5 @@ custom_hooks = [
         warmup_epochs=4,
     )
 ]
-optim_wrapper = dict(optimizer=dict(lr=0.06))
+optim_wrapper = dict(optimizer=dict(lr=0.1))
 train_cfg = dict(max_epochs=25, val_interval=5)

@@ -5,6 +5,10 @@ _base_ = [
     '_base_/schedules/ahpcl_200e.py',
     '_base_/default_runtime.py',
 ]
+model = dict(
+    backbone=dict(stem_channels=32, base_channels=32),
+    neck=dict(in_channels=128),
+)
 custom_hooks = [
     dict(
         _base_.cluster_hook,
@@ -14,5 +18,5 @@ custom_hooks = [
         warmup_epochs=8,
     )
 ]
-optim_wrapper = dict(optimizer=dict(lr=0.06))
+optim_wrapper = dict(optimizer=dict(lr=0.1))
 train_cfg = dict(max_epochs=40, val_interval=5)

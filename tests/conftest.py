@@ -1,10 +1,17 @@
 """What every test starts from."""
 
+import os
+
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 
 import ahpcl  # noqa: F401  (mends the host, registers the components)
+
+# Threads of several processes that spin on the same cores cost more than they
+# bring at this size.
+torch.set_num_threads(1)
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DATASETS, HOOKS, MODELS, TASK_UTILS
-from toy import CONFIGS
 
 from ahpcl.engine import build_ladder
+from toy import CONFIGS
 
 NAMES = sorted(path.name for path in CONFIGS.glob('*.py'))
 # Images of the training set that a config is made for.

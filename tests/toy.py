@@ -16,9 +16,9 @@ def toy_config(work_dir, **hook):
     config.launcher = 'none'
     config.model.queue_len = 50
     config.model.backbone.update(stem_channels=8, base_channels=8)
-    config.model.neck.update(in_channels=64, hid_channels=32)
+    config.model.neck.update(in_channels=32, hid_channels=32)
     config.train_cfg = dict(
-        type='EpochBasedTrainLoop', max_epochs=6, val_interval=6
+        type='CheckedEpochTrainLoop', max_epochs=6, val_interval=6
     )
     config.default_hooks.checkpoint = dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=-1

@@ -75,7 +75,9 @@ def loader(dataset, **kwargs):
 def test_features_lie_at_the_index_of_their_image():
     model = Encoder().train()
     order = [3, 1, 0, 2, 9, 8, 7, 6, 5, 4, 3, 1]  # two padded duplicates
-    features = extract_features(model, loader(Numbers(10), sampler=Order(order)))
+    features = extract_features(
+        model, loader(Numbers(10), sampler=Order(order))
+    )
     numbers = torch.arange(10.0)
     assert torch.equal(features, torch.stack([numbers, numbers**2], 1))
     assert model.training
@@ -105,5 +107,3 @@ def test_accepts_the_same_images():
 def test_rejects_a_loader_that_cannot_serve(extract, message):
     with pytest.raises(ValueError, match=message):
         check_extract_loader(extract, loader(Numbers(10)))
-
-

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from mmselfsup.structures import SelfSupDataSample
 from mmengine.structures import InstanceData
+from mmselfsup.structures import SelfSupDataSample
 
 from ahpcl.core import PrototypeHierarchy, PrototypeLevel, info_nce
 

@@ -3,14 +3,14 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from ahpcl.models import SplitBatchNorm2d
+from ahpcl.models import SplitBatchNorm
 
 
 @pytest.mark.parametrize(('batch', 'splits'), [(8, 4), (9, 4), (6, 1)])
 def test_equals_batch_norm_of_every_part(batch, splits):
     torch.manual_seed(0)
     images = torch.randn(batch, 3, 4, 5) * 2 + 1
-    split = SplitBatchNorm2d(3, num_splits=splits)
+    split = SplitBatchNorm(3, num_splits=splits)
     nn.init.uniform_(split.weight)
     nn.init.uniform_(split.bias)
     split.train()
@@ -32,7 +32,7 @@ def test_equals_batch_norm_of_every_part(batch, splits):
 
 
 def test_parts_do_not_see_each_other():
-    split = SplitBatchNorm2d(3, num_splits=2).train()
+    split = SplitBatchNorm(3, num_splits=2).train()
     images = torch.randn(8, 3, 2, 2)
     changed = images.clone()
     changed[4:] += 100 * torch.randn(4, 3, 2, 2)
@@ -41,7 +41,7 @@ def test_parts_do_not_see_each_other():
 
 
 def test_evaluation_is_plain_batch_norm():
-    split = SplitBatchNorm2d(3, num_splits=4)
+    split = SplitBatchNorm(3, num_splits=4)
     split(torch.randn(8, 3, 4, 4))
     plain = nn.BatchNorm2d(3)
     plain.load_state_dict(split.state_dict())
@@ -50,7 +50,7 @@ def test_evaluation_is_plain_batch_norm():
 
 
 def test_gradient_is_that_of_the_parts():
-    split = SplitBatchNorm2d(2, num_splits=2).train()
+    split = SplitBatchNorm(2, num_splits=2).train()
     images = torch.randn(6, 2, 3, 3, requires_grad=True)
     weight = torch.randn(6, 2, 3, 3)
     (split(images) * weight).sum().backward()
@@ -74,9 +74,17 @@ def test_builds_in_a_host_backbone():
     )
     norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms
-    assert all(type(m) is SplitBatchNorm2d for m in norms)
+    assert all(type(m) is SplitBatchNorm for m in norms)
 
 
 def test_rejects_no_parts():
     with pytest.raises(ValueError, match='num_splits of at least 1, got 0'):
-        SplitBatchNorm2d(3, num_splits=0)
+        SplitBatchNorm(3, num_splits=0)
+
+
+def test_serves_the_vectors_of_a_neck():
+    vectors = torch.randn(8, 3)
+    split = SplitBatchNorm(3, num_splits=2).train()
+    plain = nn.BatchNorm1d(3).train()
+    expected = torch.cat([plain(vectors[:4]), plain(vectors[4:])])
+    torch.testing.assert_close(split(vectors), expected)

@@ -7,14 +7,16 @@ the truth: NMI, and AMI, which chance does not inflate.
 import argparse
 import json
 
-import ahpcl  # noqa: F401  (before the config is read)
 import torch
-from ahpcl.core import PrototypeHierarchy, clustering_agreement
 from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS, init_default_scope
 
+import ahpcl  # noqa: F401  (before the config is read)
+from ahpcl.core import PrototypeHierarchy, clustering_agreement
+
 
 def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config of the run')
     parser.add_argument('checkpoint', help='checkpoint written by the run')
@@ -32,7 +34,9 @@ def true_levels(dataset: object) -> dict[str, torch.Tensor]:
         return {
             f'{len(column.unique())} classes': column for column in truth.t()
         }
-    labels = [dataset.get_data_info(i).get('gt_label') for i in range(len(dataset))]
+    labels = [
+        dataset.get_data_info(i).get('gt_label') for i in range(len(dataset))
+    ]
     if any(label is None or label < 0 for label in labels):
         raise SystemExit(
             'expected a training set with labels, got one without; nothing '
@@ -43,6 +47,7 @@ def true_levels(dataset: object) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
+    """Prints the table."""
     args = parse_args()
     config = Config.fromfile(args.config)
     if args.cfg_options is not None:
@@ -59,8 +64,10 @@ def main() -> None:
     rows = []
     for name, labels in true_levels(dataset).items():
         for level in hierarchy.levels:
-            scores = clustering_agreement(labels, level.assignments)
-            rows.append(dict(truth=name, clusters=level.num_clusters, **scores))
+            scores = clustering_agreement(labels, level.assignments)._asdict()
+            rows.append(
+                dict(truth=name, clusters=level.num_clusters, **scores)
+            )
             print(
                 f'{name:>12}  K = {level.num_clusters:<5} '
                 + '  '.join(f'{k} {v:.3f}' for k, v in scores.items())

@@ -1,9 +1,9 @@
 # scikit-learn's 1,797 digits, which come with it: no download.
 view_pipeline = [
     dict(
-        type='RandomResizedCrop', size=16, scale=(0.5, 1.0), backend='pillow'
+        type='RandomResizedCrop', size=16, scale=(0.6, 1.0), backend='pillow'
     ),
-    dict(type='mmcls.Rotate', angle=15.0, prob=0.5),
+    dict(type='mmcls.Rotate', angle=15.0, pad_val=0, prob=0.5),
     dict(type='SafeColorJitter', brightness=0.4, contrast=0.4),
 ]
 train_pipeline = [

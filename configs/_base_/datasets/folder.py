@@ -9,9 +9,7 @@ train_dataloader = dict(
 )
 extract_dataloader = dict(
     num_workers=2,
-    dataset=dict(
-        **train_set, pipeline=_base_.extract_pipeline, _delete_=True
-    ),
+    dataset=dict(**train_set, pipeline=_base_.extract_pipeline, _delete_=True),
 )
 # Without labels there is nothing to validate.
 val_dataloader = None

@@ -34,9 +34,7 @@ train_dataloader = dict(
     dataset=dict(**train_set, pipeline=train_pipeline, _delete_=True),
 )
 extract_dataloader = dict(
-    dataset=dict(
-        **train_set, pipeline=_base_.extract_pipeline, _delete_=True
-    )
+    dataset=dict(**train_set, pipeline=_base_.extract_pipeline, _delete_=True)
 )
 val_dataloader = dict(
     dataset=dict(

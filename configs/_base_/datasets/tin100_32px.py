@@ -43,9 +43,7 @@ val_dataloader = dict(
                 image_part='train',
                 pipeline=reference_pipeline,
             ),
-            dict(
-                **_base_.val_set, image_part='test', pipeline=query_pipeline
-            ),
+            dict(**_base_.val_set, image_part='test', pipeline=query_pipeline),
         ]
     ),
 )

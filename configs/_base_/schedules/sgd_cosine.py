@@ -11,4 +11,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     )
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=200)
+train_cfg = dict(type='CheckedEpochTrainLoop', max_epochs=200)

@@ -106,15 +106,15 @@ def build_hierarchy(
         ImportError: If the backend's library is not installed.
     """
     features = check_features(features)
-    counts = check_counts(num_clusters, len(features), linkage, min_ratio)
-    resolve_backend(backend, features.device)
-    check_balance(balance)
-    if balance is not None and linkage != 'independent':
-        raise ValueError(
-            f'expected balance=None with linkage={linkage!r}, got {balance}: '
-            f'the sizes of nested clusters can not be bounded at every level '
-            f'at once; use linkage="independent"'
-        )
+    counts = check_hierarchy(
+        num_clusters,
+        len(features),
+        linkage=linkage,
+        backend=backend,
+        balance=balance,
+        min_ratio=min_ratio,
+        device=features.device,
+    )
     if extra_iter_per_doubling < 0:
         raise ValueError(
             f'expected extra_iter_per_doubling >= 0, got '
@@ -178,6 +178,46 @@ def build_hierarchy(
         _level(f, temperature=temperature, alpha=alpha, clip=clip)
         for f in found
     )
+
+
+def check_hierarchy(
+    num_clusters: Sequence[int],
+    num_points: int,
+    *,
+    linkage: str,
+    backend: str,
+    balance: float | None,
+    min_ratio: float,
+    device: torch.device,
+) -> tuple[int, ...]:
+    """Check what `build_hierarchy` would be asked, without any features.
+
+    Args:
+        num_clusters: Counts of the levels.
+        num_points: N.
+        linkage: See `build_hierarchy`, as all below.
+        backend: Must be installed.
+        balance: None with a nested linkage.
+        min_ratio: Between nested counts.
+        device: Where the features will be.
+
+    Returns:
+        The counts, descending.
+
+    Raises:
+        ValueError: If an argument does not fit.
+        ImportError: If the backend's library is not installed.
+    """
+    counts = check_counts(num_clusters, num_points, linkage, min_ratio)
+    resolve_backend(backend, device)
+    check_balance(balance)
+    if balance is not None and linkage != 'independent':
+        raise ValueError(
+            f'expected balance=None with linkage={linkage!r}, got {balance}: '
+            f'the sizes of nested clusters can not be bounded at every level '
+            f'at once; use linkage="independent"'
+        )
+    return counts
 
 
 @dataclass(frozen=True, eq=False)

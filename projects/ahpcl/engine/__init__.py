@@ -1,5 +1,6 @@
 """Registered hooks and what they are made of; the training loop's side."""
 
+from . import policies  # noqa: F401  (registers them)
 from .adaptive_cluster_hook import AdaptiveClusterHook
 from .checkpoint_hook import PlainCheckpointHook
 from .clustering import KMeansClustering
@@ -10,12 +11,13 @@ from .invalid_loss_hook import InvalidLossHook
 from .label_smoothing import LadderSmoothing
 from .ladders import build_ladder
 from .optim_wrapper import BF16OptimWrapper
-from . import policies  # noqa: F401  (registers them)
 from .sample_seed_hook import SampleSeedHook
+from .train_loop import CheckedEpochTrainLoop
 
 __all__ = [
     'AdaptiveClusterHook',
     'BF16OptimWrapper',
+    'CheckedEpochTrainLoop',
     'EStep',
     'EStepResult',
     'EpochMeans',

@@ -112,18 +112,17 @@ class AdaptiveClusterHook(Hook):
                 f'{type(model).__name__}'
             )
         train = runner.train_loop.dataloader
-        if len(train) == 0:
-            raise ValueError(
-                'expected at least one batch of training images, got '
-                f'{len(train.dataset)} images for batches of '
-                f'{train.batch_size}; lower train_dataloader.batch_size or '
-                'add images'
-            )
         loader = Runner.build_dataloader(
             self._extract_config, seed=runner.seed
         )
         check_extract_loader(loader, train)
         self.ladder = build_ladder(self._ladder_config, len(train.dataset))
+        self._clustering.check(
+            self.ladder,
+            len(train.dataset),
+            self.linkage,
+            next(model.parameters()).device,
+        )
         self._estep = EStep(loader, self._clustering, self.linkage)
         if self._resumed is not None:
             self._restore(model, self._resumed)
@@ -219,9 +218,7 @@ class AdaptiveClusterHook(Hook):
             ladder=self.ladder.state_dict(),
             policy=None if self.policy is None else self.policy.state_dict(),
             hierarchy=(
-                None
-                if hierarchy is None
-                else hierarchy.to('cpu').state_dict()
+                None if hierarchy is None else hierarchy.to('cpu').state_dict()
             ),
             means=self._means.state_dict(),
             agreement=self._agreement,

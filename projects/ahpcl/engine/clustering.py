@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass
 
+import torch
 from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
-from ahpcl.core import PrototypeHierarchy, build_hierarchy
+from ahpcl.core import (
+    ClusterLadder,
+    PrototypeHierarchy,
+    build_hierarchy,
+    check_hierarchy,
+)
 
 
 @TASK_UTILS.register_module()
@@ -41,6 +47,38 @@ class KMeansClustering:
     alpha: float = 10.0
     clip: tuple[float, float] = (10, 90)
     warm_start: bool = False
+
+    def check(
+        self,
+        ladder: ClusterLadder,
+        num_images: int,
+        linkage: str,
+        device: torch.device,
+    ) -> None:
+        """Check that every window of a ladder can be clustered.
+
+        Raises:
+            ValueError: for an unknown backend, rungs too close for a nested
+                linkage, a balance that cannot be had, or numbers out of range.
+            ImportError: if the backend is not installed.
+        """
+        for name in ('n_iter', 'n_init'):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f'expected clustering.{name} of at least 1, got '
+                    f'{getattr(self, name)}'
+                )
+        rungs, window = ladder.rungs, ladder.window
+        for start in range(len(rungs) - window + 1):
+            check_hierarchy(
+                rungs[start : start + window],
+                num_images,
+                linkage=linkage,
+                backend=self.backend,
+                balance=self.balance,
+                min_ratio=self.min_ratio,
+                device=device,
+            )
 
     def __call__(
         self,

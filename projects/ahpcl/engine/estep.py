@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ahpcl.core import (
     PrototypeHierarchy,
-    adjusted_mutual_information,
+    clustering_agreement,
     seed_from,
 )
 
@@ -173,10 +173,9 @@ def agreement_by_level(
         return {}
     before = {level.num_clusters: level for level in previous.levels}
     return {
-        level.num_clusters: adjusted_mutual_information(
-            level.assignments.cpu(),
-            before[level.num_clusters].assignments.cpu(),
-        )
+        level.num_clusters: clustering_agreement(
+            level.assignments, before[level.num_clusters].assignments
+        ).ami
         for level in hierarchy.levels
         if level.num_clusters in before
     }

@@ -47,4 +47,4 @@ class ClusterMetric(FeatureMetric):
             n_init=self.n_init,
             seed=self.seed,
         )
-        return dict(clustering_agreement(labels, result.assignments))
+        return clustering_agreement(labels, result.assignments)._asdict()

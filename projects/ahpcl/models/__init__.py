@@ -6,7 +6,7 @@ from .hpcl_head import HPCLHead
 from .losses import InfoNCELoss, ProtoNCELoss
 from .pixels import PixelBackbone
 from .queue import FeatureQueue
-from .split_batchnorm import SplitBatchNorm2d
+from .split_batchnorm import SplitBatchNorm
 
 __all__ = [
     'AHPCL',
@@ -15,7 +15,7 @@ __all__ = [
     'InfoNCELoss',
     'PixelBackbone',
     'ProtoNCELoss',
-    'SplitBatchNorm2d',
+    'SplitBatchNorm',
     'gather_batches',
     'pool_features',
     'shuffle_batch',

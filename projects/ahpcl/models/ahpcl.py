@@ -130,7 +130,7 @@ class AHPCL(BaseModel):
         """Feature maps of the query backbone.
 
         Args:
-            inputs: (B, C, H, W), or a list of views, of which the first counts.
+            inputs: (B, C, H, W), or a list of views; the first counts.
             data_samples: Not read; the host's tools pass it.
         """
         return self.backbone(_first_view(inputs))

@@ -20,7 +20,7 @@ def shuffle_batch(
     """Shuffle a batch over all ranks (He et al., CVPR 2020, section 3.3).
 
     On one device the batch is permuted within itself, which matters for
-    batch norm in parts only (:class:`SplitBatchNorm2d`).
+    batch norm in parts only (:class:`SplitBatchNorm`).
 
     Args:
         images: (B, ...) of this rank; B is the same on every rank.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 @MODELS.register_module('SplitBN')
-class SplitBatchNorm2d(nn.BatchNorm2d):
+class SplitBatchNorm(nn.BatchNorm2d):
     """Batch norm whose training statistics come from parts of the batch.
 
     MoCo shuffles the keys over the devices so that a query and its key are
@@ -22,7 +22,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
     In configs: ``norm_cfg=dict(type='SplitBN', num_splits=4)``.
 
     Args:
-        num_features: Channels C of the input (B, C, H, W).
+        num_features: Channels C of the input (B, C, ...).
         num_splits: Parts of a batch. A batch that is not a multiple of it is
             split as evenly as possible, no part with less than two images.
         **kwargs: ``eps``, ``momentum``, ``affine``, ``track_running_stats``
@@ -48,8 +48,16 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
             )
         self.num_splits = num_splits
 
+    def _check_input_dim(self, input: Tensor) -> None:
+        # As batch norm of one, two and three dimensions together, so that
+        # the same config serves backbones and necks.
+        if input.ndim < 2:
+            raise ValueError(
+                f'expected (B, C, ...), got the shape {tuple(input.shape)}'
+            )
+
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (B, C, H, W) part by part in training."""
+        """Normalise (B, C, ...) part by part in training."""
         splits = min(self.num_splits, max(len(input) // 2, 1))
         if not self.training or splits == 1:
             return super().forward(input)

@@ -1,0 +1,163 @@
+"""How well two groupings of the same images agree."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ahpcl.core.validation import whole_number
+
+__all__ = [
+    'ClusterSizes',
+    'ClusteringAgreement',
+    'cluster_sizes',
+    'clustering_agreement',
+    'hungarian_accuracy',
+    'purity',
+]
+
+
+class ClusteringAgreement(NamedTuple):
+    """Agreement of two groupings, 1 if they are the same.
+
+    Args:
+        nmi: Normalised mutual information, 0 to 1; grows with the number of
+            clusters by chance.
+        ami: The same, adjusted for chance, about 0 for random groupings.
+        ari: Adjusted Rand index, about 0 for random groupings.
+    """
+
+    nmi: float
+    ami: float
+    ari: float
+
+
+class ClusterSizes(NamedTuple):
+    """Images per cluster, over all clusters, empty ones included.
+
+    Args:
+        minimum: Of the smallest cluster.
+        median: The middle one, or the mean of the middle two.
+        maximum: Of the largest cluster.
+        empty: Clusters without an image.
+    """
+
+    minimum: int
+    median: float
+    maximum: int
+    empty: int
+
+
+def clustering_agreement(a: Tensor, b: Tensor) -> ClusteringAgreement:
+    """Compare two groupings, or a grouping with labels.
+
+    Args:
+        a: Cluster of every image, (N,) integers.
+        b: Another grouping of the same images, (N,).
+
+    Raises:
+        ValueError: If the shapes do not fit or N is 0.
+        ImportError: If scikit-learn is not installed.
+    """
+    from sklearn import metrics
+
+    _check_pair(a, b)
+    first, second = a.cpu().numpy(), b.cpu().numpy()
+    return ClusteringAgreement(
+        nmi=float(metrics.normalized_mutual_info_score(first, second)),
+        ami=float(metrics.adjusted_mutual_info_score(first, second)),
+        ari=float(metrics.adjusted_rand_score(first, second)),
+    )
+
+
+def hungarian_accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """Accuracy under the best one-to-one match of clusters and classes.
+
+    Images of clusters that are left without a class count as wrong.
+
+    Args:
+        predicted: Cluster of every image, (N,) integers.
+        labels: Class of every image, (N,).
+
+    Returns:
+        Percent.
+
+    Raises:
+        ValueError: If the shapes do not fit or N is 0.
+        ImportError: If SciPy is not installed.
+    """
+    from scipy import optimize
+
+    table: Any = _contingency(predicted, labels).numpy()
+    rows, columns = optimize.linear_sum_assignment(table, maximize=True)
+    return 100.0 * float(table[rows, columns].sum()) / len(predicted)
+
+
+def purity(predicted: Tensor, labels: Tensor) -> float:
+    """Accuracy if every cluster is called by its most frequent class.
+
+    It grows with the number of clusters and is 100 at one image each.
+
+    Args:
+        predicted: Cluster of every image, (N,) integers.
+        labels: Class of every image, (N,).
+
+    Returns:
+        Percent.
+
+    Raises:
+        ValueError: If the shapes do not fit or N is 0.
+    """
+    table = _contingency(predicted, labels)
+    return 100.0 * float(table.amax(dim=1).sum()) / len(predicted)
+
+
+def cluster_sizes(assignments: Tensor, num_clusters: int) -> ClusterSizes:
+    """Summarise the images per cluster.
+
+    Args:
+        assignments: Cluster of every image, (N,) integers below K.
+        num_clusters: K.
+
+    Raises:
+        ValueError: If an assignment is out of range.
+    """
+    count = whole_number(num_clusters, 'num_clusters', least=1)
+    if assignments.ndim != 1 or assignments.dtype.is_floating_point:
+        raise ValueError(
+            f'expected integer assignments of shape (N,), got '
+            f'{tuple(assignments.shape)} of {assignments.dtype}'
+        )
+    if bool(((assignments < 0) | (assignments >= count)).any()):
+        raise ValueError(
+            f'expected assignments from 0 to {count - 1}, got '
+            f'{int(assignments.min())} to {int(assignments.max())}'
+        )
+    sizes = torch.bincount(assignments.cpu(), minlength=count).sort().values
+    middle = sizes[(count - 1) // 2] + sizes[count // 2]
+    return ClusterSizes(
+        minimum=int(sizes[0]),
+        median=float(middle) / 2,
+        maximum=int(sizes[-1]),
+        empty=int((sizes == 0).sum()),
+    )
+
+
+def _contingency(a: Tensor, b: Tensor) -> Tensor:
+    """How many images have the i-th value of a and the j-th of b."""
+    _check_pair(a, b)
+    rows, row = torch.unique(a.cpu(), return_inverse=True)
+    columns, column = torch.unique(b.cpu(), return_inverse=True)
+    flat = row * len(columns) + column
+    size = len(rows) * len(columns)
+    return torch.bincount(flat, minlength=size).view(len(rows), -1)
+
+
+def _check_pair(a: Tensor, b: Tensor) -> None:
+    if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
+        raise ValueError(
+            f'expected two groupings of the same images, each (N,), got '
+            f'{tuple(a.shape)} and {tuple(b.shape)}'
+        )

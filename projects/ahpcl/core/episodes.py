@@ -1,0 +1,227 @@
+"""Few-shot classification over many small episodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ahpcl.core.validation import whole_number
+
+__all__ = ['EpisodeResult', 'few_shot_episodes', 'sample_episodes']
+
+_CLASSIFIERS = ('nearest_centroid', 'nearest_neighbour')
+_METRICS = ('cosine', 'euclidean')
+_FLOATS_AT_ONCE = 1 << 24
+
+
+class EpisodeResult(NamedTuple):
+    """Accuracy over episodes.
+
+    Args:
+        accuracy: Mean over the episodes, percent.
+        half_width: Half of the 95 % confidence interval of that mean,
+            percent: 1.96 standard errors; NaN for a single episode.
+    """
+
+    accuracy: float
+    half_width: float
+
+
+def few_shot_episodes(
+    features: Tensor,
+    labels: Tensor,
+    *,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int | None = 15,
+    episodes: int = 2000,
+    seed: int = 0,
+    classifier: str = 'nearest_centroid',
+    metric: str = 'cosine',
+) -> EpisodeResult:
+    """Accuracy with a few labelled images per class, over many draws.
+
+    Each episode draws `ways` classes, `shots` labelled images and `queries`
+    others of each. `nearest_centroid` (Snell et al., NeurIPS 2017) compares
+    with the mean of a class's shots, `nearest_neighbour` with each shot.
+    Ten classes of ten, one shot and `queries=None` is the accuracy with one
+    label per class.
+
+    Args:
+        features: (N, D).
+        labels: Classes, (N,), any integers.
+        ways: Classes of an episode, from 2.
+        shots: Labelled images of each, from 1.
+        queries: Images to classify of each, from 1; None is all the rest of
+            its class.
+        episodes: From 1.
+        seed: The same seed draws the same episodes, on every device.
+        classifier: `'nearest_centroid'` or `'nearest_neighbour'`.
+        metric: `'cosine'` normalises features, and the means of the
+            normalised ones; `'euclidean'` takes both as they are.
+
+    Returns:
+        The mean accuracy in percent and its confidence interval.
+
+    Raises:
+        ValueError: If there are too few classes or a class has too few
+            images, shapes do not fit, a feature is not finite, or a setting
+            is unknown or out of range.
+    """
+    if features.ndim != 2 or not bool(torch.isfinite(features).all()):
+        raise ValueError(
+            f'expected finite features of shape (N, D), got '
+            f'{tuple(features.shape)}, all finite: '
+            f'{bool(torch.isfinite(features).all())}'
+        )
+    if labels.shape != features.shape[:1]:
+        raise ValueError(
+            f'expected one label for each of {len(features)} features, got '
+            f'shape {tuple(labels.shape)}'
+        )
+    if classifier not in _CLASSIFIERS:
+        raise ValueError(
+            f'expected classifier to be one of {_CLASSIFIERS}, '
+            f'got {classifier!r}'
+        )
+    if metric not in _METRICS:
+        raise ValueError(
+            f'expected metric to be one of {_METRICS}, got {metric!r}'
+        )
+    points = features.to(torch.promote_types(features.dtype, torch.float32))
+    if metric == 'cosine':
+        points = F.normalize(points, dim=1)
+    accuracies = []
+    for support, query in sample_episodes(
+        labels,
+        ways=ways,
+        shots=shots,
+        queries=queries,
+        episodes=episodes,
+        seed=seed,
+        width=features.shape[1],
+    ):
+        accuracies.append(
+            _accuracy(
+                points,
+                support.to(points.device),
+                query.to(points.device),
+                classifier,
+                metric,
+            )
+        )
+    each = 100.0 * torch.cat(accuracies)
+    half_width = math.nan
+    if len(each) > 1:
+        half_width = 1.96 * float(each.std()) / math.sqrt(len(each))
+    return EpisodeResult(float(each.mean()), half_width)
+
+
+def sample_episodes(
+    labels: Tensor,
+    *,
+    ways: int,
+    shots: int,
+    queries: int | None,
+    episodes: int,
+    seed: int = 0,
+    width: int = 1,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Draw the images of episodes, without repetition within an episode.
+
+    Args:
+        labels: Classes, (N,), any integers.
+        ways: Classes of an episode, W.
+        shots: Labelled images of each, S.
+        queries: Images to classify of each, Q; None is all the rest.
+        episodes: How many, E in all.
+        seed: Of the draw.
+        width: Floats per image that the caller will hold, which sets how
+            many episodes come at once.
+
+    Yields:
+        Indices into `labels` on the CPU, (E', W, S) and (E', W, Q), padded
+        with -1 where a class has fewer than Q others (`queries=None`).
+
+    Raises:
+        ValueError: If there are too few classes or images, or a number is
+            out of range.
+    """
+    ways = whole_number(ways, 'ways', least=2)
+    shots = whole_number(shots, 'shots', least=1)
+    episodes = whole_number(episodes, 'episodes', least=1)
+    if queries is not None:
+        queries = whole_number(queries, 'queries', least=1)
+    table = _images_by_class(labels, ways, shots, queries)
+    num_classes, largest = table.shape
+    taken = largest if queries is None else shots + queries
+    generator = torch.Generator().manual_seed(seed)
+    at_once = max(1, _FLOATS_AT_ONCE // (ways * max(taken * width, largest)))
+    for start in range(0, episodes, at_once):
+        number = min(at_once, episodes - start)
+        draw = torch.rand(number, num_classes, generator=generator)
+        rows = table[draw.argsort(dim=1)[:, :ways]]
+        order = torch.rand(rows.shape, generator=generator)
+        order = order.masked_fill(rows < 0, 2.0).argsort(dim=2)[:, :, :taken]
+        images = rows.gather(2, order)
+        yield images[:, :, :shots], images[:, :, shots:]
+
+
+def _images_by_class(
+    labels: Tensor, ways: int, shots: int, queries: int | None
+) -> Tensor:
+    """Indices of the images of every class, (C, largest), padded with -1."""
+    classes, inverse, counts = torch.unique(
+        labels.cpu(), return_inverse=True, return_counts=True
+    )
+    if len(classes) < ways:
+        raise ValueError(
+            f'expected at least {ways} classes, got {len(classes)}; lower ways'
+        )
+    needed = shots + (1 if queries is None else queries)
+    if int(counts.min()) < needed:
+        smallest = int(counts.argmin())
+        raise ValueError(
+            f'expected at least {needed} images (shots + queries) of every '
+            f'class, got {int(counts[smallest])} of class '
+            f'{int(classes[smallest])}; lower queries or leave the class out'
+        )
+    by_class = inverse.argsort(stable=True)
+    rank = (
+        torch.arange(len(labels))
+        - (counts.cumsum(0) - counts)[inverse[by_class]]
+    )
+    table = torch.full((len(classes), int(counts.max())), -1)
+    table[inverse[by_class], rank] = by_class
+    return table
+
+
+def _accuracy(
+    points: Tensor,
+    support: Tensor,
+    query: Tensor,
+    classifier: str,
+    metric: str,
+) -> Tensor:
+    """Share of right answers of every episode, (E,) float64."""
+    number, ways, _ = query.shape
+    shown = points[support]
+    if classifier == 'nearest_centroid':
+        shown = shown.mean(dim=2, keepdim=True)
+        if metric == 'cosine':
+            shown = F.normalize(shown, dim=3)
+    valid = query >= 0
+    asked = points[query.clamp(min=0)]
+    scores = torch.einsum('ewqd,evsd->ewqvs', asked, shown)
+    if metric == 'euclidean':
+        # Less |q|^2, which is the same for every candidate.
+        scores = 2 * scores - shown.square().sum(3)[:, None, None]
+    answer = scores.amax(dim=4).argmax(dim=3)
+    truth = torch.arange(ways, device=points.device)[None, :, None]
+    hits = ((answer == truth) & valid).double().flatten(1).sum(dim=1)
+    return hits / valid.view(number, -1).sum(dim=1)

@@ -1,0 +1,196 @@
+"""Classification by the nearest neighbours, by cosine."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ahpcl.core.validation import finite_number, whole_number
+
+__all__ = ['knn_accuracy', 'knn_classify']
+
+
+def knn_classify(
+    reference: Tensor,
+    reference_labels: Tensor,
+    query: Tensor,
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+    weighted: bool = True,
+    num_classes: int | None = None,
+    chunk_size: int = 1024,
+) -> Tensor:
+    """Label every query by a vote of its k nearest references.
+
+    Weighted votes count `exp(cosine / temperature)` (Wu et al., CVPR 2018,
+    section 3.4), plain ones count 1. The result is the same in every run:
+    of equally near references those of lowest index vote, of equal votes
+    the lowest class wins.
+
+    Args:
+        reference: Features, (N, D); they are normalised here.
+        reference_labels: Their classes, (N,), integers from 0.
+        query: Features, (M, D), any number of them.
+        k: Neighbours; more than N are N.
+        temperature: Of the weights, above 0.
+        weighted: Whether near neighbours count more.
+        num_classes: C; None is the largest label + 1.
+        chunk_size: Queries at once; memory grows with `chunk_size * N`.
+
+    Returns:
+        Predicted labels, (M,) int64, on the reference's device.
+
+    Raises:
+        ValueError: If shapes do not fit, there is no reference, a feature is
+            not finite, a label is out of range, or a number is.
+    """
+    _check_features(reference, 'reference')
+    _check_features(query, 'query')
+    if len(reference) == 0 or reference.shape[1] != query.shape[1]:
+        raise ValueError(
+            f'expected at least one reference with as many features as the '
+            f'queries, got {tuple(reference.shape)} and {tuple(query.shape)}'
+        )
+    labels, classes = _checked_labels(
+        reference_labels, len(reference), num_classes
+    )
+    k = min(whole_number(k, 'k', least=1), len(reference))
+    chunk_size = whole_number(chunk_size, 'chunk_size', least=1)
+    if finite_number(temperature, 'temperature', least=0) == 0:
+        raise ValueError('expected a temperature above 0, got 0')
+
+    device = reference.device
+    dtype = torch.promote_types(reference.dtype, torch.float32)
+    bank = F.normalize(reference.to(dtype), dim=1)
+    labels = labels.to(device)
+    predicted = [torch.empty(0, dtype=torch.long, device=device)]
+    for start in range(0, len(query), chunk_size):
+        chunk = query[start : start + chunk_size]
+        rows = F.normalize(chunk.to(device, dtype), dim=1)
+        similarity, neighbours = _nearest(rows @ bank.t(), k)
+        weights = torch.ones_like(similarity, dtype=torch.float64)
+        if weighted:
+            # Less the largest, which changes no order and can't overflow.
+            lead = similarity.double() - similarity[:, :1].double()
+            weights = torch.exp(lead / temperature)
+        predicted.append(_vote(labels[neighbours], weights, classes))
+    return torch.cat(predicted)
+
+
+def knn_accuracy(
+    reference: Tensor,
+    reference_labels: Tensor,
+    query: Tensor,
+    query_labels: Tensor,
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+    weighted: bool = True,
+    num_classes: int | None = None,
+    chunk_size: int = 1024,
+) -> float:
+    """Share of queries that `knn_classify` labels right, in percent.
+
+    Args:
+        reference: See `knn_classify`, as all others.
+        reference_labels: Classes of the references, (N,).
+        query: Features, (M, D), at least one.
+        query_labels: Classes of the queries, (M,).
+        k: Neighbours.
+        temperature: Of the weights.
+        weighted: Whether near neighbours count more.
+        num_classes: C.
+        chunk_size: Queries at once.
+
+    Raises:
+        ValueError: As `knn_classify`, and if there is no query or not one
+            label for each.
+    """
+    if len(query) == 0 or query_labels.shape != query.shape[:1]:
+        raise ValueError(
+            f'expected at least one query and one label for each, got '
+            f'{tuple(query.shape)} and {tuple(query_labels.shape)}'
+        )
+    predicted = knn_classify(
+        reference,
+        reference_labels,
+        query,
+        k=k,
+        temperature=temperature,
+        weighted=weighted,
+        num_classes=num_classes,
+        chunk_size=chunk_size,
+    )
+    hits = predicted == query_labels.to(predicted.device)
+    return 100.0 * float(hits.double().mean())
+
+
+def _nearest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of every row, nearest first, lowest index first.
+
+    `torch.topk` chooses freely among equals. Only where a tie straddles the
+    last place does the choice change who votes: those rows are done again
+    with a stable sort.
+    """
+    values, index = similarity.topk(min(k + 1, similarity.shape[1]), dim=1)
+    if values.shape[1] > k:
+        tied = (values[:, k - 1] == values[:, k]).nonzero().squeeze(1)
+        values, index = values[:, :k].clone(), index[:, :k].clone()
+        for start in range(0, len(tied), 64):
+            rows = tied[start : start + 64]
+            ordered = similarity[rows].sort(
+                dim=1, descending=True, stable=True
+            )
+            values[rows] = ordered.values[:, :k]
+            index[rows] = ordered.indices[:, :k]
+    return values, index
+
+
+def _vote(labels: Tensor, weights: Tensor, num_classes: int) -> Tensor:
+    """The class with most votes, (B, k) and (B, k) -> (B,).
+
+    One neighbour after the other, so that the order of summation is fixed
+    on every device.
+    """
+    votes = weights.new_zeros(len(labels), num_classes)
+    for rank in range(labels.shape[1]):
+        chosen = labels[:, rank, None]
+        votes.scatter_add_(1, chosen, weights[:, rank, None])
+    return votes.argmax(dim=1)
+
+
+def _check_features(features: Tensor, what: str) -> None:
+    if features.ndim != 2:
+        raise ValueError(
+            f'expected {what} features of shape (N, D), '
+            f'got {tuple(features.shape)}'
+        )
+    if not bool(torch.isfinite(features).all()):
+        bad = int((~torch.isfinite(features)).any(dim=1).sum())
+        raise ValueError(
+            f'expected finite {what} features, got {bad} rows with NaN or '
+            f'infinity; the encoder has diverged'
+        )
+
+
+def _checked_labels(
+    labels: Tensor, number: int, num_classes: int | None
+) -> tuple[Tensor, int]:
+    if labels.shape != (number,) or labels.dtype.is_floating_point:
+        raise ValueError(
+            f'expected one integer label for each of {number} references, '
+            f'got {tuple(labels.shape)} of {labels.dtype}'
+        )
+    low, high = int(labels.min()), int(labels.max())
+    classes = (
+        high + 1
+        if num_classes is None
+        else whole_number(num_classes, 'num_classes', least=1)
+    )
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f'expected labels from 0 to {classes - 1}, got {low} to {high}'
+        )
+    return labels.long(), classes

@@ -1,0 +1,43 @@
+"""The host's training loop, which looks before it starts."""
+
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
+
+
+@LOOPS.register_module()
+class CheckedEpochTrainLoop(EpochBasedTrainLoop):
+    """``EpochBasedTrainLoop`` with a clear error where it has no batch.
+
+    The host fails in a scheduler then, whose message says nothing of images.
+
+    Args:
+        runner: As in the host.
+        dataloader: As in the host.
+        max_epochs: As in the host.
+        val_begin: As in the host.
+        val_interval: As in the host.
+
+    Raises:
+        ValueError: if there are fewer images than a batch needs.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+    ) -> None:
+        super().__init__(
+            runner, dataloader, max_epochs, val_begin, val_interval
+        )
+        if len(self.dataloader) == 0:
+            images = len(self.dataloader.dataset)
+            raise ValueError(
+                f'expected at least one batch of training images, got '
+                f'{images} images for batches of '
+                f'{self.dataloader.batch_size} on {runner.world_size} '
+                'process(es); lower train_dataloader.batch_size or add images'
+            )
