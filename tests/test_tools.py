@@ -297,6 +297,7 @@ def test_test_settings_come_from_val_where_absent(tools):
 # Runs.
 
 
+@pytest.mark.slow
 def test_train_resume_and_test(toy):
     folder = toy.parent
     done = run(toy.name, cwd=folder)
