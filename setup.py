@@ -87,18 +87,18 @@ INSTALL = [
     'opencv-python>=4.5',
     'scikit-learn>=1.3',
     'rich>=13',
+    'tensorboard>=2.15',
 ]
 
 FAISS = ['faiss-cpu>=1.8']
 GPU = ['faiss-gpu-cu12>=1.14; platform_system == "Linux"', 'flash-kmeans>=0.3']
-VIZ = ['matplotlib>=3.8', 'tensorboard>=2.15']
+VIZ = ['matplotlib>=3.8']
 TESTS = [
     *FAISS,
     'hypothesis>=6.90',
     'pytest>=8',
     'scipy>=1.11',
     'setuptools>=64',
-    'tensorboard>=2.15',
     'wheel>=0.40',
 ]
 DEV = ['mypy>=1.11', 'ruff>=0.6']

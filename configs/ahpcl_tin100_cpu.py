@@ -5,10 +5,6 @@ _base_ = [
     '_base_/schedules/ahpcl_200e.py',
     '_base_/default_runtime.py',
 ]
-model = dict(
-    backbone=dict(stem_channels=32, base_channels=32),
-    neck=dict(in_channels=128),
-)
 custom_hooks = [
     dict(
         _base_.cluster_hook,

@@ -13,7 +13,7 @@ NAMES = sorted(path.name for path in CONFIGS.glob('*.py'))
 # Images of the training set that a config is made for.
 IMAGES = dict(
     ahpcl_digits=1442,
-    ahpcl_shapes=6000,
+    ahpcl_shapes=3000,
     ahpcl_in1k=1281167,
     ahpcl_tin100=16000,
     ahpcl_tin100_cpu=4800,

@@ -66,7 +66,7 @@ def test_a_broken_import_is_a_problem(monkeypatch, capsys):
 def test_missing_extras_come_with_their_command(monkeypatch, capsys):
     without(
         monkeypatch,
-        'tensorboard',
+        'matplotlib',
         'faiss-cpu',
         'faiss-gpu',
         'faiss-gpu-cu12',
@@ -74,7 +74,7 @@ def test_missing_extras_come_with_their_command(monkeypatch, capsys):
     )
     assert doctor.main([]) == 0
     text = capsys.readouterr().out
-    assert 'TensorBoard logs): pip install "ahpcl[viz]"' in text
+    assert 'figures): pip install "ahpcl[viz]"' in text
     assert 'k-means backend): pip install "ahpcl[faiss]"' in text
 
 

@@ -25,7 +25,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'config', help='config file, or ahpcl::NAME.py for a shipped one'
     )
-    parser.add_argument('checkpoint', help='checkpoint to evaluate')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint to evaluate; without one, the untrained encoder',
+    )
     add_common_arguments(parser)
     return parser.parse_args(argv)
 
@@ -60,10 +64,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Evaluates; prints and returns the metrics."""
     args = parse_args(argv)
     cfg = prepare(args)
-    cfg.load_from = check_checkpoint(args.checkpoint)
+    cfg.load_from = args.checkpoint and check_checkpoint(args.checkpoint)
     cfg.resume = False
     use_val_where_test_is_absent(cfg)
-    metrics = Runner.from_cfg(cfg).test()
+    runner = Runner.from_cfg(cfg)
+    if cfg.load_from is None:
+        say('no checkpoint given: this is the untrained encoder')
+        runner.model.init_weights()
+    metrics = runner.test()
     for name, value in metrics.items():
         shown = f'{value:.4f}' if isinstance(value, float) else value
         say(f'{name}: {shown}')

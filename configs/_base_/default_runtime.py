@@ -24,7 +24,10 @@ log_processor = dict(
     window_size=10,
     mean_pattern=r'.*(loss|time|data_time|grad_norm|acc_).*',
 )
-vis_backends = [dict(type='LocalVisBackend')]
+vis_backends = [
+    dict(type='LocalVisBackend'),
+    dict(type='TensorboardVisBackend'),
+]
 visualizer = dict(
     type='SelfSupVisualizer', vis_backends=vis_backends, name='visualizer'
 )

@@ -26,12 +26,12 @@ REQUIRED = (
     'Pillow',
     'opencv-python',
     'scikit-learn',
+    'tensorboard',
 )
 # Distribution, what it brings, and the command for it.
 OPTIONAL = (
     ('faiss-cpu', 'k-means backend', 'pip install "ahpcl[faiss]"'),
     ('matplotlib', 'figures', 'pip install "ahpcl[viz]"'),
-    ('tensorboard', 'TensorBoard logs', 'pip install "ahpcl[viz]"'),
     ('flash-kmeans', 'k-means on a GPU', 'pip install "ahpcl[gpu]"'),
 )
 _ALTERNATIVES = {

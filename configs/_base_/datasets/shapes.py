@@ -3,14 +3,14 @@
 _base_ = 'digits.py'
 view_pipeline = [
     dict(
-        type='RandomResizedCrop', size=32, scale=(0.5, 1.0), backend='pillow'
+        type='RandomResizedCrop', size=32, scale=(0.6, 1.0), backend='pillow'
     ),
     dict(
         type='SafeColorJitter',
         brightness=0.4,
         contrast=0.4,
         saturation=0.4,
-        hue=0.5,
+        hue=0.2,
     ),
     dict(
         type='RandomGrayscale',
@@ -25,12 +25,11 @@ train_pipeline = [
     dict(type='SeededMultiView', views=[view_pipeline], num_views=[2]),
     dict(type='PackSelfSupInputs', algorithm_keys=['sample_idx']),
 ]
-train_set = dict(type='HierarchicalShapes', num_images=6000, img_size=32)
+train_set = dict(type='HierarchicalShapes', num_images=3000, img_size=32)
 test_set = dict(
-    type='HierarchicalShapes', num_images=1800, img_size=32, split='test'
+    type='HierarchicalShapes', num_images=900, img_size=32, split='test'
 )
 train_dataloader = dict(
-    batch_size=128,
     dataset=dict(**train_set, pipeline=train_pipeline, _delete_=True),
 )
 extract_dataloader = dict(

@@ -29,7 +29,9 @@ query_pipeline = [
     *_base_.query_pipeline[1:],
 ]
 train_dataloader = dict(
-    num_workers=1, dataset=dict(**train_set, pipeline=train_pipeline)
+    num_workers=1,
+    pin_memory=False,
+    dataset=dict(**train_set, pipeline=train_pipeline),
 )
 extract_dataloader = dict(
     num_workers=1, dataset=dict(**train_set, pipeline=extract_pipeline)
