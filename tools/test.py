@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from _cli import add_common_arguments, check_checkpoint, prepare, say
+from ahpcl.engine import unwrap
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     runner = Runner.from_cfg(cfg)
     if cfg.load_from is None:
         say('no checkpoint given: this is the untrained encoder')
-        runner.model.init_weights()
+        unwrap(runner.model).init_weights()
     metrics = runner.test()
     for name, value in metrics.items():
         shown = f'{value:.4f}' if isinstance(value, float) else value

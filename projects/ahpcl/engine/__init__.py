@@ -1,7 +1,7 @@
 """Registered hooks and what they are made of; the training loop's side."""
 
 from . import policies  # noqa: F401  (registers them)
-from .adaptive_cluster_hook import AdaptiveClusterHook
+from .adaptive_cluster_hook import AdaptiveClusterHook, unwrap
 from .checkpoint_hook import PlainCheckpointHook
 from .clustering import KMeansClustering
 from .epoch_means import EpochMeans
@@ -29,4 +29,5 @@ __all__ = [
     'build_ladder',
     'check_extract_loader',
     'extract_features',
+    'unwrap',
 ]
