@@ -7,14 +7,15 @@ view_pipeline = [
     ),
     dict(
         type='SafeColorJitter',
-        brightness=0.4,
-        contrast=0.4,
-        saturation=0.4,
-        hue=0.2,
+        # Colours tell the images apart and nothing of their classes.
+        brightness=0.8,
+        contrast=0.8,
+        saturation=0.8,
+        hue=0.5,
     ),
     dict(
         type='RandomGrayscale',
-        prob=0.2,
+        prob=0.5,
         keep_channels=True,
         channel_weights=(0.114, 0.587, 0.2989),
     ),
