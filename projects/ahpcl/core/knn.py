@@ -128,7 +128,7 @@ def knn_accuracy(
 
 
 def _nearest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of every row, nearest first, lowest index first.
+    """The k largest of every row, nearest first, with their indices.
 
     `torch.topk` chooses freely among equals. Only where a tie straddles the
     last place does the choice change who votes: those rows are done again
@@ -137,14 +137,13 @@ def _nearest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     values, index = similarity.topk(min(k + 1, similarity.shape[1]), dim=1)
     if values.shape[1] > k:
         tied = (values[:, k - 1] == values[:, k]).nonzero().squeeze(1)
-        values, index = values[:, :k].clone(), index[:, :k].clone()
+        values, index = values[:, :k], index[:, :k].clone()
         for start in range(0, len(tied), 64):
             rows = tied[start : start + 64]
-            ordered = similarity[rows].sort(
+            order = similarity[rows].argsort(
                 dim=1, descending=True, stable=True
             )
-            values[rows] = ordered.values[:, :k]
-            index[rows] = ordered.indices[:, :k]
+            index[rows] = order[:, :k]
     return values, index
 
 
