@@ -391,3 +391,31 @@ def test_two_processes_train_one_model_on_the_cpu(toy):
     assert 'Distributed launcher: pytorch' in done.stdout + done.stderr
     state = torch.load(work / 'epoch_2.pth', weights_only=True)['state_dict']
     assert not any(key.startswith('module.') for key in state)
+
+
+def test_idle_threads_sleep_before_torch_is_loaded(monkeypatch):
+    probe = (
+        'import sys; sys.path.insert(0, "tools"); import _threads, os;'
+        'assert "torch" not in sys.modules;'
+        'print(os.environ["OMP_WAIT_POLICY"])'
+    )
+    for given, expected in ((None, 'PASSIVE'), ('ACTIVE', 'ACTIVE')):
+        env = {k: v for k, v in os.environ.items() if k != 'OMP_WAIT_POLICY'}
+        if given:
+            env['OMP_WAIT_POLICY'] = given
+        done = subprocess.run(
+            [sys.executable, '-c', probe],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == expected
+    lines = (ROOT / 'tools' / 'train.py').read_text().splitlines()
+    loaded = [
+        n
+        for n, line in enumerate(lines)
+        if line.startswith(('import _threads', 'from mmengine'))
+    ]
+    assert lines[loaded[0]].startswith('import _threads')

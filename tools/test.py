@@ -10,6 +10,7 @@ import argparse
 import copy
 from collections.abc import Sequence
 
+import _threads  # noqa: F401  # isort: skip  (before torch)
 from mmengine.config import Config
 from mmengine.runner import Runner
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+import _threads  # noqa: F401  # isort: skip  (before torch)
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
