@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     report = examine()
     text = json.dumps(report, indent=2) if args.json else None
-    print(text or '\n'.join(_lines(report)))
+    sys.stdout.write((text or '\n'.join(_lines(report))) + '\n')
     return 0 if report['can_train'] else 1
 
 

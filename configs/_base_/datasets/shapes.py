@@ -3,7 +3,7 @@
 _base_ = 'digits.py'
 view_pipeline = [
     dict(
-        type='RandomResizedCrop', size=32, scale=(0.6, 1.0), backend='pillow'
+        type='RandomResizedCrop', size=32, scale=(0.7, 1.0), backend='pillow'
     ),
     dict(
         type='SafeColorJitter',
@@ -26,9 +26,15 @@ train_pipeline = [
     dict(type='SeededMultiView', views=[view_pipeline], num_views=[2]),
     dict(type='PackSelfSupInputs', algorithm_keys=['sample_idx']),
 ]
-train_set = dict(type='HierarchicalShapes', num_images=3000, img_size=32)
+train_set = dict(
+    type='HierarchicalShapes', num_images=3000, img_size=32, nuisance=0.25
+)
 test_set = dict(
-    type='HierarchicalShapes', num_images=900, img_size=32, split='test'
+    type='HierarchicalShapes',
+    num_images=900,
+    img_size=32,
+    nuisance=0.25,
+    split='test',
 )
 train_dataloader = dict(
     dataset=dict(**train_set, pipeline=train_pipeline, _delete_=True),
