@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import DATASETS, HOOKS, MODELS, TASK_UTILS
 
@@ -52,6 +55,38 @@ def test_builds(name):
     }
     assert not extract.sampler.shuffle
     assert type(DATASETS.get(train['type'])) is type
+
+
+def datasets_in(node):
+    """Every setting below a config that has a pipeline."""
+    if isinstance(node, dict):
+        if 'pipeline' in node:
+            yield node
+        for child in node.values():
+            yield from datasets_in(child)
+    elif isinstance(node, list | tuple):
+        for child in node:
+            yield from datasets_in(child)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_pipeline_builds_and_runs(name):
+    config = Config.fromfile(CONFIGS / name)
+    found = list(datasets_in(config._cfg_dict))
+    assert len(found) >= 2
+    picture = np.random.default_rng(0).integers(
+        0, 256, (70, 90, 3), dtype=np.uint8
+    )
+    for dataset in found:
+        done = Compose(dataset.pipeline)(
+            dict(img=picture.copy(), sample_idx=0, gt_label=1)
+        )
+        views = done['inputs']
+        assert views[0].dtype == torch.uint8
+        assert views[0].shape[0] == 3
+        if len(views) == 2:
+            assert views[0].shape == views[1].shape
+            assert not torch.equal(views[0], views[1])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ train_pipeline = [
 ]
 extract_pipeline = [
     dict(type='LoadImageBGR'),
-    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow'),
+    dict(type='mmcls.ResizeEdge', scale=256, edge='short', backend='pillow'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackSelfSupInputs', algorithm_keys=['sample_idx']),
 ]

@@ -35,7 +35,7 @@ train_pipeline = [
 ]
 center_crop = [
     dict(type='LoadImageBGR'),
-    dict(type='ResizeEdge', scale=96, edge='short', backend='pillow'),
+    dict(type='mmcls.ResizeEdge', scale=96, edge='short', backend='pillow'),
     dict(type='CenterCrop', crop_size=84),
 ]
 extract_pipeline = [
