@@ -75,7 +75,7 @@ class ClusterLog:
                 f'{row["objective"]:.4f}, sizes {row["size_min"]} / '
                 f'{row["size_median"]:g} / {row["size_max"]} (min / median / '
                 f'max), {row["repaired"]} empty repaired, agreement '
-                + ('new' if agreement is None else f'{agreement:.3f}')
+                + ('none' if agreement is None else f'{agreement:.3f}')
             )
             for name, value in row.items():
                 scalars[f'estep/k{rung}/{name}'] = value
