@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import warnings
@@ -482,3 +483,36 @@ def test_configs_are_found_in_checkout_and_package(tmp_path, monkeypatch):
     assert configs.config_root() == package / '.mim' / 'configs'
     (tmp_path / 'pyproject.toml').touch()
     assert configs.config_root() == tmp_path / 'configs'
+
+
+LEFT = """
+import atexit, os, sys
+import torch.distributed as dist
+from mmengine.dist import init_dist
+if sys.argv[1] == 'mended':
+    from ahpcl import compat
+    assert 'process-group-left' in compat.apply_all()
+os.environ.update(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0')
+os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=sys.argv[2])
+# Run last at the exit, as the first one registered.
+atexit.register(lambda: print('open:', dist.is_initialized()))
+import torch
+torch.cuda.set_device = lambda device: None
+init_dist('pytorch', 'gloo')
+"""
+
+
+@pytest.mark.parametrize('state', ['bare', 'mended'])
+def test_the_process_group_ends_before_the_interpreter(state):
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', LEFT, state, str(port)],
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': ''},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    expected = 'open: True' if state == 'bare' else 'open: False'
+    assert expected in done.stdout.splitlines(), done.stdout + done.stderr

@@ -34,6 +34,7 @@ FIXES: tuple[Fix, ...] = (
     loaders.SCOPED_FUNCTIONS,
     loaders.WORKERLESS_LOADERS,
     distributed.GLOO_WITHOUT_CUDA,
+    distributed.PROCESS_GROUP_LEFT,
     distributed.DDP_DEVICE_IDS,
     distributed.SYNC_BATCH_NORM,
 )

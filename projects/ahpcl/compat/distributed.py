@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from mmengine.device import get_device
 from mmengine.dist import utils as dist_utils
 from mmengine.logging import print_log
@@ -72,6 +75,37 @@ def _gloo_apply() -> None:
             setattr(dist_utils, name, _init_dist(getattr(dist_utils, name)))
 
 
+def _leave() -> None:
+    """Ends the process group while the interpreter can still do it."""
+    gc.collect()  # a wrapped model holds the group too
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _then_leave(original: Any) -> Any:
+    """Wraps one of the host's launchers to end its group at the exit."""
+
+    @functools.wraps(original)
+    def init_dist(backend: str, **kwargs: Any) -> None:
+        original(backend, **kwargs)
+        atexit.register(_leave)
+
+    init_dist._ahpcl_leaves = True  # type: ignore[attr-defined]
+    return init_dist
+
+
+def _leave_needed() -> bool:
+    return dist.is_available() and not all(
+        hasattr(getattr(dist_utils, name), '_ahpcl_leaves')
+        for name in _LAUNCHERS
+    )
+
+
+def _leave_apply() -> None:
+    for name in _LAUNCHERS:
+        setattr(dist_utils, name, _then_leave(getattr(dist_utils, name)))
+
+
 def _wrap_init(change: Any) -> None:
     """Puts ``change(module, kwargs)`` before the wrapper's constructor."""
     original = MMDistributedDataParallel.__init__
@@ -122,6 +156,18 @@ GLOO_WITHOUT_CUDA = Fix(
     upstream='mmengine 0.10.7 dist/utils.py; no thread known',
     needed=_gloo_needed,
     apply=_gloo_apply,
+)
+
+PROCESS_GROUP_LEFT = Fix(
+    name='process-group-left',
+    symptom=(
+        'terminate called without an active exception (SIGABRT), now and '
+        'then, after the last epoch of several processes: the threads of '
+        'the group outlive the interpreter'
+    ),
+    upstream='mmengine 0.10.7 dist/utils.py init_dist; no thread known',
+    needed=_leave_needed,
+    apply=_leave_apply,
 )
 
 DDP_DEVICE_IDS = Fix(
