@@ -1,7 +1,7 @@
 """Registered hooks and what they are made of; the training loop's side."""
 
 from . import policies  # noqa: F401  (registers them)
-from .adaptive_cluster_hook import AdaptiveClusterHook, unwrap
+from .adaptive_cluster_hook import AdaptiveClusterHook
 from .checkpoint_hook import PlainCheckpointHook
 from .clustering import KMeansClustering
 from .epoch_means import EpochMeans
@@ -13,6 +13,7 @@ from .ladders import build_ladder
 from .optim_wrapper import BF16OptimWrapper
 from .sample_seed_hook import SampleSeedHook
 from .train_loop import CheckedEpochTrainLoop
+from .unwrap import unwrap
 
 __all__ = [
     'AdaptiveClusterHook',

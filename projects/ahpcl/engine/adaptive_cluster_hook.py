@@ -3,7 +3,6 @@
 import time
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, TASK_UTILS
 from mmengine.runner import Runner
 from torch import nn
@@ -18,6 +17,7 @@ from .estep import EStep, EStepResult
 from .extraction import check_extract_loader
 from .invalid_values import invalid_value_message
 from .ladders import build_ladder
+from .unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -259,8 +259,3 @@ class AdaptiveClusterHook(Hook):
 
     def _fits(self, hierarchy: PrototypeHierarchy) -> bool:
         return set(hierarchy.num_clusters) == set(self.ladder.current)
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The algorithm inside a parallel wrapper."""
-    return model.module if is_model_wrapper(model) else model

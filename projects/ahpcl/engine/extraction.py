@@ -1,6 +1,6 @@
 """Features of the whole training set for the E-step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -10,34 +10,42 @@ from torch.utils.data import DataLoader, RandomSampler
 from .distributed import gather_rows
 from .progress import progress_over
 
+Inputs = Tensor | Sequence[Tensor]
+
 
 @torch.no_grad()
-def extract_features(model: nn.Module, dataloader: DataLoader) -> Tensor:
-    """Key encoder features of every image, in the order of the data set.
+def extract_features(
+    model: nn.Module,
+    dataloader: DataLoader,
+    encode: Callable[[Inputs], Tensor] | None = None,
+) -> Tensor:
+    """Features of every image, in the order of the data set.
 
     Every rank passes its share of the images; padded duplicates of a
     distributed sampler are told apart by ``sample_idx``.
 
     Args:
-        model: The unwrapped algorithm, with ``extract_keys``. It is in eval
-            mode meanwhile.
+        model: The unwrapped algorithm. It is in eval mode meanwhile.
         dataloader: Unshuffled and complete, see :func:`check_extract_loader`.
+        encode: Preprocessed images (B, C, H, W), or a list of views, to
+            float32 rows (B, D); None for ``model.extract_keys``, the key
+            encoder's unit rows.
 
     Returns:
-        (N, D) float32 unit rows on the device of the model, the same on every
-        rank.
+        (N, D) rows on the device of the model, the same on every rank.
 
     Raises:
         ValueError: if the loader leaves images out.
     """
     num_images = len(dataloader.dataset)
     device = next(model.parameters()).device
+    encode = model.extract_keys if encode is None else encode
     indices, rows = [], []
     with _evaluating(model):
         for batch in progress_over(dataloader, 'E-step: features'):
             data = model.data_preprocessor(batch, False)
             inputs, samples = _inputs_and_samples(data)
-            rows.append(model.extract_keys(inputs))
+            rows.append(encode(inputs))
             indices += [_index(sample) for sample in samples]
     own_indices = torch.tensor(indices, device=device, dtype=torch.long)
     own_rows = torch.cat(rows) if rows else torch.zeros(0, 1, device=device)

@@ -1,18 +1,25 @@
-"""Tells the samplers and the augmentations which epoch it is."""
+"""Tells samplers, augmentations and models which step it is."""
 
+from typing import Any
+
+import torch
+from mmengine.dist import get_rank
 from mmengine.hooks import DistSamplerSeedHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ahpcl.core import seed_from
 from ahpcl.datasets import set_epoch
 
 
 @HOOKS.register_module()
 class SampleSeedHook(DistSamplerSeedHook):
-    """The host's sampler hook, which also reaches ``SeededMultiView``.
+    """The host's sampler hook, which also seeds augmentation and step.
 
     With it the augmentation of an image depends on (seed, epoch, index, view)
     alone: not on the worker that loads it, nor on where training was resumed.
+    What a model draws from torch's global generator in a step (dropout, the
+    host's shuffle of keys) depends on (seed, iteration, rank).
     Takes the place of ``DistSamplerSeedHook`` in ``default_hooks``.
     """
 
@@ -21,3 +28,10 @@ class SampleSeedHook(DistSamplerSeedHook):
         super().before_train_epoch(runner)
         dataset = runner.train_loop.dataloader.dataset
         set_epoch(dataset, runner.epoch, runner.seed)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Seed torch by (seed, iteration, rank)."""
+        seed = seed_from(runner.seed, 'step', runner.iter, get_rank())
+        torch.manual_seed(seed)

@@ -4,12 +4,16 @@ from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
+from .unwrap import unwrap
+
 
 @LOOPS.register_module()
 class CheckedEpochTrainLoop(EpochBasedTrainLoop):
-    """``EpochBasedTrainLoop`` with a clear error where it has no batch.
+    """``EpochBasedTrainLoop`` with clear errors before the first step.
 
-    The host fails in a scheduler then, whose message says nothing of images.
+    Where there is no batch the host fails in a scheduler, whose message says
+    nothing of images. A model with ``check_training(num_images, batch_size,
+    view_shapes)`` is asked whether it can be trained on the data.
 
     Args:
         runner: As in the host.
@@ -19,7 +23,8 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         val_interval: As in the host.
 
     Raises:
-        ValueError: if there are fewer images than a batch needs.
+        ValueError: if there are fewer images than a batch needs, or the
+            model refuses the data.
     """
 
     def __init__(
@@ -40,4 +45,13 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
                 f'{images} images for batches of '
                 f'{self.dataloader.batch_size} on {runner.world_size} '
                 'process(es); lower train_dataloader.batch_size or add images'
+            )
+        check = getattr(unwrap(runner.model), 'check_training', None)
+        if check is not None:
+            dataset = self.dataloader.dataset
+            views = dataset[0]['inputs']
+            check(
+                num_images=len(dataset),
+                batch_size=self.dataloader.batch_size * runner.world_size,
+                view_shapes=[tuple(view.shape) for view in views],
             )

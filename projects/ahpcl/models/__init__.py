@@ -1,7 +1,8 @@
 """Registered models: the algorithm, its head, its losses and their parts."""
 
-from .ahpcl import AHPCL, pool_features
+from .ahpcl import AHPCL
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
+from .features import PooledFeatures, pool_features
 from .hpcl_head import HPCLHead
 from .losses import InfoNCELoss, ProtoNCELoss
 from .pixels import PixelBackbone
@@ -14,6 +15,7 @@ __all__ = [
     'HPCLHead',
     'InfoNCELoss',
     'PixelBackbone',
+    'PooledFeatures',
     'ProtoNCELoss',
     'SplitBatchNorm',
     'gather_batches',

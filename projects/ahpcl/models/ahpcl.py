@@ -14,11 +14,18 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ahpcl.core import seed_from
 
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
+from .features import (
+    PooledFeatures,
+    check_queue_length,
+    check_view_shapes,
+    first_view,
+    sample_indices,
+)
 from .queue import FeatureQueue
 
 
 @MODELS.register_module()
-class AHPCL(BaseModel):
+class AHPCL(PooledFeatures, BaseModel):
     """Adaptive hierarchical prototypical contrastive learning, the M-step.
 
     MoCo v2 (Chen et al., arXiv:2003.04297) whose head also contrasts with the
@@ -91,6 +98,26 @@ class AHPCL(BaseModel):
         state = nn.ModuleList([self.backbone, self.neck]).state_dict()
         self.encoder_k.load_state_dict(state)
 
+    def check_training(
+        self,
+        num_images: int,
+        batch_size: int,
+        view_shapes: Sequence[tuple[int, ...]],
+    ) -> None:
+        """Refuse data that the settings cannot be trained on.
+
+        Args:
+            num_images: N.
+            batch_size: Of all ranks together.
+            view_shapes: (C, H, W) of every view of an image.
+
+        Raises:
+            ValueError: if the queue is longer than the data, or the backbone
+                cannot take a view.
+        """
+        check_queue_length(len(self.queue), num_images)
+        check_view_shapes(self, view_shapes)
+
     def set_randomness(self, seed: int, iteration: int) -> None:
         """Fix what the next batches draw: (seed, iteration, rank) decide.
 
@@ -100,40 +127,6 @@ class AHPCL(BaseModel):
         """
         self._seed = seed
         self._iteration = iteration
-
-    def forward(
-        self,
-        inputs: Tensor | Sequence[Tensor],
-        data_samples: list | None = None,
-        mode: str = 'tensor',
-    ) -> dict[str, Tensor] | list | tuple[Tensor, ...]:
-        """Dispatch on ``mode``: 'tensor', 'loss' or 'predict'.
-
-        Raises:
-            ValueError: for another mode.
-        """
-        if mode == 'tensor':
-            return self.extract_feat(inputs)
-        if mode == 'loss':
-            return self.loss(inputs, data_samples)
-        if mode == 'predict':
-            return self.predict(inputs, data_samples)
-        raise ValueError(
-            f"expected mode 'tensor', 'loss' or 'predict', got {mode!r}"
-        )
-
-    def extract_feat(
-        self,
-        inputs: Tensor | Sequence[Tensor],
-        data_samples: list | None = None,
-    ) -> tuple[Tensor, ...]:
-        """Feature maps of the query backbone.
-
-        Args:
-            inputs: (B, C, H, W), or a list of views; the first counts.
-            data_samples: Not read; the host's tools pass it.
-        """
-        return self.backbone(_first_view(inputs))
 
     def loss(
         self, inputs: Sequence[Tensor], data_samples: list | None = None
@@ -161,7 +154,7 @@ class AHPCL(BaseModel):
                 key,
                 # The update below must not reach what backward still needs.
                 self.queue.features.clone(),
-                _sample_indices(data_samples, query.device),
+                sample_indices(data_samples, query.device),
                 self._generator('negatives', get_rank()),
             )
         self.queue.enqueue(all_keys)
@@ -169,33 +162,9 @@ class AHPCL(BaseModel):
         return results
 
     @torch.no_grad()
-    def predict(
-        self,
-        inputs: Tensor | Sequence[Tensor],
-        data_samples: list | None = None,
-    ) -> list:
-        """Add the pooled features (C,) of the query backbone to the samples.
-
-        Returns:
-            The ``data_samples``, each with ``feature``.
-
-        Raises:
-            ValueError: without ``data_samples``.
-        """
-        if data_samples is None:
-            raise ValueError(
-                'expected data_samples to put the features into, got None; '
-                "use mode='tensor' for plain features"
-            )
-        features = pool_features(self.extract_feat(inputs))
-        for sample, feature in zip(data_samples, features, strict=True):
-            sample.set_field(feature, 'feature')
-        return data_samples
-
-    @torch.no_grad()
     def extract_keys(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
         """Features of the E-step: (B, D) unit rows from the key encoder."""
-        return _normalise(_encode(*self.encoder_k, _first_view(inputs)))
+        return _normalise(_encode(*self.encoder_k, first_view(inputs)))
 
     @torch.no_grad()
     def _encode_keys(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,35 +188,9 @@ class AHPCL(BaseModel):
         return torch.Generator().manual_seed(seed)
 
 
-def pool_features(feature_maps: Sequence[Tensor] | Tensor) -> Tensor:
-    """Global average pooling of the last map, (B, C, H, W) -> (B, C)."""
-    if not isinstance(feature_maps, Tensor):
-        feature_maps = feature_maps[-1]
-    if feature_maps.ndim == 2:
-        return feature_maps.float()
-    return feature_maps.float().flatten(2).mean(2)
-
-
 def _encode(backbone: nn.Module, neck: nn.Module, images: Tensor) -> Tensor:
     return neck(backbone(images))[0]
 
 
 def _normalise(features: Tensor) -> Tensor:
     return F.normalize(features.float(), dim=1)
-
-
-def _first_view(inputs: Tensor | Sequence[Tensor]) -> Tensor:
-    return inputs if isinstance(inputs, Tensor) else inputs[0]
-
-
-def _sample_indices(
-    data_samples: list | None, device: torch.device
-) -> Tensor | None:
-    """(B,) indices of the images in the data set, if they were packed."""
-    if not data_samples or 'sample_idx' not in data_samples[0]:
-        return None
-    indices = [s.sample_idx for s in data_samples]
-    indices = [getattr(i, 'value', i) for i in indices]
-    if isinstance(indices[0], Tensor):
-        return torch.cat([i.reshape(1) for i in indices]).to(device)
-    return torch.tensor(indices, device=device)

@@ -1,0 +1,150 @@
+"""What every algorithm shares: pooled features, and checks of the data."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class PooledFeatures:
+    """Mixin: a model whose evaluation sees the pooled backbone features.
+
+    For subclasses of :class:`mmengine.model.BaseModel` with a ``backbone``
+    and a ``loss``. It stands before the host's class among the bases, so that
+    kNN, few-shot and clustering metrics read every method alike.
+    """
+
+    backbone: nn.Module
+
+    def forward(
+        self,
+        inputs: Tensor | Sequence[Tensor],
+        data_samples: list | None = None,
+        mode: str = 'tensor',
+    ) -> dict[str, Tensor] | list | tuple[Tensor, ...]:
+        """Dispatch on ``mode``: 'tensor', 'loss' or 'predict'.
+
+        Raises:
+            ValueError: for another mode.
+        """
+        if mode == 'tensor':
+            return self.extract_feat(inputs)
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        raise ValueError(
+            f"expected mode 'tensor', 'loss' or 'predict', got {mode!r}"
+        )
+
+    def extract_feat(
+        self,
+        inputs: Tensor | Sequence[Tensor],
+        data_samples: list | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Feature maps of the query backbone.
+
+        Args:
+            inputs: (B, C, H, W), or a list of views; the first counts.
+            data_samples: Not read; the host's tools pass it.
+        """
+        return self.backbone(first_view(inputs))
+
+    @torch.no_grad()
+    def predict(
+        self,
+        inputs: Tensor | Sequence[Tensor],
+        data_samples: list | None = None,
+    ) -> list:
+        """Add the pooled features (C,) of the query backbone to the samples.
+
+        Returns:
+            The ``data_samples``, each with ``feature``.
+
+        Raises:
+            ValueError: without ``data_samples``.
+        """
+        if data_samples is None:
+            raise ValueError(
+                'expected data_samples to put the features into, got None; '
+                "use mode='tensor' for plain features"
+            )
+        features = pool_features(self.extract_feat(inputs))
+        for sample, feature in zip(data_samples, features, strict=True):
+            sample.set_field(feature, 'feature')
+        return data_samples
+
+
+def pool_features(feature_maps: Sequence[Tensor] | Tensor) -> Tensor:
+    """Global average pooling of the last map, (B, C, H, W) -> (B, C)."""
+    if not isinstance(feature_maps, Tensor):
+        feature_maps = feature_maps[-1]
+    if feature_maps.ndim == 2:
+        return feature_maps.float()
+    return feature_maps.float().flatten(2).mean(2)
+
+
+def first_view(inputs: Tensor | Sequence[Tensor]) -> Tensor:
+    """The first of several views, or the only one."""
+    return inputs if isinstance(inputs, Tensor) else inputs[0]
+
+
+def sample_indices(
+    data_samples: list | None, device: torch.device
+) -> Tensor | None:
+    """(B,) indices of the images in the data set, if they were packed."""
+    if not data_samples or 'sample_idx' not in data_samples[0]:
+        return None
+    indices = [s.sample_idx for s in data_samples]
+    indices = [getattr(i, 'value', i) for i in indices]
+    if isinstance(indices[0], Tensor):
+        return torch.cat([i.reshape(1) for i in indices]).to(device)
+    return torch.tensor(indices, device=device)
+
+
+def check_queue_length(queue_len: int, num_images: int) -> None:
+    """Refuse a queue in which an image would meet its own older keys.
+
+    Raises:
+        ValueError: if the queue is longer than the data.
+    """
+    if queue_len > num_images:
+        raise ValueError(
+            f'expected a queue of at most {num_images} keys, as many as there '
+            f'are training images, got {queue_len}: every image would be its '
+            'own negative; lower the queue length, to a quarter of the images '
+            'or less'
+        )
+
+
+@torch.no_grad()
+def check_view_shapes(
+    model: nn.Module, view_shapes: Sequence[tuple[int, ...]]
+) -> None:
+    """Pass one empty image of every size through the backbone.
+
+    Args:
+        model: With ``backbone``; it is left as it was.
+        view_shapes: (C, H, W) of every view.
+
+    Raises:
+        ValueError: if the backbone cannot take one of the sizes.
+    """
+    backbone = model.backbone
+    training = backbone.training
+    parameter = next(model.parameters())
+    backbone.eval()
+    try:
+        for shape in dict.fromkeys(map(tuple, view_shapes)):
+            image = parameter.new_zeros(1, *shape)
+            try:
+                pool_features(backbone(image))
+            except (RuntimeError, ValueError, AssertionError) as error:
+                height, width = shape[-2:]
+                raise ValueError(
+                    f'expected views that {type(backbone).__name__} can take, '
+                    f'got one of {height} x {width} pixels: {error}; change '
+                    'the crop sizes of the train pipeline or the backbone'
+                ) from error
+    finally:
+        backbone.train(training)
