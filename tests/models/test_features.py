@@ -1,0 +1,94 @@
+"""What every algorithm shares: pooled features and checks of the data."""
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement, LabelData
+from torch import nn
+
+from ahpcl.models import PooledFeatures, pool_features
+from ahpcl.models.features import (
+    check_queue_length,
+    check_view_shapes,
+    sample_indices,
+)
+
+
+class Flat(nn.Module):
+    """Takes images of 8 x 8 only, as a model with fixed positions does."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3 * 8 * 8, 5)
+        self.norm = nn.BatchNorm1d(5)
+
+    def forward(self, images):
+        return (self.norm(self.linear(images.flatten(1))),)
+
+
+class Small(PooledFeatures, BaseModel):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+
+    def loss(self, inputs, data_samples=None):
+        return dict(loss=self.backbone(inputs[0])[0].sum())
+
+
+def test_the_last_map_is_averaged_over_its_places():
+    maps = torch.arange(24.0).reshape(2, 3, 2, 2)
+    expected = torch.tensor(
+        [[1.5, 5.5, 9.5], [13.5, 17.5, 21.5]]
+    )  # by hand: the mean of four consecutive numbers
+    assert torch.equal(pool_features((maps * 0, maps)), expected)
+    assert torch.equal(pool_features(maps), expected)
+    rows = torch.rand(2, 3, dtype=torch.float64)
+    assert torch.equal(pool_features([rows]), rows.float())
+
+
+def test_modes():
+    model = Small(nn.Conv2d(3, 4, 1))
+    images = torch.rand(2, 3, 5, 5)
+    samples = [BaseDataElement(), BaseDataElement()]
+    found = model([images, images + 1], samples, mode='predict')
+    expected = model.backbone(images).mean((2, 3))
+    for sample, row in zip(found, expected, strict=True):
+        torch.testing.assert_close(sample.feature, row)
+        assert not sample.feature.requires_grad
+    assert torch.equal(model(images), model.backbone(images))
+    assert set(model([images], mode='loss')) == {'loss'}
+    with pytest.raises(ValueError, match="got 'train'"):
+        model(images, mode='train')
+    with pytest.raises(ValueError, match='data_samples'):
+        model(images, mode='predict')
+
+
+def test_indices_of_all_forms():
+    cpu = torch.device('cpu')
+
+    def samples(*values):
+        return [BaseDataElement(sample_idx=value) for value in values]
+
+    packed = samples(*(LabelData(value=torch.tensor([v])) for v in (7, 2)))
+    assert sample_indices(packed, cpu).tolist() == [7, 2]
+    assert sample_indices(samples(7, 2), cpu).tolist() == [7, 2]
+    assert sample_indices([BaseDataElement()], cpu) is None
+    assert sample_indices(None, cpu) is None
+
+
+def test_a_queue_may_be_as_long_as_the_data():
+    check_queue_length(100, 100)
+    with pytest.raises(ValueError, match=r'at most 99 keys.*got 100'):
+        check_queue_length(100, 99)
+
+
+def test_views_that_the_backbone_cannot_take():
+    model = Small(Flat())
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    model.train()
+    check_view_shapes(model, [(3, 8, 8)] * 2)
+    with pytest.raises(ValueError, match=r'Flat can take.*6 x 4 pixels'):
+        check_view_shapes(model, [(3, 8, 8), (3, 6, 4)])
+    assert model.backbone.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state[name])
