@@ -5,7 +5,8 @@ model = dict(
     _delete_=True,
     backbone=_base_.model.backbone,
     data_preprocessor=_base_.model.data_preprocessor,
-    head=dict(_base_.method.head, in_channels=64, num_classes=100),
+    neck=_base_.thin_neck,
+    head=dict(_base_.method.head, in_channels=128, num_classes=100),
 )
 custom_hooks = [
     dict(_base_.label_hook, extract_dataloader=_base_.extract_dataloader)
@@ -19,4 +20,7 @@ train_dataloader = dict(
     sampler=dict(_delete_=True, type='UniformClusterSampler'),
     dataset=dict(pipeline=train_pipeline),
 )
-optim_wrapper = dict(paramwise_cfg=_base_.head_without_momentum)
+# A new classifier has 22 steps to learn 100 clusters.
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(head=dict(momentum=0.0, lr_mult=10.0)))
+)

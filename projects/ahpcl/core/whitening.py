@@ -20,10 +20,10 @@ def pca_whiten(features: Tensor, dim: int) -> Tensor:
 
     What DeepCluster (Caron et al., ECCV 2018, section 4) does by faiss's
     ``PCAMatrix(eigen_power=-0.5)``, up to one common factor and the signs of
-    the components, neither of which k-means sees after L2 normalisation.
-    faiss divides by whatever variance there is; a component whose variance
-    is but rounding is left at 0 here, so that collapsed or rank-deficient
-    features give no NaN and no noise blown up to the size of a signal.
+    the components, neither of which k-means sees after L2 normalisation. A
+    component whose variance is but rounding is left at 0, so that collapsed
+    or rank-deficient features give neither NaN (the root of a variance that
+    came out negative) nor noise of the size of a signal.
 
     Moments are summed in float64, in chunks.
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.model.weight_init import initialize
 from mmengine.registry import MODELS
 from mmselfsup.models.algorithms import DeepCluster
 from torch import Tensor
@@ -15,6 +14,7 @@ from .features import (
     pool_features,
     sample_indices,
 )
+from .reinitialise import reinitialise
 
 
 @MODELS.register_module()
@@ -155,22 +155,13 @@ class PseudoLabelClassifier(PooledFeatures, DeepCluster):
         """(B, K) float32 scores of the classifier."""
         return self._logits(inputs).float()
 
-    @torch.no_grad()
     def reset_head(self, seed: int) -> None:
         """Initialise the classifier afresh, as its ``init_cfg`` says.
 
         Args:
             seed: Of the draw; the global random state stays as it is.
         """
-        device = self.loss_weight.device
-        devices = [device] if device.type == 'cuda' else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            for module in self.head.modules():
-                if hasattr(module, 'reset_parameters'):
-                    module.reset_parameters()
-            if self.head.init_cfg:
-                initialize(self.head, self.head.init_cfg)
+        reinitialise(self.head, seed)
 
     def _logits(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
         maps = self.backbone(first_view(inputs))

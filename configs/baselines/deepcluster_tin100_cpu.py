@@ -1,0 +1,26 @@
+# DeepCluster on TIN-100 for a CPU: 320 clusters of 15 images on average.
+_base_ = ['../ahpcl_tin100_cpu.py', '../_base_/methods/deepcluster.py']
+model = dict(
+    _base_.method,
+    _delete_=True,
+    backbone=_base_.model.backbone,
+    data_preprocessor=_base_.model.data_preprocessor,
+    neck=_base_.thin_neck,
+    head=dict(_base_.method.head, in_channels=128, num_classes=320),
+)
+custom_hooks = [
+    dict(_base_.label_hook, extract_dataloader=_base_.extract_dataloader)
+]
+train_pipeline = [
+    _base_.train_pipeline[0],
+    dict(_base_.train_pipeline[1], num_views=[1]),
+    _base_.train_pipeline[2],
+]
+train_dataloader = dict(
+    sampler=dict(_delete_=True, type='UniformClusterSampler'),
+    dataset=dict(pipeline=train_pipeline),
+)
+# A new classifier has 37 steps to learn 320 clusters.
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(head=dict(momentum=0.0, lr_mult=10.0)))
+)

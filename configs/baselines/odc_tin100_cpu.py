@@ -1,0 +1,28 @@
+# ODC on TIN-100 for a CPU: 240 clusters of 20 images on average; small ones
+# are those of less than 5 images instead of 20.
+_base_ = ['../ahpcl_tin100_cpu.py', '../_base_/methods/odc.py']
+model = dict(
+    _base_.method,
+    _delete_=True,
+    backbone=_base_.model.backbone,
+    data_preprocessor=_base_.model.data_preprocessor,
+    neck=_base_.thin_neck,
+    head=dict(_base_.method.head, in_channels=128, num_classes=240),
+    memory_bank=dict(
+        _base_.method.memory_bank,
+        length=4800,
+        feat_dim=128,
+        num_classes=240,
+        min_cluster=5,
+    ),
+)
+custom_hooks = [
+    dict(_base_.odc_hook, extract_dataloader=_base_.extract_dataloader)
+]
+train_pipeline = [
+    _base_.train_pipeline[0],
+    dict(_base_.train_pipeline[1], num_views=[1]),
+    _base_.train_pipeline[2],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+optim_wrapper = dict(paramwise_cfg=_base_.head_without_momentum)
