@@ -1,6 +1,6 @@
 # SimCLR (Chen et al., ICML 2020): the two views of every image against all
-# others of the batch. The batch is that of all methods, far below the paper's
-# 4,096, so the temperature is that of its small-batch experiments (0.5).
+# others of the batch, which is that of all methods. The temperature is that of
+# the paper's CIFAR-10 experiments.
 method = dict(
     type='SimCLRBaseline',
     neck=dict(
