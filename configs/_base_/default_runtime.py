@@ -11,6 +11,8 @@ default_hooks = dict(
     sampler_seed=dict(type='SampleSeedHook'),
     # Checkpoints that load with weights_only=True.
     plain_checkpoint=dict(type='PlainCheckpointHook'),
+    # A checkpoint to start from that does not fit is refused.
+    start_checkpoint=dict(type='StartCheckpointHook'),
     invalid_loss=dict(type='InvalidLossHook'),
 )
 

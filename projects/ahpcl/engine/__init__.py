@@ -12,6 +12,7 @@ from .label_smoothing import LadderSmoothing
 from .ladders import build_ladder
 from .optim_wrapper import BF16OptimWrapper
 from .sample_seed_hook import SampleSeedHook
+from .start_checkpoint_hook import StartCheckpointHook
 from .train_loop import CheckedEpochTrainLoop
 from .unwrap import unwrap
 
@@ -27,6 +28,7 @@ __all__ = [
     'LadderSmoothing',
     'PlainCheckpointHook',
     'SampleSeedHook',
+    'StartCheckpointHook',
     'build_ladder',
     'check_extract_loader',
     'extract_features',

@@ -1,0 +1,128 @@
+"""Reads and writes checkpoint files, without running what they carry."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor
+
+import ahpcl  # noqa: F401  (checkpoints are loaded without pickle)
+from ahpcl.compat.checkpoints import TRUST_VARIABLE, PickledCheckpointError
+
+
+def read_checkpoint(path: str, *, trust_pickle: bool = False) -> Any:
+    """Reads a checkpoint onto the CPU.
+
+    Args:
+        path: Of a file, or an address that mmengine reads.
+        trust_pickle: Also read a file that needs Python objects. Loading it
+            can run any code that its author put into it.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        ValueError: If there is no such file, it is damaged or no checkpoint,
+            or it needs Python objects and is not trusted.
+    """
+    if '://' not in path and not Path(path).expanduser().is_file():
+        raise ValueError(f'expected a checkpoint, got {path}: no such file')
+    before = os.environ.get(TRUST_VARIABLE, '')
+    os.environ[TRUST_VARIABLE] = '1' if trust_pickle else before
+    try:
+        return CheckpointLoader.load_checkpoint(path, 'cpu', logger='silent')
+    except PickledCheckpointError as error:
+        raise ValueError(
+            f'{error} Here --trust-pickle does the same.'
+        ) from error
+    except Exception as error:  # whatever a damaged file makes torch say
+        said = str(error).partition('\n')[0]
+        raise ValueError(
+            f'expected a checkpoint that torch.load can read, got {path}: '
+            f'{type(error).__name__}: {said}'
+        ) from error
+    finally:
+        os.environ[TRUST_VARIABLE] = before
+
+
+def write_checkpoint(path: str, content: dict, source: str) -> None:
+    """Writes a checkpoint that ``weights_only=True`` loads.
+
+    Args:
+        path: To write to; its folder is made.
+        content: Tensors and plain values.
+        source: The file that it was made from, which is never overwritten.
+
+    Raises:
+        ValueError: If ``path`` is the source.
+    """
+    with _whole_file(path, source) as file:
+        torch.save(content, file)
+
+
+def write_arrays(
+    path: str, arrays: dict[str, np.ndarray], source: str
+) -> None:
+    """Writes a compressed ``.npz`` that ``allow_pickle=False`` loads.
+
+    Args:
+        path: To write to; its folder is made.
+        arrays: By name, none of objects.
+        source: The file that they were made from, which is never
+            overwritten.
+
+    Raises:
+        ValueError: If ``path`` is the source or does not end in ``.npz``.
+    """
+    if Path(path).suffix != '.npz':
+        raise ValueError(f'expected a file ending in .npz, got {path}')
+    assert not any(array.dtype.hasobject for array in arrays.values())
+    with _whole_file(path, source) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def own_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies, so that no part of a larger storage is written with them."""
+    return {key: value.detach().clone() for key, value in state.items()}
+
+
+def run_tool(work: Callable[[], None]) -> int:
+    """Runs a tool; turns what a user can get wrong into one line.
+
+    Args:
+        work: The tool.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        SystemExit: With the message of a ``ValueError`` or ``OSError``.
+    """
+    try:
+        work()
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'error: {error}') from None
+    return 0
+
+
+@contextmanager
+def _whole_file(path: str, source: str) -> Iterator[BinaryIO]:
+    """A file that appears under its name only when it is complete."""
+    target = Path(path)
+    if target.exists() and Path(source).exists() and target.samefile(source):
+        raise ValueError(
+            f'expected another file to write to than {source}, got the same'
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f'{target.name}.part')
+    try:
+        with beside.open('wb') as file:
+            yield file
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
