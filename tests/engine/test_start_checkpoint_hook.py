@@ -97,12 +97,17 @@ def test_another_methods_checkpoint_starts_a_run(trained, tmp_path, heard):
     for key in list(content['state_dict']):
         if key.startswith(('neck.', 'queue.', 'encoder_k.')):
             del content['state_dict'][key]
+    for number in range(7):
+        content['state_dict'][f'memory.{number}'] = torch.ones(1)
     content['state_dict']['head.fc_cls.weight'] = torch.ones(3, 3)
     torch.save(content, tmp_path / 'other.pth')
     start(tmp_path, tmp_path / 'other.pth')
     (line,) = heard()
-    assert 'has no such weights: head.fc_cls.weight;' in line
-    assert 'initialised anew: neck.fc0.weight' in line
+    left = 'has no such weights: memory.* (7 keys), head.fc_cls.weight;'
+    assert left in line
+    anew = line.partition('initialised anew: ')[2]
+    assert 'queue.features, queue.position' in anew
+    assert 'encoder_k.* (' in anew and 'encoder_k.0' not in anew
 
 
 def test_weights_alone_and_parallel_names_load(trained, tmp_path, heard):

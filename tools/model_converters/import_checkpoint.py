@@ -13,6 +13,8 @@ and torchvision's, and writes tensors under the names of this ecosystem:
 Queues, optimizers and counters stay behind: they belong to the data and to the
 run that they were made on. With --config only what this config's model takes
 is written, under its names; without, load_from leaves out what does not fit.
+Training starts with a key encoder that equals the query encoder in any case;
+the other one is for evaluation and extract_backbone.py --encoder key.
 
   python tools/model_converters/import_checkpoint.py pcl_v2.pth.tar r50.pth
   python tools/train.py configs/ahpcl_minin_r50.py --cfg-options \

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -146,17 +146,29 @@ def _leave_out(state: dict, difference: StateDifference) -> None:
 
 
 def _report(name: str, difference: StateDifference) -> str:
-    parts: Mapping[str, list[str]] = {
-        'left out, as the model has no such weights': [*difference.unexpected],
+    """One line that names what was not loaded."""
+    parts = {
+        'left out, as the model has no such weights': difference.unexpected,
         'left out, as their shapes differ': [
             entry[0] for entry in difference.mis_shaped
         ],
-        'not in it, so initialised anew': [*difference.missing],
+        'not in it, so initialised anew': difference.missing,
     }
     return f'{name}: the backbone fits; ' + '; '.join(
-        f'{reason}: {name_keys(keys, 12)}'
-        for reason, keys in parts.items()
-        if keys
+        f'{reason}: {_by_part(keys)}' for reason, keys in parts.items() if keys
+    )
+
+
+def _by_part(keys: Sequence[str], limit: int = 4) -> str:
+    """Keys by name, but those of a part with many of them together."""
+    parts: dict[str, list[str]] = {}
+    for key in keys:
+        parts.setdefault(key.partition('.')[0], []).append(key)
+    return ', '.join(
+        ', '.join(found)
+        if len(found) <= limit
+        else f'{part}.* ({len(found)} keys)'
+        for part, found in parts.items()
     )
 
 
