@@ -9,6 +9,7 @@ input gives a non-finite loss and counts as a wrong answer.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,12 @@ __all__ = ['info_nce', 'proto_nce', 'smoothing_factor']
 
 
 def info_nce(
-    query: Tensor, key: Tensor, queue: Tensor, *, temperature: float = 0.2
+    query: Tensor,
+    key: Tensor,
+    queue: Tensor,
+    *,
+    temperature: float = 0.2,
+    kept: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Contrast every query with its own key and with a queue of others.
 
@@ -34,6 +40,12 @@ def info_nce(
         key: Normalised features of the second view, (B, D).
         queue: Normalised features of other images, (D, Q); Q may be 0.
         temperature: The divisor of the cosines, above 0.
+        kept: Masks, each (B, Q) bool: which keys of the queue are negatives
+            of which query, such as those of `select_keys`. The loss is the
+            mean over the masks (HCSC, Guo et al., CVPR 2022, section 4.2);
+            what a mask leaves out is minus infinity. Every mask takes
+            another B x Q logits until the backward pass. The accuracy is
+            among all keys, with and without masks.
 
     Returns:
         The mean cross entropy, 0-dim, and the detached top-1 accuracy in
@@ -42,7 +54,7 @@ def info_nce(
 
     Raises:
         ValueError: If the shapes do not fit or the temperature is not
-            positive.
+            positive, or there is no mask in `kept`.
     """
     check_batch('query', query)
     if key.shape != query.shape:
@@ -59,6 +71,7 @@ def info_nce(
         raise ValueError(
             f'expected a temperature above 0 (0.2 is usual), got {temperature}'
         )
+    _check_kept(kept, (len(query), queue.shape[1]))
     dtype = torch.promote_types(query.dtype, torch.float32)
     with full_precision(query.device):
         q = query.to(dtype)
@@ -66,8 +79,36 @@ def info_nce(
         logits = torch.cat([positive, q @ queue.to(dtype)], dim=1)
         logits = logits / temperature
         target = torch.zeros(len(q), dtype=torch.long, device=q.device)
-        loss = F.cross_entropy(logits, target)
+        if kept is None:
+            loss = F.cross_entropy(logits, target)
+        else:
+            losses = [
+                F.cross_entropy(_masked(logits, mask), target) for mask in kept
+            ]
+            loss = torch.stack(losses).mean()
     return loss, 100.0 * wins(logits, target).to(dtype).mean()
+
+
+def _masked(logits: Tensor, kept: Tensor) -> Tensor:
+    """Minus infinity where a key is not kept; column 0 is the positive."""
+    positive = kept.new_ones(len(kept), 1)
+    return logits.masked_fill(~torch.cat([positive, kept], 1), -torch.inf)
+
+
+def _check_kept(kept: Sequence[Tensor] | None, shape: tuple[int, int]) -> None:
+    if kept is None:
+        return
+    if not kept:
+        raise ValueError(
+            'expected at least one mask in kept, or None for all keys, got '
+            'none'
+        )
+    for mask in kept:
+        if mask.shape != shape or mask.dtype != torch.bool:
+            raise ValueError(
+                f'expected masks of bool and of shape (B, Q) = {shape}, got '
+                f'{mask.dtype} {tuple(mask.shape)}'
+            )
 
 
 def smoothing_factor(

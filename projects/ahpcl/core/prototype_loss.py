@@ -16,33 +16,37 @@ from ahpcl.core.contrast import (
     wins,
 )
 
-__all__ = ['proto_nce']
+__all__ = ['Level', 'own_prototypes', 'proto_nce']
 
 _MODES = ('unique', 'batch')
 
 
-class _Level(Protocol):
-    """What `proto_nce` reads of a `PrototypeLevel`."""
+class Level(Protocol):
+    """What the contrast reads of a `PrototypeLevel`."""
 
     @property
-    def centroids(self) -> Tensor: ...
+    def centroids(self) -> Tensor:
+        """Unit rows, (K, D)."""
 
     @property
-    def assignments(self) -> Tensor: ...
+    def assignments(self) -> Tensor:
+        """Cluster of every image, (N,) int64."""
 
     @property
-    def concentration(self) -> Tensor: ...
+    def concentration(self) -> Tensor:
+        """Phi > 0 of every cluster, (K,)."""
 
 
 def proto_nce(
     query: Tensor,
-    level: _Level,
+    level: Level,
     sample_idx: Tensor,
     *,
     negatives: str = 'unique',
     num_negatives: int | None = None,
     label_smoothing: float = 0.0,
     generator: torch.Generator | None = None,
+    kept: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Contrast every query with the prototypes of one level.
 
@@ -72,6 +76,12 @@ def proto_nce(
         generator: Source of the draw, on any device. Required when there is
             something to draw; the global random state is never used. Seed
             it by (seed, iteration, rank) for runs that can be repeated.
+        kept: Which prototypes are negatives of which query, (B, K) bool on
+            the query's device, such as those of `select_prototypes`; None
+            for all. The others are masked by minus infinity in the loss, and
+            smoothing is spread over the kept candidates. A query's own
+            prototype is always its positive. The accuracy is among all
+            candidates with and without it.
 
     Returns:
         The mean cross entropy, 0-dim, and the detached top-1 accuracy in
@@ -86,7 +96,13 @@ def proto_nce(
             is needed and there is no generator.
     """
     _check_args(query, level, negatives, num_negatives, label_smoothing)
-    target = _own_prototypes(query, level, sample_idx)
+    if sample_idx.shape != query.shape[:1]:
+        raise ValueError(
+            f'expected one sample index for each of {len(query)} queries, '
+            f'got shape {tuple(sample_idx.shape)}'
+        )
+    _check_kept(kept, query, level)
+    target = own_prototypes(level, sample_idx, query.device)
     num_clusters = len(level.centroids)
     dtype = torch.promote_types(query.dtype, torch.float32)
     centroids, phi = level.centroids, level.concentration
@@ -106,6 +122,7 @@ def proto_nce(
             ]
             chosen = torch.cat([own, drawn])
             centroids, phi = centroids[chosen], phi[chosen]
+            kept = None if kept is None else kept[:, chosen]
             rest = torch.arange(len(own), len(chosen), device=query.device)
 
     with full_precision(query.device):
@@ -115,22 +132,28 @@ def proto_nce(
         if negatives == 'batch':
             assert rest is not None
             hits &= first_occurrence(target)
-            logits = logits[:, torch.cat([target, rest])]
+            columns = torch.cat([target, rest])
+            logits = logits[:, columns]
+            kept = None if kept is None else kept[:, columns]
             target = torch.arange(len(target), device=target.device)
-        loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+        if kept is None:
+            loss = F.cross_entropy(
+                logits, target, label_smoothing=label_smoothing
+            )
+        else:
+            loss = _kept_cross_entropy(logits, target, kept, label_smoothing)
     return loss, 100.0 * hits.to(dtype).mean()
 
 
-def _own_prototypes(
-    query: Tensor, level: _Level, sample_idx: Tensor
+def own_prototypes(
+    level: Level, sample_idx: Tensor, device: torch.device
 ) -> Tensor:
-    """The prototype of every image of the batch, (B,) on query's device."""
+    """The prototype of every image of a batch, (B,) int64 on `device`.
+
+    Raises:
+        ValueError: If an index is not an integer or out of range.
+    """
     assignments = level.assignments
-    if sample_idx.shape != query.shape[:1]:
-        raise ValueError(
-            f'expected one sample index for each of {len(query)} queries, '
-            f'got shape {tuple(sample_idx.shape)}'
-        )
     if sample_idx.dtype.is_floating_point or sample_idx.dtype == torch.bool:
         raise ValueError(
             f'expected integer sample indices, got {sample_idx.dtype}'
@@ -144,12 +167,39 @@ def _own_prototypes(
             f'the same data set in the same order'
         )
     index = sample_idx.to(assignments.device, torch.long)
-    return assignments[index].to(query.device, torch.long)
+    return assignments[index].to(device, torch.long)
+
+
+def _kept_cross_entropy(
+    logits: Tensor, target: Tensor, kept: Tensor, smoothing: float
+) -> Tensor:
+    """Cross entropy over the kept candidates of every row, (B, C) each.
+
+    torch's own smoothing would multiply the minus infinity of the others.
+    """
+    kept = kept.scatter(1, target[:, None], True)
+    log_p = logits.masked_fill(~kept, -torch.inf).log_softmax(1)
+    loss = F.nll_loss(log_p, target)
+    if smoothing == 0:
+        return loss
+    spread = log_p.masked_fill(~kept, 0.0).sum(1) / kept.sum(1)
+    return (1 - smoothing) * loss - smoothing * spread.mean()
+
+
+def _check_kept(kept: Tensor | None, query: Tensor, level: Level) -> None:
+    if kept is None:
+        return
+    shape = (len(query), len(level.centroids))
+    if kept.shape != shape or kept.dtype != torch.bool:
+        raise ValueError(
+            f'expected kept as bool of shape (B, K) = {shape}, got '
+            f'{kept.dtype} {tuple(kept.shape)}'
+        )
 
 
 def _check_args(
     query: Tensor,
-    level: _Level,
+    level: Level,
     negatives: str,
     num_negatives: int | None,
     label_smoothing: float,

@@ -1,6 +1,6 @@
 """The clustering of the E-step as typed settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from mmengine.registry import TASK_UTILS
@@ -33,6 +33,11 @@ class KMeansClustering:
         alpha: Smoothing of the concentration for small clusters.
         clip: Percentiles to which the concentration is clipped.
         warm_start: Start from the last centroids of the same K.
+        concentration: ``'estimated'`` from the distances (PCL, section 3.3),
+            or ``'fixed'``: phi is tau for every cluster.
+
+    Raises:
+        ValueError: for another ``concentration``.
     """
 
     n_iter: int = 20
@@ -47,6 +52,14 @@ class KMeansClustering:
     alpha: float = 10.0
     clip: tuple[float, float] = (10, 90)
     warm_start: bool = False
+    concentration: str = 'estimated'
+
+    def __post_init__(self) -> None:
+        if self.concentration not in ('estimated', 'fixed'):
+            raise ValueError(
+                "expected clustering.concentration 'estimated' or 'fixed', "
+                f'got {self.concentration!r}'
+            )
 
     def check(
         self,
@@ -98,7 +111,7 @@ class KMeansClustering:
                 for level in previous.levels
                 if level.num_clusters in num_clusters
             }
-        return build_hierarchy(
+        hierarchy = build_hierarchy(
             features,
             num_clusters,
             linkage=linkage,
@@ -116,4 +129,15 @@ class KMeansClustering:
             extra_iter_per_doubling=self.extra_iter_per_doubling,
             alpha=self.alpha,
             clip=tuple(self.clip),
+        )
+        if self.concentration == 'estimated':
+            return hierarchy
+        return PrototypeHierarchy(
+            replace(
+                level,
+                concentration=torch.full_like(
+                    level.concentration, temperature
+                ),
+            )
+            for level in hierarchy.levels
         )

@@ -22,6 +22,7 @@ from .features import (
     sample_indices,
 )
 from .queue import FeatureQueue
+from .views import encode_by_size, plan_views
 
 
 @MODELS.register_module()
@@ -30,7 +31,15 @@ class AHPCL(PooledFeatures, BaseModel):
 
     MoCo v2 (Chen et al., arXiv:2003.04297) whose head also contrasts with the
     prototypes that ``AdaptiveClusterHook`` hands to it. Works on any device,
-    alone or in parallel.
+    alone or in parallel, and without the hook as plain MoCo v2 (whose resume
+    then draws other shuffles than the run it goes on with).
+
+    The pipeline may give any number of views. The second one is the key; all
+    others are queries, also those of smaller crops (multi-crop, Caron et al.,
+    NeurIPS 2020), and the losses are means over the query views. The key
+    encoder never sees a small crop. Views of one size go through the query
+    encoder together. The accuracies are means over the query views of full
+    size, so that they mean the same with and without small crops.
 
     Args:
         backbone: Config of the backbone.
@@ -42,6 +51,11 @@ class AHPCL(PooledFeatures, BaseModel):
             (1 - momentum) * query.
         shuffle_bn: Shuffle the keys over the ranks, on one device within the
             batch (of use with ``SplitBN``).
+        symmetric: The first two views are query and key in turn: every query
+            view is contrasted with the keys of both, but not with its own,
+            and its instance loss is the mean over them. Only the keys of the
+            second view enter the queue, one per image, so that it reaches as
+            far back as without. Takes a second pass of the key encoder.
         data_preprocessor: As in mmengine; ``SelfSupDataPreprocessor`` of the
             host unless a type is given.
         init_cfg: As in mmengine.
@@ -59,6 +73,7 @@ class AHPCL(PooledFeatures, BaseModel):
         feat_dim: int = 128,
         momentum: float = 0.999,
         shuffle_bn: bool = True,
+        symmetric: bool = False,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -83,6 +98,7 @@ class AHPCL(PooledFeatures, BaseModel):
         self.queue = FeatureQueue(feat_dim, queue_len)
         self.momentum = momentum
         self.shuffle_bn = shuffle_bn
+        self.symmetric = symmetric
         self._average = get_ema_multi_avg_fn(momentum)
         self._seed = 0
         self._iteration = 0
@@ -112,10 +128,12 @@ class AHPCL(PooledFeatures, BaseModel):
             view_shapes: (C, H, W) of every view of an image.
 
         Raises:
-            ValueError: if the queue is longer than the data, or the backbone
-                cannot take a view.
+            ValueError: if the queue is longer than the data, the first two
+                views are not the large ones, or the backbone cannot take a
+                view.
         """
         check_queue_length(len(self.queue), num_images)
+        plan_views([shape[-2:] for shape in view_shapes], self.symmetric)
         check_view_shapes(self, view_shapes)
 
     def set_randomness(self, seed: int, iteration: int) -> None:
@@ -134,30 +152,34 @@ class AHPCL(PooledFeatures, BaseModel):
         """Losses and accuracies of a batch, and one step of the queue.
 
         Args:
-            inputs: Two views, (B, C, H, W) each.
+            inputs: Two views or more, (B, C, H, W) each.
             data_samples: B samples with ``sample_idx``.
 
         Raises:
-            ValueError: if there are fewer than two views.
+            ValueError: if there are fewer than two views, or the first two
+                are not the largest.
         """
-        if not isinstance(inputs, list | tuple) or len(inputs) < 2:
-            raise ValueError(
-                'expected two views of every image, got '
-                f'{len(inputs) if isinstance(inputs, list | tuple) else 1}; '
-                'use SeededMultiView with num_views=[2] in the pipeline'
-            )
-        query = _normalise(_encode(self.backbone, self.neck, inputs[0]))
-        key, all_keys = self._encode_keys(inputs[1])
-        with torch.autocast(query.device.type, enabled=False):
+        views = [inputs] if isinstance(inputs, Tensor) else inputs
+        plan = plan_views([v.shape[-2:] for v in views], self.symmetric)
+        queries = encode_by_size(
+            self._encode_query, [views[v] for v in plan.queries]
+        )
+        self._update_key_encoder()
+        shuffle = self._generator('shuffle')
+        encoded = [self._encode_keys(views[v], shuffle) for v in plan.keys]
+        keys = [[encoded[p][0] for p in own] for own in plan.targets]
+        device = queries[0].device
+        with torch.autocast(device.type, enabled=False):
             results = self.head(
-                query,
-                key,
+                queries,
+                keys,
                 # The update below must not reach what backward still needs.
                 self.queue.features.clone(),
-                sample_indices(data_samples, query.device),
+                sample_indices(data_samples, device),
                 self._generator('negatives', get_rank()),
+                plan.num_large,
             )
-        self.queue.enqueue(all_keys)
+        self.queue.enqueue(encoded[0][1])
         self._iteration += 1
         return results
 
@@ -166,14 +188,18 @@ class AHPCL(PooledFeatures, BaseModel):
         """Features of the E-step: (B, D) unit rows from the key encoder."""
         return _normalise(_encode(*self.encoder_k, first_view(inputs)))
 
+    def _encode_query(self, images: Tensor) -> Tensor:
+        return _normalise(_encode(self.backbone, self.neck, images))
+
     @torch.no_grad()
-    def _encode_keys(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Update the key encoder; keys of this rank and of all ranks."""
-        self._update_key_encoder()
+    def _encode_keys(
+        self, images: Tensor, shuffle: Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Keys (B, D) of this rank and (world * B, D) of all ranks."""
         if not self.shuffle_bn:
             key = _normalise(_encode(*self.encoder_k, images))
             return key, gather_batches(key)
-        images, order = shuffle_batch(images, self._generator('shuffle'))
+        images, order = shuffle_batch(images, shuffle)
         key = _normalise(_encode(*self.encoder_k, images))
         return unshuffle_batch(key, order)
 

@@ -1,32 +1,45 @@
 """The head: instance contrast plus prototype contrast at every level."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from ahpcl.core import PrototypeHierarchy
+
+from . import selection as _selection  # noqa: F401  (registers it)
 
 
 @MODELS.register_module()
 class HPCLHead(BaseModule):
     """Hierarchical prototypical contrast.
 
-    L = L_inst + proto_weight * (1/M) * sum_m L_proto^m over the M levels of
-    the hierarchy that the E-step handed over, PCL's equation 11 (Li et al.,
-    "Prototypical Contrastive Learning of Unsupervised Representations", ICLR
-    2021) with a window of levels and label smoothing. Without a hierarchy,
-    as in the warm-up, it is L_inst alone.
+    L = inst_weight * L_inst + proto_weight * (1/M) * sum_m L_proto^m over the
+    M levels of the hierarchy that the E-step handed over, PCL's equation 11
+    (Li et al., "Prototypical Contrastive Learning of Unsupervised
+    Representations", ICLR 2021) with a window of levels and label smoothing.
+    Without a hierarchy, as in the warm-up, it is L_inst alone, whatever its
+    weight. With several query views both are means over them.
+
+    A part of weight 0 is computed without gradient, for its accuracy.
 
     The hierarchy is read only and no buffer: its shape changes with the rung.
 
     Args:
         loss_inst: Config of the instance loss.
         loss_proto: Config of the prototype loss.
-        proto_weight: w above.
+        proto_weight: Of L_proto; 0 for instance contrast that is watched by
+            prototypes.
+        inst_weight: Of L_inst once there are prototypes; 0 for prototype
+            contrast alone.
+        selection: Config of the selection of negatives once there are
+            prototypes, such as :class:`HierarchicalSelection`; None for all.
         init_cfg: As in mmengine.
+
+    Raises:
+        ValueError: if a weight is negative, or both are 0.
     """
 
     def __init__(
@@ -34,12 +47,25 @@ class HPCLHead(BaseModule):
         loss_inst: dict | None = None,
         loss_proto: dict | None = None,
         proto_weight: float = 1.0,
+        inst_weight: float = 1.0,
+        selection: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if not (
+            inst_weight >= 0 <= proto_weight and inst_weight + proto_weight
+        ):
+            raise ValueError(
+                'expected inst_weight and proto_weight of at least 0, one of '
+                f'them above, got {inst_weight} and {proto_weight}'
+            )
         self.loss_inst = MODELS.build(loss_inst or dict(type='InfoNCELoss'))
         self.loss_proto = MODELS.build(loss_proto or dict(type='ProtoNCELoss'))
         self.proto_weight = proto_weight
+        self.inst_weight = inst_weight
+        self.selection: nn.Module | None = None
+        if selection is not None:
+            self.selection = MODELS.build(selection)
         self._hierarchy: PrototypeHierarchy | None = None
         self._smoothing: dict[int, float] = {}
 
@@ -53,6 +79,15 @@ class HPCLHead(BaseModule):
         """The prototypes in use, None during the warm-up."""
         return self._hierarchy
 
+    def check_linkage(self, linkage: str) -> None:
+        """Refuse an E-step whose levels the selection cannot use.
+
+        Raises:
+            ValueError: if it needs nested levels and gets none.
+        """
+        if self.selection is not None:
+            self.selection.check_linkage(linkage)
+
     def set_prototypes(
         self,
         hierarchy: PrototypeHierarchy | None,
@@ -64,57 +99,132 @@ class HPCLHead(BaseModule):
             hierarchy: Levels on the device of the model, or None for none.
             label_smoothing: Number of clusters of a level -> smoothing; a
                 level that is not named is not smoothed.
+
+        Raises:
+            ValueError: if the selection needs nested levels and gets none.
         """
+        if hierarchy is not None and self.selection is not None:
+            self.selection.check(hierarchy)
         self._hierarchy = hierarchy
         self._smoothing = dict(label_smoothing or {})
 
     def forward(
         self,
-        query: Tensor,
-        key: Tensor,
+        queries: Tensor | Sequence[Tensor],
+        keys: Tensor | Sequence[Sequence[Tensor]],
         queue: Tensor,
         sample_idx: Tensor | None = None,
         generator: Generator | None = None,
+        num_scored: int | None = None,
     ) -> dict[str, Tensor]:
         """Losses and accuracies of a batch.
 
         Args:
-            query: (B, D) normalised float32 features of the first view.
-            key: (B, D) of the second view, without gradient.
+            queries: (B, D) normalised float32 features of the query view, or
+                a list of them, one per view.
+            keys: (B, D) of the key view, without gradient; for a list of
+                queries a list of the keys (B, D) that each is contrasted
+                with.
             queue: (D, Q) older keys.
             sample_idx: (B,) index of every image in the data set; needed once
                 there are prototypes.
-            generator: Draws the negative prototypes, on the CPU.
+            generator: Draws the negatives, on the CPU.
+            num_scored: The accuracies are means over so many views, the first
+                ones; None for all.
 
         Returns:
-            ``loss_inst`` and ``acc_inst``; with prototypes also the weighted
-            ``loss_proto``, ``acc_proto`` (mean over levels) and
+            The weighted ``loss_inst``, and ``acc_inst``; with prototypes also
+            the weighted ``loss_proto``, ``acc_proto`` (mean over levels) and
             ``acc_proto_k<K>`` of every level. Accuracies are in percent.
 
         Raises:
             ValueError: if there are prototypes and no ``sample_idx``.
         """
-        loss_inst, acc_inst = self.loss_inst(query, key, queue)
-        results = dict(loss_inst=loss_inst, acc_inst=acc_inst)
-        if self._hierarchy is None:
-            return results
+        if isinstance(queries, Tensor):
+            queries, keys = [queries], [[keys]]
+        scored = slice(num_scored)
+        hierarchy = self._hierarchy
+        if hierarchy is None:
+            loss, accuracies = self._instances(queries, keys, queue)
+            return dict(loss_inst=loss, acc_inst=accuracies[scored].mean())
         if sample_idx is None:
             raise ValueError(
                 'expected sample_idx with every image, got none; pack them: '
                 "PackSelfSupInputs(algorithm_keys=['sample_idx'])"
             )
-        losses, accuracies = [], []
-        for level in self._hierarchy.levels:
-            loss, accuracy = self.loss_proto(
+        kept_keys = None
+        kept_prototypes: list[Tensor | None] = [None] * len(hierarchy)
+        if self.selection is not None:
+            args = (hierarchy, sample_idx, generator)
+            kept_keys = self.selection.kept_keys(queue, *args)
+            kept_prototypes = self.selection.kept_prototypes(*args)
+        results = {}
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and self.inst_weight > 0
+        ):
+            loss, accuracies = self._instances(queries, keys, queue, kept_keys)
+            results['loss_inst'] = self.inst_weight * loss
+            results['acc_inst'] = accuracies[scored].mean()
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and self.proto_weight > 0
+        ):
+            losses, shares = [], []
+            for level, kept in zip(hierarchy, kept_prototypes, strict=True):
+                loss, accuracies = self._prototypes(
+                    queries, level, sample_idx, generator, kept
+                )
+                losses.append(loss)
+                shares.append(accuracies[scored].mean())
+                results[f'acc_proto_k{level.num_clusters}'] = shares[-1]
+            mean = torch.stack(losses).mean()
+            results['loss_proto'] = self.proto_weight * mean
+            results['acc_proto'] = torch.stack(shares).mean()
+        return results
+
+    def _instances(
+        self,
+        queries: Sequence[Tensor],
+        keys: Sequence[Sequence[Tensor]],
+        queue: Tensor,
+        kept: list[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The mean loss, and the accuracy of every view, (V,)."""
+        # Only what a selection needs, so that other losses fit as well.
+        extra = {} if kept is None else dict(kept=kept)
+        views = [
+            _mean([self.loss_inst(query, key, queue, **extra) for key in own])
+            for query, own in zip(queries, keys, strict=True)
+        ]
+        losses, accuracies = zip(*views, strict=True)
+        return torch.stack(losses).mean(), torch.stack(accuracies)
+
+    def _prototypes(
+        self,
+        queries: Sequence[Tensor],
+        level: object,
+        sample_idx: Tensor,
+        generator: Generator | None,
+        kept: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """The mean loss at a level, and the accuracy of every view, (V,)."""
+        extra = {} if kept is None else dict(kept=kept)
+        smoothing = self._smoothing.get(level.num_clusters, 0.0)
+        views = [
+            self.loss_proto(
                 query,
                 level,
                 sample_idx,
-                label_smoothing=self._smoothing.get(level.num_clusters, 0.0),
+                label_smoothing=smoothing,
                 generator=generator,
+                **extra,
             )
-            losses.append(loss)
-            accuracies.append(accuracy)
-            results[f'acc_proto_k{level.num_clusters}'] = accuracy
-        results['loss_proto'] = self.proto_weight * torch.stack(losses).mean()
-        results['acc_proto'] = torch.stack(accuracies).mean()
-        return results
+            for query in queries
+        ]
+        losses, accuracies = zip(*views, strict=True)
+        return torch.stack(losses).mean(), torch.stack(accuracies)
+
+
+def _mean(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Mean loss and mean accuracy."""
+    losses, accuracies = zip(*pairs, strict=True)
+    return torch.stack(losses).mean(), torch.stack(accuracies).mean()

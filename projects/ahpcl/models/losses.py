@@ -1,5 +1,7 @@
 """The losses as modules built from a config; the math is in core."""
 
+from collections.abc import Sequence
+
 from mmengine.registry import MODELS
 from torch import Generator, Tensor, nn
 
@@ -28,10 +30,19 @@ class InfoNCELoss(nn.Module):
         self.temperature = temperature
 
     def forward(
-        self, query: Tensor, key: Tensor, queue: Tensor
+        self,
+        query: Tensor,
+        key: Tensor,
+        queue: Tensor,
+        kept: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """(B, D), (B, D), (D, Q) to the loss and the accuracy in percent."""
-        return info_nce(query, key, queue, temperature=self.temperature)
+        """(B, D), (B, D), (D, Q) to the loss and the accuracy in percent.
+
+        ``kept`` are masks (B, Q) of the negatives, one per level.
+        """
+        return info_nce(
+            query, key, queue, temperature=self.temperature, kept=kept
+        )
 
 
 @MODELS.register_module()
@@ -70,8 +81,12 @@ class ProtoNCELoss(nn.Module):
         sample_idx: Tensor,
         label_smoothing: float = 0.0,
         generator: Generator | None = None,
+        kept: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """(B, D), a level, (B,) to the loss and the accuracy in percent."""
+        """(B, D), a level, (B,) to the loss and the accuracy in percent.
+
+        ``kept`` is a mask (B, K) of the negatives.
+        """
         return proto_nce(
             query,
             level,
@@ -80,4 +95,5 @@ class ProtoNCELoss(nn.Module):
             num_negatives=self.num_negatives,
             label_smoothing=label_smoothing,
             generator=generator,
+            kept=kept,
         )
