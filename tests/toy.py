@@ -7,6 +7,11 @@ from mmengine.runner import Runner
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs'
+# The methods, one config each; their ablations share these code paths.
+METHODS = (
+    *('pcl', 'hcsc', 'mocov2', 'simclr', 'swav', 'deepcluster', 'odc'),
+    'sela',
+)
 
 
 def toy_config(work_dir, **hook):
@@ -36,6 +41,39 @@ def toy_config(work_dir, **hook):
     )
     config.custom_hooks = [settings]
     return config
+
+
+def toy_method(name, work_dir, *, images=320, epochs=3):
+    """The digits config of a method, with fewer images and epochs."""
+    config = Config.fromfile(CONFIGS / 'baselines' / f'{name}_digits.py')
+    config.work_dir = str(work_dir)
+    config.launcher = 'none'
+    config.train_cfg = dict(
+        type='CheckedEpochTrainLoop', max_epochs=epochs, val_interval=epochs
+    )
+    config.default_hooks.checkpoint = dict(
+        type='CheckpointHook', interval=1, max_keep_ckpts=-1
+    )
+    config.default_hooks.logger.interval = 2
+    config.train_dataloader.update(num_workers=0, persistent_workers=False)
+    _limit(config._cfg_dict, images)
+    return config
+
+
+def _limit(node, images):
+    """Shrink every training set, ladder and queue to so many images."""
+    if isinstance(node, dict):
+        if node.get('type') == 'Digits' and node.get('split') == 'train':
+            node['limit'] = images
+        for key in ('queue_len', 'queue_length', 'length'):
+            if isinstance(node.get(key), int):
+                node[key] = min(node[key], images)
+        if node.get('rungs') is not None:
+            node['rungs'] = [rung * images // 1442 for rung in node['rungs']]
+    children = node.values() if isinstance(node, dict) else node
+    if isinstance(node, dict | list | tuple):
+        for child in children:
+            _limit(child, images)
 
 
 def train(config):

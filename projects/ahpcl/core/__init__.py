@@ -10,6 +10,7 @@ from .agreement import (
 from .balance import balanced_assignment
 from .concentration import concentration
 from .episodes import EpisodeResult, few_shot_episodes
+from .equal_codes import equal_labels, sinkhorn
 from .hierarchy import build_hierarchy, check_hierarchy
 from .kmeans import KMeansResult, spherical_kmeans
 from .knn import knn_accuracy, knn_classify
@@ -48,6 +49,7 @@ __all__ = [
     'cluster_sizes',
     'clustering_agreement',
     'concentration',
+    'equal_labels',
     'few_shot_episodes',
     'hungarian_accuracy',
     'info_nce',
@@ -56,6 +58,7 @@ __all__ = [
     'proto_nce',
     'purity',
     'seed_from',
+    'sinkhorn',
     'smoothing_factor',
     'spherical_kmeans',
     'topk_accuracy',

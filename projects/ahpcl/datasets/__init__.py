@@ -15,6 +15,7 @@ from .transforms import (
     SeededMultiView,
     SetRole,
 )
+from .uniform_cluster_sampler import UniformClusterSampler
 
 __all__ = [
     'Digits',
@@ -27,6 +28,7 @@ __all__ = [
     'SafeColorJitter',
     'SeededMultiView',
     'SetRole',
+    'UniformClusterSampler',
     'UnlabelledFolder',
     'read_rgb',
     'scan_images',

@@ -8,11 +8,17 @@ from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
 from .extraction import check_extract_loader, extract_features
 from .invalid_loss_hook import InvalidLossHook
+from .kmeans_labels import KMeansLabels
 from .label_smoothing import LadderSmoothing
 from .ladders import build_ladder
+from .odc_hook import OnlineClusteringHook
 from .optim_wrapper import BF16OptimWrapper
+from .pseudo_label_hook import PseudoLabelHook
 from .sample_seed_hook import SampleSeedHook
+from .sinkhorn_clustering import SinkhornClustering
+from .sinkhorn_labels import SinkhornLabels
 from .start_checkpoint_hook import StartCheckpointHook
+from .swav_hook import SwAVScheduleHook
 from .train_loop import CheckedEpochTrainLoop
 from .unwrap import unwrap
 
@@ -25,10 +31,16 @@ __all__ = [
     'EpochMeans',
     'InvalidLossHook',
     'KMeansClustering',
+    'KMeansLabels',
     'LadderSmoothing',
+    'OnlineClusteringHook',
     'PlainCheckpointHook',
+    'PseudoLabelHook',
     'SampleSeedHook',
+    'SinkhornClustering',
+    'SinkhornLabels',
     'StartCheckpointHook',
+    'SwAVScheduleHook',
     'build_ladder',
     'check_extract_loader',
     'extract_features',

@@ -1,24 +1,44 @@
-"""Registered models: the algorithm, its head, its losses and their parts."""
+"""Registered models: the algorithms, their heads, losses and parts."""
 
 from .ahpcl import AHPCL
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
+from .cluster_cross_entropy import ClusterCrossEntropy
 from .features import PooledFeatures, pool_features
+from .gather_with_gradient import gather_with_gradient
 from .hpcl_head import HPCLHead
 from .losses import InfoNCELoss, ProtoNCELoss
+from .moco import MoCoBaseline
+from .odc import OnlineDeepClustering
+from .online_memory import OnlineClusteringMemory
 from .pixels import PixelBackbone
+from .pseudo_label import PseudoLabelClassifier
 from .queue import FeatureQueue
+from .selection import HierarchicalSelection
+from .simclr import SimCLRBaseline
 from .split_batchnorm import SplitBatchNorm
+from .swav import SwAVBaseline
+from .swav_loss import SwappedPredictionLoss
 
 __all__ = [
     'AHPCL',
+    'ClusterCrossEntropy',
     'FeatureQueue',
     'HPCLHead',
+    'HierarchicalSelection',
     'InfoNCELoss',
+    'MoCoBaseline',
+    'OnlineClusteringMemory',
+    'OnlineDeepClustering',
     'PixelBackbone',
     'PooledFeatures',
     'ProtoNCELoss',
+    'PseudoLabelClassifier',
+    'SimCLRBaseline',
     'SplitBatchNorm',
+    'SwAVBaseline',
+    'SwappedPredictionLoss',
     'gather_batches',
+    'gather_with_gradient',
     'pool_features',
     'shuffle_batch',
     'unshuffle_batch',

@@ -1,0 +1,18 @@
+# SeLa on mini-ImageNet: 300 labels.
+_base_ = ['../ahpcl_minin.py', '../_base_/methods/sela.py']
+model = dict(
+    _base_.method,
+    _delete_=True,
+    backbone=_base_.model.backbone,
+    data_preprocessor=_base_.model.data_preprocessor,
+    head=dict(_base_.method.head, num_classes=300),
+)
+custom_hooks = [
+    dict(_base_.label_hook, extract_dataloader=_base_.extract_dataloader)
+]
+train_pipeline = [
+    _base_.train_pipeline[0],
+    dict(_base_.train_pipeline[1], num_views=[1]),
+    _base_.train_pipeline[2],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,31 @@
+"""One of two ranks: codes of its half by ours and by the host."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from mmselfsup.utils import distributed_sinkhorn
+
+from ahpcl.core import sinkhorn
+from ahpcl.models.swav_loss import _over_ranks
+
+
+def main(data: str, folder: str, port: str, rank: str) -> None:
+    dist.init_process_group(
+        'gloo',
+        init_method=f'tcp://127.0.0.1:{port}',
+        rank=int(rank),
+        world_size=2,
+    )
+    scores = torch.from_numpy(np.load(data)['scores'])
+    half = scores.chunk(2)[int(rank)]
+    ours = sinkhorn(half, reduce=_over_ranks)
+    host = distributed_sinkhorn(half.clone(), 3, 2, 0.05)
+    torch.save((ours, host), Path(folder) / f'{rank}.pt')
+    dist.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
