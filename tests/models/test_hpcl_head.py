@@ -122,6 +122,28 @@ def test_one_draw_serves_all_views_of_an_image():
     torch.testing.assert_close(one, two)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_selection_on_a_gpu_draws_there_from_the_seed_of_the_cpu():
+    head = MODELS.build(
+        dict(type='HPCLHead', selection=dict(type='HierarchicalSelection'))
+    ).cuda()
+    head.set_prototypes(nested().to('cuda:0'))
+    args = (
+        unit(BATCH, DIM, seed=1).cuda().requires_grad_(),
+        unit(BATCH, DIM, seed=2).cuda(),
+        unit(QUEUE, DIM, seed=3).t().cuda(),
+        torch.arange(BATCH).cuda(),
+    )
+    first, again, other = (
+        head(*args, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    )
+    torch.testing.assert_close(first, again)
+    assert first['loss_inst'] != other['loss_inst']
+    (first['loss_inst'] + first['loss_proto']).backward()
+    assert args[0].grad.isfinite().all()
+
+
 def test_selection_of_prototypes_needs_nested_levels():
     head = MODELS.build(
         dict(type='HPCLHead', selection=dict(type='HierarchicalSelection'))
