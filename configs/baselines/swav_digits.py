@@ -1,18 +1,26 @@
-# SwAV on the digits: two views of 16 px and 4 small crops of 10 px.
+# SwAV on the digits: two views of 16 px and 2 small crops of 10 px.
 _base_ = ['../ahpcl_digits.py', '../_base_/methods/swav.py']
 model = dict(
     _base_.method,
     _delete_=True,
     backbone=_base_.model.backbone,
     data_preprocessor=_base_.model.data_preprocessor,
-    neck=_base_.thin_neck,
+    neck=dict(_base_.thin_neck, out_channels=32),
     head=dict(
         type='SwAVHead',
-        loss=dict(_base_.method.head.loss, num_prototypes=60, queue_len=256),
+        loss=dict(
+            _base_.method.head.loss,
+            # As in the paper several times more prototypes than dimensions:
+            # else features can hide from all of them, and codes stay uniform.
+            feat_dim=32,
+            num_prototypes=100,
+            epsilon=0.01,
+            queue_len=256,
+        ),
     ),
 )
 custom_hooks = [
-    dict(_base_.method_hooks[0], queue_start_epoch=3, freeze_iters=44)
+    dict(_base_.method_hooks[0], queue_start_epoch=3, freeze_iters=22)
 ]
 small_view = [
     dict(
@@ -25,8 +33,10 @@ train_pipeline = [
     dict(
         type='SeededMultiView',
         views=[_base_.view_pipeline, small_view],
-        num_views=[2, 4],
+        num_views=[2, 2],
     ),
     _base_.train_pipeline[2],
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+# The rate of the other methods took longer to leave uniform codes.
+optim_wrapper = dict(optimizer=dict(lr=0.05))

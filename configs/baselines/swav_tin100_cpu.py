@@ -5,10 +5,16 @@ model = dict(
     _delete_=True,
     backbone=_base_.model.backbone,
     data_preprocessor=_base_.model.data_preprocessor,
-    neck=_base_.thin_neck,
+    neck=dict(_base_.thin_neck, out_channels=32),
     head=dict(
         type='SwAVHead',
-        loss=dict(_base_.method.head.loss, num_prototypes=200, queue_len=1024),
+        loss=dict(
+            _base_.method.head.loss,
+            feat_dim=32,
+            num_prototypes=200,
+            epsilon=0.01,
+            queue_len=1024,
+        ),
     ),
 )
 custom_hooks = [
@@ -30,3 +36,5 @@ train_pipeline = [
     _base_.train_pipeline[2],
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+# The rate of the other methods took longer to leave uniform codes.
+optim_wrapper = dict(optimizer=dict(lr=0.05))

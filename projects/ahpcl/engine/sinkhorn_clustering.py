@@ -34,8 +34,10 @@ class SinkhornClustering:
 
     Attributes:
         rounds: Of labels and prototypes in turn.
-        epsilon: Temperature of the similarities in the transport; the
-            smaller, the nearer to the hard optimum and the slower.
+        epsilon: Temperature of the similarities in the transport, in units
+            of their spread over the prototypes (standard deviation, mean over
+            the images), which is small at first; the smaller, the nearer to
+            the hard optimum and the slower.
         max_iter: Rounds of Sinkhorn and Knopp at most.
         tolerance: Of the sizes, see :func:`ahpcl.core.equal_labels`.
         n_iter: Iterations of the k-means at the start.
@@ -46,7 +48,7 @@ class SinkhornClustering:
     """
 
     rounds: int = 3
-    epsilon: float = 0.02
+    epsilon: float = 0.1
     max_iter: int = 200
     tolerance: float = 0.02
     n_iter: int = 10
@@ -131,9 +133,11 @@ class SinkhornClustering:
             ).centroids
         centroids = centroids.to(features.device)
         for _ in range(self.rounds):
+            scores = features @ centroids.t()
+            spread = float(scores.std(dim=1, correction=0).mean())
             labels = equal_labels(
-                features @ centroids.t(),
-                power=1 / self.epsilon,
+                scores,
+                power=1 / (self.epsilon * max(spread, 1e-6)),
                 max_iter=self.max_iter,
                 tolerance=self.tolerance,
             )
