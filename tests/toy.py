@@ -18,6 +18,8 @@ def toy_config(work_dir, **hook):
     """The digits demo with 240 images, a tiny encoder and 6 epochs."""
     config = Config.fromfile(CONFIGS / 'ahpcl_digits.py')
     config.work_dir = str(work_dir)
+    # The host keeps one visualizer of a name for the whole process.
+    config.visualizer.name = f'visualizer of {work_dir}'
     config.launcher = 'none'
     config.model.queue_len = 50
     config.model.backbone.update(stem_channels=8, base_channels=8)
@@ -47,6 +49,8 @@ def toy_method(name, work_dir, *, images=320, epochs=3):
     """The digits config of a method, with fewer images and epochs."""
     config = Config.fromfile(CONFIGS / 'baselines' / f'{name}_digits.py')
     config.work_dir = str(work_dir)
+    # The host keeps one visualizer of a name for the whole process.
+    config.visualizer.name = f'visualizer of {work_dir}'
     config.launcher = 'none'
     config.train_cfg = dict(
         type='CheckedEpochTrainLoop', max_epochs=epochs, val_interval=epochs

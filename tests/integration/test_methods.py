@@ -26,7 +26,6 @@ class Recorder(Hook):
 def recorded(config):
     recorder = Recorder()
     config.experiment_name = f'method_{Path(config.work_dir)}'
-    config.visualizer.name = config.experiment_name
     runner = Runner.from_cfg(config)
     runner.register_hook(recorder)
     runner.train()

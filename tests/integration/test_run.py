@@ -223,3 +223,11 @@ def test_interval_reuses_prototypes_and_an_advance_forces_new_ones(tmp_path):
     log = next(Path(tmp_path).glob('*/*.log')).read_text()
     made = [n for n in range(1, 7) if f'E-step before epoch {n}:' in log]
     assert made == [2, 5]
+
+
+def test_selection_by_parents_needs_nested_levels_from_the_start(tmp_path):
+    config = toy_config(tmp_path)
+    config.model.head.selection = dict(type='HierarchicalSelection')
+    with pytest.raises(ValueError, match='linkage'):
+        train(config)
+    assert not list(Path(tmp_path).glob('*.pth'))

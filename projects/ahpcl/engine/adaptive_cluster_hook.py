@@ -123,6 +123,7 @@ class AdaptiveClusterHook(Hook):
             self.linkage,
             next(model.parameters()).device,
         )
+        model.head.check_linkage(self.linkage)
         self._estep = EStep(loader, self._clustering, self.linkage)
         if self._resumed is not None:
             self._restore(model, self._resumed)
