@@ -18,3 +18,14 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 def _scope_and_seed():
     init_default_scope('mmselfsup')
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _configs_as_they_are():
+    """Most of the time of a short run goes into formatting its config."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'mmengine.config.config.FormatCode',
+            lambda text, **_: (text, True),
+        )
+        yield

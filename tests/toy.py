@@ -1,5 +1,6 @@
 """A run on the digits that takes seconds, for the tests of whole parts."""
 
+import itertools
 from pathlib import Path
 
 from mmengine.config import Config
@@ -18,8 +19,7 @@ def toy_config(work_dir, **hook):
     """The digits demo with 240 images, a tiny encoder and 6 epochs."""
     config = Config.fromfile(CONFIGS / 'ahpcl_digits.py')
     config.work_dir = str(work_dir)
-    # The host keeps one visualizer of a name for the whole process.
-    config.visualizer.name = f'visualizer of {work_dir}'
+    _name(config)
     config.launcher = 'none'
     config.model.queue_len = 50
     config.model.backbone.update(stem_channels=8, base_channels=8)
@@ -49,8 +49,7 @@ def toy_method(name, work_dir, *, images=320, epochs=3):
     """The digits config of a method, with fewer images and epochs."""
     config = Config.fromfile(CONFIGS / 'baselines' / f'{name}_digits.py')
     config.work_dir = str(work_dir)
-    # The host keeps one visualizer of a name for the whole process.
-    config.visualizer.name = f'visualizer of {work_dir}'
+    _name(config)
     config.launcher = 'none'
     config.train_cfg = dict(
         type='CheckedEpochTrainLoop', max_epochs=epochs, val_interval=epochs
@@ -82,12 +81,12 @@ def _limit(node, images):
 
 def train(config):
     """Run it; answers the runner."""
-    # The host keeps one visualizer and one message hub per experiment name.
-    config.experiment_name = f'toy_{len(_COUNT)}'
-    _COUNT.append(None)
     runner = Runner.from_cfg(config)
     runner.train()
     return runner
 
 
-_COUNT: list[None] = []
+def _name(config, _numbers=itertools.count()):  # noqa: B008
+    """The host keeps one visualizer and one message hub of a name."""
+    config.experiment_name = f'toy_{next(_numbers)}'
+    config.visualizer.name = config.experiment_name

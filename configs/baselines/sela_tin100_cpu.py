@@ -5,7 +5,9 @@ model = dict(
     _delete_=True,
     backbone=_base_.model.backbone,
     data_preprocessor=_base_.model.data_preprocessor,
-    neck=_base_.thin_neck,
+    # Layers with batch norm before the classifier: the features of a thin
+    # encoder start almost parallel.
+    neck=_base_.model.neck,
     head=dict(_base_.method.head, in_channels=128, num_classes=200),
 )
 custom_hooks = [

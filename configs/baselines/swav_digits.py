@@ -5,18 +5,10 @@ model = dict(
     _delete_=True,
     backbone=_base_.model.backbone,
     data_preprocessor=_base_.model.data_preprocessor,
-    neck=dict(_base_.thin_neck, out_channels=32),
+    neck=_base_.thin_neck,
     head=dict(
         type='SwAVHead',
-        loss=dict(
-            _base_.method.head.loss,
-            # As in the paper several times more prototypes than dimensions:
-            # else features can hide from all of them, and codes stay uniform.
-            feat_dim=32,
-            num_prototypes=100,
-            epsilon=0.01,
-            queue_len=256,
-        ),
+        loss=_base_.thin_loss,
     ),
 )
 custom_hooks = [

@@ -5,16 +5,10 @@ model = dict(
     _delete_=True,
     backbone=_base_.model.backbone,
     data_preprocessor=_base_.model.data_preprocessor,
-    neck=dict(_base_.thin_neck, out_channels=32),
+    neck=_base_.thin_neck,
     head=dict(
         type='SwAVHead',
-        loss=dict(
-            _base_.method.head.loss,
-            feat_dim=32,
-            num_prototypes=200,
-            epsilon=0.01,
-            queue_len=1024,
-        ),
+        loss=dict(_base_.thin_loss, num_prototypes=200, queue_len=1024),
     ),
 )
 custom_hooks = [

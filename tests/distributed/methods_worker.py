@@ -18,7 +18,6 @@ def main(folder: str, methods: list[str]) -> None:
     for method in methods:
         config = toy_method(method, Path(folder) / method, epochs=2)
         config.launcher = 'pytorch'
-        config.experiment_name = f'two_{method}'
         # Two ranks share what one had.
         config.train_dataloader.batch_size = 32
         runner = Runner.from_cfg(config)

@@ -1,14 +1,11 @@
 """MoCo and SimCLR on two ranks against one process with the whole batch."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from ranks import torchrun
 from small_encoders import CONTRAST, build
 
 WORKER = Path(__file__).with_name('contrast_worker.py')
@@ -34,21 +31,7 @@ def seen(tmp_path_factory):
         moco=moco().state_dict(),
     )
     torch.save(given, folder / 'given.pt')
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    done = subprocess.run(
-        [
-            *(sys.executable, '-m', 'torch.distributed.run'),
-            *('--nproc_per_node=2', f'--master_port={port}'),
-            *(str(WORKER), str(folder)),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    torchrun(WORKER, folder)
     ranks = [
         torch.load(folder / f'rank_{rank}.pt', weights_only=True)
         for rank in range(2)

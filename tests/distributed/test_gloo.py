@@ -1,12 +1,11 @@
 """Two processes on a CPU."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from ranks import torchrun
 
 WORKER = Path(__file__).with_name('gloo_worker.py')
 
@@ -14,19 +13,7 @@ WORKER = Path(__file__).with_name('gloo_worker.py')
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('gloo')
-    command = [
-        *(sys.executable, '-m', 'torch.distributed.run'),
-        *('--nproc_per_node=2', '--master_port=29631'),
-        *(str(WORKER), str(folder)),
-    ]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    torchrun(WORKER, folder)
     return [torch.load(folder / f'rank_{r}.pt') for r in range(2)]
 
 

@@ -1,14 +1,11 @@
 """Every method with two processes on a CPU."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from ranks import torchrun
 from toy import METHODS
 
 WORKER = Path(__file__).with_name('methods_worker.py')
@@ -17,22 +14,7 @@ WORKER = Path(__file__).with_name('methods_worker.py')
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('methods')
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    command = [
-        *(sys.executable, '-m', 'torch.distributed.run'),
-        *('--nproc_per_node=2', f'--master_port={port}'),
-        *(str(WORKER), str(folder), *METHODS),
-    ]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    torchrun(WORKER, folder, *METHODS)
     return folder
 
 

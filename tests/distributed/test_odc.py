@@ -1,14 +1,12 @@
 """ODC's memories with two processes on a CPU."""
 
-import os
 import runpy
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from ranks import torchrun
 
 WORKER = Path(__file__).with_name('odc_worker.py')
 
@@ -22,22 +20,7 @@ def run_alone():
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('odc')
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    command = [
-        *(sys.executable, '-m', 'torch.distributed.run'),
-        *('--nproc_per_node=2', f'--master_port={port}'),
-        *(str(WORKER), str(folder)),
-    ]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    torchrun(WORKER, folder)
     return [
         torch.load(folder / f'rank_{rank}.pt', weights_only=True)
         for rank in range(2)

@@ -43,14 +43,6 @@ class Watch(Hook):
         return {k: v.clone() for k, v in state.items()}
 
 
-@pytest.fixture(autouse=True)
-def _config_as_it_is(monkeypatch):
-    """Most of the time of a short run goes into formatting its config."""
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **_: (text, True)
-    )
-
-
 def odc(work_dir, images=128, epochs=2, clusters=6, **hook):
     config = toy_method('odc', work_dir, images=images, epochs=epochs)
     config.model.head.num_classes = clusters
@@ -63,10 +55,7 @@ def odc(work_dir, images=128, epochs=2, clusters=6, **hook):
     return config
 
 
-def run(config, _count=itertools.count()):  # noqa: B008
-    # The host keeps one visualizer and one message hub per name.
-    config.experiment_name = f'odc_{next(_count)}'
-    config.visualizer.name = config.experiment_name
+def run(config):
     runner, watch = Runner.from_cfg(config), Watch()
     runner.register_hook(watch)
     runner.train()

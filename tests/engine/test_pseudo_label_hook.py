@@ -1,6 +1,5 @@
 """Labels before every epoch: current, logged, kept, restored."""
 
-import itertools
 import json
 from types import SimpleNamespace
 
@@ -75,14 +74,6 @@ class Watch(Hook):
         self.images.append((runner.epoch, indices))
 
 
-@pytest.fixture(autouse=True)
-def _config_as_it_is(monkeypatch):
-    """Most of the time of a short run goes into formatting its config."""
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **_: (text, True)
-    )
-
-
 def deepcluster(work_dir, images=128, epochs=2, **hook):
     config = toy_method('deepcluster', work_dir, images=images, epochs=epochs)
     config.model.head.num_classes = 8
@@ -94,10 +85,7 @@ def deepcluster(work_dir, images=128, epochs=2, **hook):
     return config
 
 
-def run(config, _count=itertools.count()):  # noqa: B008
-    # The host keeps one visualizer and one message hub per name.
-    config.experiment_name = f'labels_{next(_count)}'
-    config.visualizer.name = config.experiment_name
+def run(config):
     runner, watch = Runner.from_cfg(config), Watch()
     runner.register_hook(watch)
     runner.train()

@@ -1,7 +1,6 @@
 """Every method trains, logs, evaluates and resumes, on one process."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,7 +24,6 @@ class Recorder(Hook):
 
 def recorded(config):
     recorder = Recorder()
-    config.experiment_name = f'method_{Path(config.work_dir)}'
     runner = Runner.from_cfg(config)
     runner.register_hook(recorder)
     runner.train()

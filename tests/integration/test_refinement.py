@@ -1,7 +1,5 @@
 """A method starts from another's checkpoint and refines it."""
 
-import itertools
-
 import pytest
 import torch
 from mmengine.runner import Runner
@@ -18,16 +16,7 @@ from toy import toy_config, toy_method
 assert ClusterCrossEntropy and OnlineDeepClustering and PseudoLabelClassifier
 assert KMeansLabels and OnlineClusteringHook and PseudoLabelHook
 assert UniformClusterSampler
-COUNT = itertools.count()
 NECKS = dict(ahpcl=48, deepcluster=64, odc=96)
-
-
-@pytest.fixture(autouse=True)
-def _config_as_it_is(monkeypatch):
-    """Most of the time of a short run goes into formatting its config."""
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **_: (text, True)
-    )
 
 
 def config_of(method, work_dir):
@@ -44,8 +33,6 @@ def config_of(method, work_dir):
     config.train_cfg.max_epochs = 2
     for name in ('dataloader', 'evaluator', 'cfg'):
         config[f'val_{name}'] = None
-    config.experiment_name = f'refinement_{next(COUNT)}'
-    config.visualizer.name = config.experiment_name
     return config
 
 

@@ -28,7 +28,6 @@ def recorded(config):
     from mmengine.runner import Runner
 
     recorder = Recorder()
-    config.experiment_name = f'recorded_{id(recorder)}'
     runner = Runner.from_cfg(config)
     runner.register_hook(recorder)
     runner.train()

@@ -1,5 +1,6 @@
 """Reads and writes checkpoint files, without running what they carry."""
 
+import argparse
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,16 @@ from torch import Tensor
 
 import ahpcl  # noqa: F401  (checkpoints are loaded without pickle)
 from ahpcl.compat.checkpoints import TRUST_VARIABLE, PickledCheckpointError
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--trust-pickle``, see :func:`read_checkpoint`."""
+    parser.add_argument(
+        '--trust-pickle',
+        action='store_true',
+        help='also read files that need Python objects: this runs any code '
+        'that their author put into them',
+    )
 
 
 def read_checkpoint(path: str, *, trust_pickle: bool = False) -> Any:

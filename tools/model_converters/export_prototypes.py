@@ -24,7 +24,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from checkpoint_files import read_checkpoint, run_tool, write_arrays
+from checkpoint_files import (
+    add_trust_argument,
+    read_checkpoint,
+    run_tool,
+    write_arrays,
+)
 from layouts import find_prototypes
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
@@ -48,12 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--config', help='config of the run, for the paths of its images'
     )
-    parser.add_argument(
-        '--trust-pickle',
-        action='store_true',
-        help='also read files that need Python objects: this runs any code '
-        'that their author put into them',
-    )
+    add_trust_argument(parser)
     return parser.parse_args(argv)
 
 
@@ -84,8 +84,7 @@ def export(
     arrays = {'source': np.array(source)}
     arrays['num_clusters'] = np.array([count(level) for level in levels])
     for index, level in enumerate(levels):
-        counts = level_counts(level)
-        for name, value in {**level, 'counts': counts}.items():
+        for name, value in level.items():
             if value is not None:
                 arrays[f'level{index}_{name}'] = to_array(value)
     if config is not None:
@@ -120,7 +119,8 @@ def find_levels(content: Any, path: str) -> tuple[str, list[Level]]:
         levels = PrototypeHierarchy.from_state_dict(hierarchy).levels
         names = ('centroids', 'assignments', 'concentration', 'parents')
         return 'ahpcl', [
-            {name: getattr(level, name) for name in names} for level in levels
+            level_of(**{name: getattr(level, name) for name in names})
+            for level in levels
         ]
     state = content.get('state_dict', content)
     state = {
@@ -178,26 +178,30 @@ def level_of(
     centroids: Tensor | None = None,
     assignments: Tensor | None = None,
     number: int | None = None,
+    **others: Tensor | None,
 ) -> Level:
-    """A level without concentration and parents."""
-    level: Level = {'centroids': centroids, 'assignments': assignments}
-    if centroids is None:
-        assert number is not None
-        level['counts'] = torch.bincount(assignments, minlength=number)
-    return level
+    """A level with the images of every cluster, where they are assigned.
+
+    Args:
+        centroids: (K, D), or None.
+        assignments: (N,), or None.
+        number: K, where there are no centroids.
+        **others: What else there is, by name.
+    """
+    counts = None
+    if assignments is not None:
+        least = number if centroids is None else len(centroids)
+        assert least is not None
+        counts = torch.bincount(assignments.long(), minlength=least)
+    return dict(
+        centroids=centroids, assignments=assignments, counts=counts, **others
+    )
 
 
 def count(level: Level) -> int:
     """K."""
     known = level['centroids']
     return len(level['counts'] if known is None else known)
-
-
-def level_counts(level: Level) -> Tensor | None:
-    """Images of every cluster, (K,) int64, where they are assigned."""
-    if level['assignments'] is None:
-        return None
-    return torch.bincount(level['assignments'].long(), minlength=count(level))
 
 
 def to_array(tensor: Tensor) -> np.ndarray:

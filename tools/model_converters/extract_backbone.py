@@ -29,12 +29,13 @@ import sys
 from collections.abc import Sequence
 
 from checkpoint_files import (
+    add_trust_argument,
     own_tensors,
     read_checkpoint,
     run_tool,
     write_checkpoint,
 )
-from layouts import LAYOUTS, State, take_apart
+from layouts import State, add_layout_argument, take_apart
 from resnet_shapes import (
     ResNetShape,
     build_openmmlab,
@@ -58,25 +59,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--to', required=True, choices=TARGETS, help='library to write for'
     )
-    parser.add_argument(
-        '--from',
-        dest='layout',
-        default='auto',
-        choices=('auto', *LAYOUTS),
-        help='layout of the checkpoint (default: told from its keys)',
-    )
+    add_layout_argument(parser)
     parser.add_argument(
         '--encoder',
         default='query',
         choices=('query', 'key'),
         help='which encoder of a momentum method (default: query)',
     )
-    parser.add_argument(
-        '--trust-pickle',
-        action='store_true',
-        help='also read files that need Python objects: this runs any code '
-        'that their author put into them',
-    )
+    add_trust_argument(parser)
     return parser.parse_args(argv)
 
 

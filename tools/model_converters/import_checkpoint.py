@@ -26,12 +26,19 @@ import sys
 from collections.abc import Sequence
 
 from checkpoint_files import (
+    add_trust_argument,
     own_tensors,
     read_checkpoint,
     run_tool,
     write_checkpoint,
 )
-from layouts import KEY_PREFIXES, LAYOUTS, Parts, State, take_apart
+from layouts import (
+    KEY_PREFIXES,
+    Parts,
+    State,
+    add_layout_argument,
+    take_apart,
+)
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from resnet_shapes import find_shape
@@ -53,19 +60,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--config', help='write what the model of this config takes'
     )
-    parser.add_argument(
-        '--from',
-        dest='layout',
-        default='auto',
-        choices=('auto', *LAYOUTS),
-        help='layout of the checkpoint (default: told from its keys)',
-    )
-    parser.add_argument(
-        '--trust-pickle',
-        action='store_true',
-        help='also read files that need Python objects: this runs any code '
-        'that their author put into them',
-    )
+    add_layout_argument(parser)
+    add_trust_argument(parser)
     return parser.parse_args(argv)
 
 

@@ -21,18 +21,5 @@ label_hook = dict(
     uniform_sampling=True,
     reweight=False,
 )
-# For thin encoders, whose features start almost parallel: layers with batch
-# norm before the classifier, as the published AlexNet has layers there. The
-# backbone's features are clustered all the same.
-thin_neck = dict(
-    type='NonLinearNeck',
-    in_channels=64,
-    hid_channels=128,
-    out_channels=128,
-    num_layers=2,
-    with_last_bn=False,
-    with_avg_pool=True,
-    norm_cfg=dict(type='SplitBN', num_splits=4),
-)
 # The classifier starts anew in every epoch and learns without momentum.
 head_without_momentum = dict(custom_keys=dict(head=dict(momentum=0.0)))

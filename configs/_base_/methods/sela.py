@@ -19,14 +19,3 @@ label_hook = dict(
     reset_head=False,
     uniform_sampling=False,
 )
-# For thin encoders, whose features start almost parallel.
-thin_neck = dict(
-    type='NonLinearNeck',
-    in_channels=64,
-    hid_channels=128,
-    out_channels=128,
-    num_layers=2,
-    with_last_bn=False,
-    with_avg_pool=True,
-    norm_cfg=dict(type='SplitBN', num_splits=4),
-)

@@ -31,15 +31,24 @@ method_hooks = [
     dict(type='SwAVScheduleHook', queue_start_epoch=15, freeze_iters=300)
 ]
 # For thin encoders, whose features start almost parallel: centred by a last
-# batch norm, without which all codes stayed uniform.
+# batch norm, and few dimensions. As in the paper there are several times more
+# prototypes than dimensions; else features can hide from all of them. Without
+# these the codes stayed uniform on the digits.
 thin_neck = dict(
     type='NonLinearNeck',
     in_channels=64,
     hid_channels=128,
-    out_channels=128,
+    out_channels=32,
     num_layers=2,
     with_last_bn=True,
     with_last_bn_affine=False,
     with_avg_pool=False,
     norm_cfg=dict(type='BN1d'),
+)
+thin_loss = dict(
+    method['head']['loss'],
+    feat_dim=32,
+    num_prototypes=100,
+    epsilon=0.01,
+    queue_len=256,
 )

@@ -2,7 +2,7 @@
 
 Sources: Cuturi, "Sinkhorn Distances", NeurIPS 2013; the codes of a batch are
 those of SwAV (Caron et al., NeurIPS 2020, section 3.1), the labels of a whole
-data set those of SeLa (Asano et al., ICLR 2020, equations 5 to 8).
+data set those of SeLa (Asano et al., ICLR 2020, section 3).
 """
 
 from __future__ import annotations

@@ -27,7 +27,12 @@ from ahpcl.core.search import resolve_backend
 from ahpcl.core.seeding import seed_from
 from ahpcl.core.segments import distances_to
 
-__all__ = ['LINKAGES', 'build_hierarchy']
+__all__ = [
+    'LINKAGES',
+    'build_hierarchy',
+    'check_hierarchy',
+    'prototype_level',
+]
 
 _ROUNDING = 1e-5
 
@@ -175,7 +180,13 @@ def build_hierarchy(
             )
             found.insert(0, _Found(split, parents))
     return PrototypeHierarchy(
-        _level(f, temperature=temperature, alpha=alpha, clip=clip)
+        prototype_level(
+            f.clustering,
+            f.parents,
+            temperature=temperature,
+            alpha=alpha,
+            clip=clip,
+        )
         for f in found
     )
 
@@ -260,14 +271,23 @@ def _merge(
     return coarse, parents
 
 
-def _level(
-    found: _Found,
+def prototype_level(
+    clustering: Clustering,
+    parents: Tensor | None = None,
     *,
     temperature: float,
-    alpha: float,
-    clip: tuple[float, float],
+    alpha: float = 10.0,
+    clip: tuple[float, float] = (10, 90),
 ) -> PrototypeLevel:
-    clustering = found.clustering
+    """A level from a clustering of all images, with its concentration.
+
+    Args:
+        clustering: Of the features of all images.
+        parents: Cluster of the next coarser level of every cluster, (K,).
+        temperature: Mean concentration.
+        alpha: See `concentration`.
+        clip: See `concentration`.
+    """
     # Equal points lie beside their mean by rounding alone, which scaling to
     # the temperature would turn into a concentration.
     distances = clustering.distances
@@ -283,7 +303,7 @@ def _level(
             alpha=alpha,
             clip=clip,
         ),
-        parents=found.parents,
+        parents=parents,
         objective=float(clustering.distances.double().square().mean()),
         num_repaired=clustering.num_repaired,
     )

@@ -42,7 +42,7 @@ def info_nce(
         temperature: The divisor of the cosines, above 0.
         kept: Masks, each (B, Q) bool: which keys of the queue are negatives
             of which query, such as those of `select_keys`. The loss is the
-            mean over the masks (HCSC, Guo et al., CVPR 2022, section 4.2);
+            mean over the masks (HCSC, Guo et al., CVPR 2022);
             what a mask leaves out is minus infinity. Every mask takes
             another B x Q logits until the backward pass. The accuracy is
             among all keys, with and without masks.

@@ -1,12 +1,11 @@
 """Which negatives are kept: the selection of HCSC.
 
-Guo et al., "HCSC: Hierarchical Contrastive Selective Coding", CVPR 2022,
-sections 4.2 and 4.3. A negative that probably belongs to the query's own
-cluster is dropped at random. Written from the paper; the published code
-multiplies the logits of dropped negatives by 0, which keeps them in the
-softmax as a negative of cosine 0, and never contrasts the last prototype of
-a level. Here a loss masks what is dropped by minus infinity, and all
-prototypes take part.
+Guo et al., "HCSC: Hierarchical Contrastive Selective Coding", CVPR 2022. A
+negative that probably belongs to the query's own cluster is dropped at
+random. Probabilities are those of the published code. That code multiplies
+the logits of dropped negatives by 0, which keeps them in the softmax as a
+negative of cosine 0, and never contrasts the last prototype of a level. Here
+a loss masks what is dropped by minus infinity, and all prototypes take part.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def keep_probability(
 
     1 - p, p the probability that the point belongs to the query's cluster:
     the softmax over the K clusters of `point . c_j / phi_j` at that cluster
-    (HCSC, section 4.2, with the temperature of every cluster as in PCL).
+    (HCSC, with the temperature of every cluster as in PCL).
 
     Time O(P K D), memory O(P B) for the result and at most `block` logits
     at once.
@@ -101,7 +100,7 @@ def select_keys(
     sample_idx: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Instance-wise selection at one level (HCSC, section 4.2).
+    """Instance-wise selection at one level (HCSC).
 
     A key of the queue stays a negative of a query with the probability that
     it does not belong to the query's cluster. That cluster is the one that
@@ -133,7 +132,7 @@ def select_prototypes(
     sample_idx: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Prototypical selection at one level (HCSC, section 4.3).
+    """Prototypical selection at one level (HCSC).
 
     A prototype stays a negative of a query with the probability that it does
     not belong to the parent of the query's own prototype. (At the coarsest

@@ -14,7 +14,7 @@ from .cluster_log import ClusterLog
 from .distributed import sync_batch_norm_stats
 from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
-from .extraction import check_extract_loader
+from .extraction import build_extract_loader
 from .invalid_values import invalid_value_message
 from .ladders import build_ladder
 from .unwrap import unwrap
@@ -112,10 +112,7 @@ class AdaptiveClusterHook(Hook):
                 f'{type(model).__name__}'
             )
         train = runner.train_loop.dataloader
-        loader = Runner.build_dataloader(
-            self._extract_config, seed=runner.seed
-        )
-        check_extract_loader(loader, train)
+        loader = build_extract_loader(self._extract_config, runner)
         self.ladder = build_ladder(self._ladder_config, len(train.dataset))
         self._clustering.check(
             self.ladder,

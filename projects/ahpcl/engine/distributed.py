@@ -1,9 +1,50 @@
 """What several processes must agree on."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
-from mmengine.dist import all_gather, all_reduce, get_world_size
+from mmengine.dist import (
+    all_gather,
+    all_reduce,
+    broadcast_object_list,
+    get_rank,
+    get_world_size,
+)
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+T = TypeVar('T')
+
+
+def on_rank_0(work: Callable[[], T], name: str) -> T:
+    """Work on rank 0 and hand the result to all; a collective call.
+
+    Args:
+        work: Gives tensors on the CPU and plain values.
+        name: Of the work, for the message.
+
+    Returns:
+        What it gave, on every rank.
+
+    Raises:
+        RuntimeError: on the other ranks, if it failed on rank 0, which
+            raises what happened.
+    """
+    answer: list[Any] = [None, None]
+    error: Exception | None = None
+    if get_rank() == 0:
+        try:
+            answer[0] = work()
+        except Exception as caught:
+            # The other ranks wait below: tell them, then raise here.
+            error, answer[1] = caught, repr(caught)
+    broadcast_object_list(answer)
+    if error is not None:
+        raise error
+    if answer[1] is not None:
+        raise RuntimeError(f'{name} failed on rank 0: {answer[1]}')
+    return answer[0]
 
 
 @torch.no_grad()

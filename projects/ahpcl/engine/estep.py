@@ -4,9 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from mmengine.dist import broadcast_object_list, get_rank
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from ahpcl.core import (
@@ -16,6 +14,7 @@ from ahpcl.core import (
 )
 
 from .clustering import KMeansClustering
+from .distributed import on_rank_0
 from .extraction import extract_features
 from .progress import pulse
 
@@ -112,20 +111,22 @@ class EStep:
         """
         start = time.perf_counter()
         features = extract_features(model, self.dataloader)
-        bad = int((~torch.isfinite(features).all(1)).sum())
-        if bad:
-            raise FloatingPointError(
-                f'features of {bad} of {len(features)} images with NaN or '
-                'infinity'
-            )
         extracted = time.perf_counter()
-        state, agreement = self._cluster_on_rank_0(
-            features,
-            tuple(num_clusters),
-            temperature,
-            seed_from(seed, 'kmeans', epoch),
-            previous,
-        )
+
+        def cluster() -> tuple[dict, dict[int, float]]:
+            with pulse('E-step: clusters'):
+                found = self.clustering(
+                    features,
+                    tuple(num_clusters),
+                    linkage=self.linkage,
+                    temperature=temperature,
+                    seed=seed_from(seed, 'kmeans', epoch),
+                    previous=previous,
+                )
+                state = found.to('cpu').state_dict()
+                return state, agreement_by_level(found, previous)
+
+        state, agreement = on_rank_0(cluster, 'clustering')
         hierarchy = PrototypeHierarchy.from_state_dict(state)
         return EStepResult(
             hierarchy=hierarchy.to(features.device),
@@ -133,40 +134,6 @@ class EStep:
             extract_seconds=extracted - start,
             cluster_seconds=time.perf_counter() - extracted,
         )
-
-    def _cluster_on_rank_0(
-        self,
-        features: Tensor,
-        num_clusters: tuple[int, ...],
-        temperature: float,
-        seed: int,
-        previous: PrototypeHierarchy | None,
-    ) -> tuple[dict, dict[int, float]]:
-        """State of the hierarchy and the agreement, on every rank."""
-        answer: list = [None, None, None]
-        error: Exception | None = None
-        if get_rank() == 0:
-            try:
-                with pulse('E-step: clusters'):
-                    hierarchy = self.clustering(
-                        features,
-                        num_clusters,
-                        linkage=self.linkage,
-                        temperature=temperature,
-                        seed=seed,
-                        previous=previous,
-                    )
-                    answer[0] = hierarchy.to('cpu').state_dict()
-                    answer[1] = agreement_by_level(hierarchy, previous)
-            except Exception as caught:
-                # The other ranks wait below: tell them, then raise here.
-                error, answer[2] = caught, repr(caught)
-        broadcast_object_list(answer)
-        if error is not None:
-            raise error
-        if answer[2] is not None:
-            raise RuntimeError(f'clustering failed on rank 0: {answer[2]}')
-        return answer[0], answer[1]
 
 
 def agreement_by_level(

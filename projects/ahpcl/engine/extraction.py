@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
@@ -35,6 +36,7 @@ def extract_features(
         (N, D) rows on the device of the model, the same on every rank.
 
     Raises:
+        FloatingPointError: if a feature is NaN or infinite.
         ValueError: if the loader leaves images out.
     """
     num_images = len(dataloader.dataset)
@@ -60,7 +62,29 @@ def extract_features(
             f'{missing}, first index {int((~seen).nonzero()[0])}; the extract '
             'dataloader must neither drop images nor sample some twice'
         )
+    bad = int((~torch.isfinite(features).all(1)).sum())
+    if bad:
+        raise FloatingPointError(
+            f'features of {bad} of {num_images} images with NaN or infinity'
+        )
     return features
+
+
+def build_extract_loader(
+    config: dict | DataLoader, runner: Runner
+) -> DataLoader:
+    """Build and check the loader of a hook, when training starts.
+
+    Args:
+        config: Of the loader.
+        runner: Whose training images it must pass over.
+
+    Raises:
+        ValueError: see :func:`check_extract_loader`.
+    """
+    loader = Runner.build_dataloader(config, seed=runner.seed)
+    check_extract_loader(loader, runner.train_loop.dataloader)
+    return loader
 
 
 def check_extract_loader(loader: DataLoader, train: DataLoader) -> None:

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from mmengine.dist import broadcast_object_list, get_rank
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from .distributed import on_rank_0
 from .extraction import Inputs, extract_features
 from .progress import pulse
 
@@ -70,28 +69,15 @@ def label_images(
     """
     start = time.perf_counter()
     rows = extract_features(model, dataloader, encode)
-    bad = int((~torch.isfinite(rows).all(1)).sum())
-    if bad:
-        raise FloatingPointError(
-            f'features of {bad} of {len(rows)} images with NaN or infinity'
-        )
     extracted = time.perf_counter()
-    answer: list = [None, None]
-    error: Exception | None = None
-    if get_rank() == 0:
-        try:
-            with pulse('labels of all images'):
-                answer[0] = maker(rows, num_classes, seed=seed).cpu()
-        except Exception as caught:
-            # The other ranks wait below: tell them, then raise here.
-            error, answer[1] = caught, repr(caught)
-    broadcast_object_list(answer)
-    if error is not None:
-        raise error
-    if answer[1] is not None:
-        raise RuntimeError(f'labelling failed on rank 0: {answer[1]}')
+
+    def label() -> Tensor:
+        with pulse('labels of all images'):
+            return maker(rows, num_classes, seed=seed).cpu()
+
+    labels = on_rank_0(label, 'labelling')
     return Labelling(
-        labels=answer[0],
+        labels=labels,
         rows=rows,
         extract_seconds=extracted - start,
         label_seconds=time.perf_counter() - extracted,

@@ -11,7 +11,7 @@ from ahpcl.core.cluster_weights import inverse_size_weights
 from ahpcl.core.seeding import seed_from
 
 from .distributed import sync_batch_norm_stats
-from .extraction import check_extract_loader
+from .extraction import build_extract_loader
 from .invalid_values import invalid_value_message
 from .label_images import label_images
 from .label_log import log_labels
@@ -92,10 +92,7 @@ class OnlineClusteringHook(Hook):
                 f'memory_bank), got {type(model).__name__}'
             )
         train = runner.train_loop.dataloader
-        loader = Runner.build_dataloader(
-            self._extract_config, seed=runner.seed
-        )
-        check_extract_loader(loader, train)
+        loader = build_extract_loader(self._extract_config, runner)
         self._maker.check(len(train.dataset), model.num_classes)
         if not self._resumed:
             self._fill(runner, model, loader)

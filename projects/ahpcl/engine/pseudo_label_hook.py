@@ -11,7 +11,7 @@ from ahpcl.core.cluster_weights import inverse_size_weights
 from ahpcl.core.seeding import seed_from
 
 from .distributed import sync_batch_norm_stats
-from .extraction import check_extract_loader
+from .extraction import build_extract_loader
 from .invalid_values import invalid_value_message
 from .label_images import Labelling, label_images
 from .label_log import log_labels
@@ -100,10 +100,7 @@ class PseudoLabelHook(Hook):
                 "sampler=dict(type='UniformClusterSampler') or "
                 'uniform_sampling=False'
             )
-        self._loader = Runner.build_dataloader(
-            self._extract_config, seed=runner.seed
-        )
-        check_extract_loader(self._loader, train)
+        self._loader = build_extract_loader(self._extract_config, runner)
         num_images = len(train.dataset)
         self._maker.check(num_images, model.num_classes)
         if self._resumed is not None:

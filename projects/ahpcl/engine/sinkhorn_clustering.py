@@ -9,37 +9,28 @@ from torch import Tensor
 from ahpcl.core import (
     ClusterLadder,
     PrototypeHierarchy,
-    PrototypeLevel,
     check_hierarchy,
-    concentration,
-    equal_labels,
     seed_from,
-    spherical_kmeans,
 )
-from ahpcl.core.points import unit_rows
-from ahpcl.core.segments import distances_to, segment_sum
+from ahpcl.core.equal_clusters import equal_clusters
+from ahpcl.core.hierarchy import prototype_level
 
 
 @TASK_UTILS.register_module()
 @dataclass(frozen=True)
 class SinkhornClustering:
-    """Self-labelling of all images in place of k-means.
+    """Settings of :func:`ahpcl.core.equal_clusters.equal_clusters`.
 
-    The labels of SeLa (Asano et al., ICLR 2020) as an E-step: from the
-    prototypes of a k-means, or of the E-step before, images are labelled so
-    that all clusters are (nearly) equally large, and prototypes become the
-    normalised means of their images, a few rounds. For
-    ``AdaptiveClusterHook(clustering=dict(type='SinkhornClustering'))``;
-    levels are independent.
+    Self-labelling of all images (SeLa, Asano et al., ICLR 2020) in place of
+    k-means. For ``AdaptiveClusterHook(clustering=dict(type=
+    'SinkhornClustering'))``; levels are independent.
 
     Attributes:
         rounds: Of labels and prototypes in turn.
-        epsilon: Temperature of the similarities in the transport, in units
-            of their spread over the prototypes (standard deviation, mean over
-            the images), which is small at first; the smaller, the nearer to
-            the hard optimum and the slower.
+        epsilon: Temperature of the transport, in units of the spread of the
+            similarities.
         max_iter: Rounds of Sinkhorn and Knopp at most.
-        tolerance: Of the sizes, see :func:`ahpcl.core.equal_labels`.
+        tolerance: Of the sizes.
         n_iter: Iterations of the k-means at the start.
         backend: Of that k-means.
         alpha: Smoothing of the concentration for small clusters.
@@ -48,7 +39,7 @@ class SinkhornClustering:
     """
 
     rounds: int = 3
-    epsilon: float = 0.1
+    epsilon: float = 0.05
     max_iter: int = 200
     tolerance: float = 0.02
     n_iter: int = 10
@@ -110,50 +101,22 @@ class SinkhornClustering:
         if self.warm_start and previous is not None:
             known = {lv.num_clusters: lv.centroids for lv in previous.levels}
         return PrototypeHierarchy(
-            self._level(features, k, temperature, seed, known.get(k))
-            for k in sorted(num_clusters, reverse=True)
-        )
-
-    def _level(
-        self,
-        features: Tensor,
-        num_clusters: int,
-        temperature: float,
-        seed: int,
-        centroids: Tensor | None,
-    ) -> PrototypeLevel:
-        if centroids is None:
-            centroids = spherical_kmeans(
-                features,
-                num_clusters,
-                n_iter=self.n_iter,
-                n_init=1,
-                seed=seed_from(seed, num_clusters),
-                backend=self.backend,
-            ).centroids
-        centroids = centroids.to(features.device)
-        for _ in range(self.rounds):
-            scores = features @ centroids.t()
-            spread = float(scores.std(dim=1, correction=0).mean())
-            labels = equal_labels(
-                scores,
-                power=1 / (self.epsilon * max(spread, 1e-6)),
-                max_iter=self.max_iter,
-                tolerance=self.tolerance,
-            )
-            sums = segment_sum(features, labels, num_clusters).to(features)
-            centroids = unit_rows(sums, centroids)
-        distances = distances_to(features, centroids, labels)
-        return PrototypeLevel(
-            centroids=centroids,
-            assignments=labels,
-            concentration=concentration(
-                distances,
-                labels,
-                num_clusters,
+            prototype_level(
+                equal_clusters(
+                    features,
+                    k,
+                    rounds=self.rounds,
+                    epsilon=self.epsilon,
+                    max_iter=self.max_iter,
+                    tolerance=self.tolerance,
+                    n_iter=self.n_iter,
+                    seed=seed_from(seed, k),
+                    init=known.get(k),
+                    backend=self.backend,
+                ),
                 temperature=temperature,
                 alpha=self.alpha,
                 clip=tuple(self.clip),
-            ),
-            objective=float(distances.double().square().mean()),
+            )
+            for k in sorted(num_clusters, reverse=True)
         )

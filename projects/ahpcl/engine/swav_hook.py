@@ -61,7 +61,7 @@ class SwAVScheduleHook(Hook):
             )
             return
         loss.queue.copy_(queues[get_rank()])
-        loss.queue_filled.fill_(self._resumed['filled'])
+        loss.queue_filled = self._resumed['filled']
         self._all_queues = queues
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -75,9 +75,8 @@ class SwAVScheduleHook(Hook):
         """Remember prototypes that must not move."""
         self._kept = []
         if runner.iter < self.freeze_iters:
-            loss = self._loss(runner)
-            loss.normalise_prototypes()
-            self._kept = [w.detach().clone() for w in loss.weights()]
+            weights = self._loss(runner).weights()
+            self._kept = [weight.detach().clone() for weight in weights]
 
     def after_train_iter(
         self,
@@ -108,7 +107,7 @@ class SwAVScheduleHook(Hook):
         """Add the queues; runs on rank 0 only."""
         checkpoint[_KEY] = dict(
             queues=self._all_queues,
-            filled=int(self._loss(runner).queue_filled),
+            filled=self._loss(runner).queue_filled,
         )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

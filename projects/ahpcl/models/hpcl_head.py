@@ -9,8 +9,6 @@ from torch import Generator, Tensor, nn
 
 from ahpcl.core import PrototypeHierarchy
 
-from . import selection as _selection  # noqa: F401  (registers it)
-
 
 @MODELS.register_module()
 class HPCLHead(BaseModule):

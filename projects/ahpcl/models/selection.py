@@ -10,7 +10,7 @@ from ahpcl.core.selection import select_keys, select_prototypes
 
 @MODELS.register_module()
 class HierarchicalSelection(nn.Module):
-    """HCSC's two selections (Guo et al., CVPR 2022, sections 4.2 and 4.3).
+    """HCSC's two selections (Guo et al., CVPR 2022).
 
     Instance-wise: at every level a key of the queue stays a negative with the
     probability that it does not belong to the query's cluster; L_inst is the

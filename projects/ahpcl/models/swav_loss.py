@@ -43,7 +43,6 @@ class SwappedPredictionLoss(nn.Module):
     """
 
     queue: Tensor
-    queue_filled: Tensor
 
     def __init__(
         self,
@@ -100,9 +99,7 @@ class SwappedPredictionLoss(nn.Module):
             torch.zeros(len(self.crops_for_assign), own, feat_dim),
             persistent=False,
         )
-        self.register_buffer(
-            'queue_filled', torch.zeros((), dtype=torch.long), persistent=False
-        )
+        self.queue_filled = 0  # features ever put into it
 
     def weights(self) -> list[nn.Parameter]:
         """The prototypes, (K, D) for every set."""
@@ -164,7 +161,7 @@ class SwappedPredictionLoss(nn.Module):
         """(B, K) code of one view, with the queue where it is full."""
         batch = len(scores)
         own = self.queue.shape[1]
-        if self.queue_started and own and int(self.queue_filled) >= own:
+        if self.queue_started and own and self.queue_filled >= own:
             scores = torch.cat([self.queue[number] @ weight.t(), scores])
         reduce = _over_ranks if get_world_size() > 1 else None
         code = sinkhorn(
@@ -185,7 +182,7 @@ class SwappedPredictionLoss(nn.Module):
             return
         newest = torch.cat([torch.stack(list(features)), self.queue], dim=1)
         self.queue.copy_(newest[:, :own])
-        self.queue_filled.add_(len(features[0]))
+        self.queue_filled += len(features[0])
 
 
 def _over_ranks(values: Tensor, operation: str) -> Tensor:
