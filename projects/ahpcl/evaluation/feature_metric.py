@@ -1,6 +1,7 @@
 """What the metrics on features share: collecting them."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from mmengine.evaluator import BaseMetric
@@ -12,33 +13,52 @@ class FeatureMetric(BaseMetric):
 
     A sample has ``feature`` (C,), which ``AHPCL.predict`` sets, and may have
     ``gt_label`` and ``role`` ('reference' or 'query', see ``SetRole``).
-    Subclasses define :meth:`measure`. Without labels nothing is computed and
-    nothing is logged.
+    Subclasses define :meth:`measure`. A metric that needs labels leaves out
+    the images without one; if none has one, nothing is computed and nothing
+    is logged.
     """
+
+    #: Whether images without a label are left out.
+    needs_labels: ClassVar[bool] = True
 
     def process(self, data_batch: dict, data_samples: list[dict]) -> None:
         """Collect a batch."""
         for sample in data_samples:
-            label = sample.get('gt_label')
-            if isinstance(label, dict):
-                label = label.get('value', label.get('label'))
             self.results.append(
                 dict(
                     feature=sample['feature'].detach().float().cpu(),
-                    label=-1 if label is None else int(label),
+                    label=label_of(sample),
                     role=sample.get('role', 'query'),
                 )
             )
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Metrics of all images; empty without labels."""
-        results = [row for row in results if row['label'] >= 0]
+        """Metrics of all images; empty if it needs labels and has none."""
+        if self.needs_labels:
+            results = [row for row in results if row['label'] >= 0]
         if not results:
             return {}
         features = torch.stack([row['feature'] for row in results])
         labels = torch.tensor([row['label'] for row in results])
         query = torch.tensor([row['role'] == 'query' for row in results])
         return self.measure(features, labels, query)
+
+    def check(self, labels: Tensor, query: Tensor) -> None:
+        """Refuse images that cannot be measured, before features are there.
+
+        Args:
+            labels: (N,) from 0; -1 where unknown.
+            query: (N,) True for images that are tested.
+
+        Raises:
+            ValueError: If :meth:`measure` could not work with them.
+        """
+        if self.needs_labels and not bool((labels >= 0).any()):
+            raise ValueError(
+                f'expected images with labels for {type(self).__name__}, got '
+                f'{len(labels)} without; give a labelled set as '
+                'test_dataloader, or leave this task out'
+            )
 
     @abstractmethod
     def measure(
@@ -48,7 +68,15 @@ class FeatureMetric(BaseMetric):
 
         Args:
             features: (N, C).
-            labels: (N,).
+            labels: (N,); -1 where unknown, unless ``needs_labels``.
             query: (N,) True for images that are tested, False for those that
                 may be learnt from.
         """
+
+
+def label_of(sample: dict) -> int:
+    """The class of a sample of either host, -1 without one."""
+    label = sample.get('gt_label')
+    if isinstance(label, dict):
+        label = label.get('value', label.get('label'))
+    return -1 if label is None else int(label)
