@@ -56,27 +56,45 @@ class StartCheckpointHook(Hook):
             ValueError: If the layout is unknown, the backbone does not fit,
                 or, on resume, anything else does not.
         """
-        model = unwrap(runner.model)
-        own = model.state_dict()
-        if not any(key.startswith(_BACKBONE) for key in own):
-            return
         name = getattr(runner, '_load_from', None) or 'the checkpoint'
-        state = _checked_layout(checkpoint, name)
-        given = {unwrapped_key(key): value for key, value in state.items()}
-        difference = compare_states(own, given)
-        backbone = _only_backbone(difference)
-        if backbone:
-            raise ValueError(
-                f'expected a checkpoint that fits {_backbone_of(model)}, got '
-                f'another architecture in {name}: {backbone.describe()}; '
-                'change model.backbone (depth, channels, stages) to that of '
-                'the checkpoint, or take another checkpoint'
-            )
-        if getattr(runner, '_resume', False):
-            _check_resume(checkpoint, difference, name)
-        elif difference:
-            _leave_out(state, difference)
-            print_log(_report(name, difference), logger='current')
+        resume = bool(getattr(runner, '_resume', False))
+        fit_checkpoint(unwrap(runner.model), checkpoint, name, resume=resume)
+
+
+def fit_checkpoint(
+    model: nn.Module, checkpoint: dict, name: str, *, resume: bool = False
+) -> None:
+    """Checks weights; takes out, in place, those that do not fit.
+
+    Args:
+        model: Unwrapped.
+        checkpoint: What has been read from the file.
+        name: Of the file, for messages.
+        resume: Ask for everything to fit, not for the backbone alone.
+
+    Raises:
+        ValueError: If the layout is unknown, the backbone does not fit, or,
+            on resume, anything else does not.
+    """
+    own = model.state_dict()
+    if not any(key.startswith(_BACKBONE) for key in own):
+        return
+    state = _checked_layout(checkpoint, name)
+    given = {unwrapped_key(key): value for key, value in state.items()}
+    difference = compare_states(own, given)
+    backbone = _only_backbone(difference)
+    if backbone:
+        raise ValueError(
+            f'expected a checkpoint that fits {_backbone_of(model)}, got '
+            f'another architecture in {name}: {backbone.describe()}; '
+            'change model.backbone (depth, channels, stages) to that of '
+            'the checkpoint, or take another checkpoint'
+        )
+    if resume:
+        _check_resume(checkpoint, difference, name)
+    elif difference:
+        _leave_out(state, difference)
+        print_log(_report(name, difference), logger='current')
 
 
 def _checked_layout(checkpoint: Any, name: str) -> dict:
