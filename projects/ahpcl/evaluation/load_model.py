@@ -1,0 +1,78 @@
+"""The algorithm of a config with the weights of a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+
+from ahpcl.engine.start_checkpoint_hook import fit_checkpoint
+
+
+def load_model(
+    config: Config, checkpoint: str | os.PathLike | None
+) -> tuple[nn.Module, dict]:
+    """Build the algorithm of a config with the weights of a checkpoint.
+
+    Without one its weights are those that training starts from.
+
+    Args:
+        config: With ``model`` and ``randomness``.
+        checkpoint: File, or address that mmengine reads, or None.
+
+    Returns:
+        The model on the CPU and what the checkpoint holds.
+
+    Raises:
+        ValueError: If the checkpoint does not exist, cannot be read or is of
+            another model.
+    """
+    seed = (config.get('randomness') or {}).get('seed') or 0
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = MODELS.build(copy.deepcopy(config.model))
+        if checkpoint is None:
+            with _quiet():
+                model.init_weights()
+            return model, {}
+    path = str(checkpoint)
+    if '://' not in path and not Path(path).expanduser().is_file():
+        raise ValueError(
+            f'expected a checkpoint, got {path}, which does not exist'
+        )
+    try:
+        content = CheckpointLoader.load_checkpoint(path, 'cpu')
+    except (RuntimeError, EOFError, KeyError, OSError) as error:
+        said = str(error).partition('\n')[0]
+        raise ValueError(
+            f'expected a checkpoint that can be read, got {path}: {said}'
+        ) from error
+    fit_checkpoint(model, content, path)
+    state = content.get('state_dict', content)
+    model.load_state_dict(
+        {key.removeprefix('module.'): value for key, value in state.items()},
+        strict=False,
+    )
+    return model, content
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the host's list of how every weight was initialised."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
