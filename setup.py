@@ -92,9 +92,14 @@ INSTALL = [
 
 FAISS = ['faiss-cpu>=1.8']
 GPU = ['faiss-gpu-cu12>=1.14; platform_system == "Linux"', 'flash-kmeans>=0.3']
-VIZ = ['matplotlib>=3.8']
+VIZ = ['matplotlib>=3.8', 'openTSNE>=1.0', 'umap-learn>=0.5.6']
+EXPORT = ['pyarrow>=14']
 TESTS = [
     *FAISS,
+    *VIZ,
+    *EXPORT,
+    'playwright>=1.40',
+    'timm>=1.0',
     'hypothesis>=6.90',
     'pytest>=8',
     'scipy>=1.11',
@@ -120,10 +125,11 @@ setup(
         'faiss': FAISS,
         'gpu': GPU,
         'viz': VIZ,
+        'export': EXPORT,
         'tests': TESTS,
         'dev': DEV,
         # Without `gpu`: faiss-cpu and faiss-gpu own one module.
-        'all': sorted({*FAISS, *VIZ, *TESTS, *DEV}),
+        'all': sorted({*FAISS, *VIZ, *EXPORT, *TESTS, *DEV}),
     },
     cmdclass={'build_py': BuildWithShipped},
     zip_safe=False,

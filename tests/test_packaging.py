@@ -149,7 +149,7 @@ def test_a_plain_install_needs_no_gpu_no_compiler_no_mim(requirements):
 def test_extras(requirements):
     extras = {
         extra: named(requirements, extra)
-        for extra in ('faiss', 'gpu', 'viz', 'tests', 'dev', 'all')
+        for extra in ('faiss', 'gpu', 'viz', 'export', 'tests', 'dev', 'all')
     }
     assert all(extras.values())
     assert extras['faiss'] == {'faiss-cpu'}
