@@ -1,12 +1,15 @@
 """What every test starts from."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (mends the host, registers the components)
+from toy import toy_config
 
 # Threads of several processes that spin on the same cores cost more than they
 # bring at this size.
@@ -29,3 +32,19 @@ def _configs_as_they_are():
             lambda text, **_: (text, True),
         )
         yield
+
+
+@pytest.fixture(scope='session')
+def toy_run(tmp_path_factory):
+    """A finished run on the digits: work_dir, config (a file), checkpoint.
+
+    Read it; what writes into its folder takes a copy.
+    """
+    work_dir = tmp_path_factory.mktemp('toy_run')
+    init_default_scope('mmselfsup')
+    Runner.from_cfg(toy_config(work_dir)).train()
+    return SimpleNamespace(
+        work_dir=work_dir,
+        config=work_dir / 'ahpcl_digits.py',
+        checkpoint=work_dir / 'epoch_6.pth',
+    )

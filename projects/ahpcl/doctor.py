@@ -32,6 +32,9 @@ REQUIRED = (
 OPTIONAL = (
     ('faiss-cpu', 'k-means backend', 'pip install "ahpcl[faiss]"'),
     ('matplotlib', 'figures', 'pip install "ahpcl[viz]"'),
+    ('openTSNE', 't-SNE', 'pip install "ahpcl[viz]"'),
+    ('umap-learn', 'UMAP', 'pip install "ahpcl[viz]"'),
+    ('pyarrow', 'export as Parquet', 'pip install "ahpcl[export]"'),
     ('flash-kmeans', 'k-means on a GPU', 'pip install "ahpcl[gpu]"'),
 )
 _ALTERNATIVES = {

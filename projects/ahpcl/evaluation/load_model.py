@@ -16,6 +16,7 @@ from mmengine.registry import MODELS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from ahpcl.compat.checkpoints import PickledCheckpointError
 from ahpcl.engine.start_checkpoint_hook import fit_checkpoint
 
 
@@ -52,6 +53,8 @@ def load_model(
         )
     try:
         content = CheckpointLoader.load_checkpoint(path, 'cpu')
+    except PickledCheckpointError as error:
+        raise ValueError(str(error)) from error
     except (RuntimeError, EOFError, KeyError, OSError) as error:
         said = str(error).partition('\n')[0]
         raise ValueError(

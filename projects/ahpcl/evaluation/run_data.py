@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class RunData:
         model: The algorithm with the weights, in eval mode.
         content: What the checkpoint holds; empty if untrained.
         name: File name of the checkpoint.
+        evaluate_on: As given.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class RunData:
         self.device = torch.device(device)
         self.name = UNTRAINED if checkpoint is None else self.checkpoint.name
         self._cache = None if cache is None else Path(cache)
-        self._evaluate_on = evaluate_on
+        self.evaluate_on = evaluate_on
         init_default_scope(config.get('default_scope', 'mmselfsup'))
         self.model, self.content = load_model(config, checkpoint)
         self.model.to(self.device).eval()
@@ -114,10 +116,10 @@ class RunData:
     @cached_property
     def evaluation_loader(self) -> DataLoader | None:
         """Over labelled images; None if the config has none."""
-        if self._evaluate_on not in ('test', 'val'):
+        if self.evaluate_on not in ('test', 'val'):
             return self._folder_loader()
-        other = 'val' if self._evaluate_on == 'test' else 'test'
-        for part in (self._evaluate_on, other):
+        other = 'val' if self.evaluate_on == 'test' else 'test'
+        for part in (self.evaluate_on, other):
             settings = self.config.get(f'{part}_dataloader')
             if settings is not None:
                 return self._loader(settings)
@@ -139,7 +141,7 @@ class RunData:
                 'folder of images for every class (evaluate.py --data FOLDER)'
             )
         labels, query = labels_and_roles(self.evaluation_loader.dataset)
-        if self._evaluate_on not in ('test', 'val'):
+        if self.evaluate_on not in ('test', 'val'):
             query = split_roles(labels, FOLDER_SHARE)
         return labels, query
 
@@ -160,10 +162,34 @@ class RunData:
         """Features of the evaluation images; None if there are none."""
         if self.evaluation_loader is None:
             return None
-        name = Path(self._evaluate_on).name
+        name = self.evaluate_on
         found = self._cached(name, self.evaluation_loader, evaluation_features)
         _, query = self.evaluation_roles()
-        return FeatureSet(**{**vars(found), 'query': query})
+        return replace(found, query=query)
+
+    def read_features(self, path: str | os.PathLike) -> FeatureSet:
+        """Features of :attr:`evaluation` from a file of an earlier run.
+
+        Args:
+            path: As :class:`FeatureSet` wrote it.
+
+        Raises:
+            ValueError: If they are of other weights, images or transforms.
+        """
+        if self.evaluation_loader is None:
+            raise ValueError(
+                'expected a config with labelled images for --features, got '
+                'one without'
+            )
+        found = FeatureSet.load(path)
+        digest = self._digest(self.evaluation_loader, self.evaluate_on)
+        if found.digest != digest:
+            raise ValueError(
+                f'expected features of {self.name} and the images of the '
+                f'config, got {path} of other weights, images or transforms; '
+                'leave it out to extract them'
+            )
+        return found
 
     # ---- prototypes -----------------------------------------------------
 
@@ -246,11 +272,14 @@ class RunData:
         settings = copy.deepcopy(dict(self.config.extract_dataloader))
         settings['dataset'] = dict(
             type='UnlabelledFolder',
-            data_root=str(self._evaluate_on),
+            data_root=str(self.evaluate_on),
             labels_from_folders=True,
             pipeline=settings['dataset']['pipeline'],
         )
         return self._loader(settings)
+
+    def _digest(self, loader: DataLoader, name: str) -> str:
+        return digest_of(name, self.model, loader.dataset)
 
     def _cached(
         self,
@@ -258,11 +287,11 @@ class RunData:
         loader: DataLoader,
         extract: Callable[[nn.Module, DataLoader], FeatureSet],
     ) -> FeatureSet:
-        digest = digest_of(name, self.model, loader.dataset)
+        digest = self._digest(loader, name)
         file = None
         if self._cache is not None:
             stem = self.checkpoint.stem if self.checkpoint else UNTRAINED
-            file = self._cache / f'{stem}_{name}.npz'
+            file = self._cache / f'{stem}_{Path(name).name}.npz'
             if file.is_file():
                 try:
                     found = FeatureSet.load(file)
@@ -277,7 +306,7 @@ class RunData:
                         logger='current',
                     )
         made = extract(self.model, loader)
-        made = FeatureSet(**{**vars(made), 'digest': digest})
+        made = replace(made, digest=digest)
         if file is not None:
             made.save(file)
         return made
