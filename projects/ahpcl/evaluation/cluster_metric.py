@@ -1,50 +1,94 @@
 """How well a fresh k-means of the features agrees with the labels."""
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import torch.nn.functional as F
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ahpcl.core import clustering_agreement, spherical_kmeans
+from ahpcl.core import spherical_kmeans
+from ahpcl.core.cluster_quality import grouping_report
 
 from .feature_metric import FeatureMetric
 
 
 @METRICS.register_module()
 class ClusterMetric(FeatureMetric):
-    """NMI, AMI and ARI of a spherical k-means, logged as ``cluster/...``.
+    """A spherical k-means of the features, logged as ``cluster/...``.
 
-    All images count, whatever their role.
+    NMI, AMI and ARI (0 to 1), the accuracy of the best match of clusters and
+    classes and the purity (percent), silhouette (cosine, of a sample) and
+    sizes; without labels only the last two. All images count, whatever their
+    role; those without a label count for no agreement.
 
     Args:
-        num_clusters: K; None for the number of classes.
+        num_clusters: K, or several, whose results are logged under ``k<K>_``;
+            None for the number of classes.
         n_init: Restarts of which the best objective is taken.
-        seed: Of the k-means.
+        seed: Of the k-means and of the silhouette's sample.
         collect_device: As in mmengine.
+        prefix: As in mmengine.
     """
 
     default_prefix = 'cluster'
+    needs_labels: ClassVar[bool] = False
 
     def __init__(
         self,
-        num_clusters: int | None = None,
+        num_clusters: int | Sequence[int] | None = None,
         n_init: int = 10,
         seed: int = 0,
         collect_device: str = 'cpu',
+        prefix: str | None = None,
     ) -> None:
-        super().__init__(collect_device=collect_device)
+        super().__init__(collect_device=collect_device, prefix=prefix)
         self.num_clusters = num_clusters
         self.n_init = n_init
         self.seed = seed
+
+    def check(self, labels: Tensor, query: Tensor) -> None:
+        """Refuse a K that is unknown or larger than there are images."""
+        for count in self._counts(labels):
+            if count > len(labels):
+                raise ValueError(
+                    f'expected at most {len(labels)} clusters, as many as '
+                    f'there are images, got {count}; lower num_clusters'
+                )
 
     def measure(
         self, features: Tensor, labels: Tensor, query: Tensor
     ) -> dict[str, float]:
         """Cluster all images and compare with the labels."""
-        result = spherical_kmeans(
-            F.normalize(features, dim=1),
-            self.num_clusters or len(labels.unique()),
-            n_iter=50,
-            n_init=self.n_init,
-            seed=self.seed,
-        )
-        return clustering_agreement(labels, result.assignments)._asdict()
+        self.check(labels, query)
+        rows = F.normalize(features, dim=1)
+        several = isinstance(self.num_clusters, Sequence)
+        found = {}
+        for count in self._counts(labels):
+            result = spherical_kmeans(
+                rows, count, n_iter=50, n_init=self.n_init, seed=self.seed
+            )
+            report = grouping_report(
+                rows,
+                result.assignments,
+                labels,
+                num_clusters=count,
+                seed=self.seed,
+            )
+            name = f'k{count}_' if several else ''
+            found.update({f'{name}{k}': v for k, v in report.items()})
+        return found
+
+    def _counts(self, labels: Tensor) -> Sequence[int]:
+        if isinstance(self.num_clusters, Sequence):
+            return self.num_clusters
+        if self.num_clusters is not None:
+            return [self.num_clusters]
+        classes = len(labels[labels >= 0].unique())
+        if classes == 0:
+            raise ValueError(
+                'expected images with labels, or num_clusters, for '
+                f'ClusterMetric, got {len(labels)} images without; set '
+                'num_clusters=K'
+            )
+        return [classes]
