@@ -1,0 +1,69 @@
+"""What the pictures of a projection are coloured by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ahpcl.core.lineage import Lineage
+from ahpcl.core.prototypes import PrototypeHierarchy
+
+from .canvas import count
+from .colours import distinct_colours, hierarchy_colours
+from .embedding import Colouring
+from .majority import ClassName
+from .projection import Projection
+
+
+def by_class(
+    projection: Projection, labels: Tensor, class_name: ClassName = str
+) -> Colouring:
+    """Images in the colour of their class.
+
+    Args:
+        projection: Of some of the images.
+        labels: Class of every image, (N,), -1 where unknown.
+        class_name: Name of a class.
+
+    Raises:
+        ValueError: If no image has a label.
+    """
+    classes = int(labels.max()) + 1
+    if classes < 1:
+        raise ValueError('expected labels of some images, got none')
+    return Colouring(
+        f'by class, {count(classes, "class", "classes")}',
+        labels[projection.indices].numpy(),
+        distinct_colours(classes),
+        [class_name(label) for label in range(classes)],
+    )
+
+
+def by_prototype(
+    projection: Projection,
+    hierarchy: PrototypeHierarchy,
+    lineages: Sequence[Lineage | None],
+) -> list[Colouring]:
+    """Images in the colour of their cluster, for every level.
+
+    Children have the hue of their parent.
+
+    Args:
+        projection: Of some of the images and of the prototypes of every
+            level.
+        hierarchy: Of all images, finest first.
+        lineages: Of every level, None of the coarsest.
+    """
+    colours = hierarchy_colours(hierarchy.num_clusters, lineages)
+    return [
+        Colouring(
+            f'by prototype, K = {level.num_clusters}',
+            level.assignments.cpu()[projection.indices].numpy(),
+            own,
+            prototypes=places,
+        )
+        for level, own, places in zip(
+            hierarchy, colours, projection.prototypes, strict=True
+        )
+    ]

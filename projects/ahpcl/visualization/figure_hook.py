@@ -1,0 +1,174 @@
+"""Pictures of the prototypes while training."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ahpcl.core.lineage import lineage
+from ahpcl.core.prototypes import PrototypeHierarchy
+from ahpcl.engine.distributed import on_rank_0
+from ahpcl.engine.extraction import build_extract_loader, extract_features
+from ahpcl.engine.unwrap import unwrap
+from ahpcl.evaluation.extracted import class_names, labels_and_roles
+from ahpcl.evaluation.images import load_image
+
+KINDS = ('gallery', 'sizes', 'tsne')
+
+
+@HOOKS.register_module()
+class FigureHook(Hook):
+    """Hands pictures of the prototypes in use to the visualizer.
+
+    Before an epoch, after its E-step, all ranks extract the keys once more
+    and rank 0 draws. No random state is touched: the run is the same bit for
+    bit with it and without.
+
+    Args:
+        extract_dataloader: Config of a loader over the training images, in
+            order and all of them, with a deterministic pipeline.
+        interval: Epochs between two pictures; epoch 10, 20 ... for 10.
+        kinds: Of 'gallery', 'sizes' and 'tsne' (needs the extra ``viz``).
+        max_pages: Of the gallery of a level.
+        max_images: Of the t-SNE.
+
+    Raises:
+        ValueError: For an unknown kind, an interval below 1, or, when
+            training starts, a model without keys or other images.
+    """
+
+    # After the E-step of the AdaptiveClusterHook.
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        extract_dataloader: dict | DataLoader,
+        interval: int = 10,
+        kinds: Sequence[str] = ('gallery', 'sizes'),
+        max_pages: int = 1,
+        max_images: int = 2000,
+    ) -> None:
+        if interval < 1 or not kinds or not set(kinds) <= set(KINDS):
+            raise ValueError(
+                f'expected interval of at least 1 and kinds of {KINDS}, got '
+                f'{interval} and {tuple(kinds)}'
+            )
+        self.interval = interval
+        self.kinds = tuple(kinds)
+        self.max_pages = max_pages
+        self.max_images = max_images
+        self._extract_config = extract_dataloader
+        self._loader: DataLoader | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Build and check the loader."""
+        model = unwrap(runner.model)
+        if not hasattr(model, 'extract_keys'):
+            raise ValueError(
+                "expected a model of type 'AHPCL' (with extract_keys), got "
+                f'{type(model).__name__}; leave the FigureHook out'
+            )
+        self._loader = build_extract_loader(self._extract_config, runner)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Draw, if it is time to and there are prototypes."""
+        model = unwrap(runner.model)
+        hierarchy = model.head.hierarchy
+        if hierarchy is None or (runner.epoch + 1) % self.interval:
+            return
+        device = next(model.parameters()).device
+        with untouched_random_state(device):
+            keys = extract_features(model, self._loader).cpu()
+            on_rank_0(
+                lambda: self._draw(runner, keys, hierarchy.to('cpu')),
+                'drawing figures',
+            )
+
+    def _draw(
+        self, runner: Runner, keys: Tensor, hierarchy: PrototypeHierarchy
+    ) -> None:
+        # matplotlib is loaded by runs that draw only.
+        from .colourings import by_class, by_prototype
+        from .embedding import embedding_figure
+        from .gallery import gallery_figures
+        from .projection import project
+        from .save import log_figures
+        from .sizes import sizes_figure
+
+        dataset = self._loader.dataset
+        labels, _ = labels_and_roles(dataset)
+        names = class_names(dataset)
+
+        def class_name(label: int) -> str:
+            return names[label] if label < len(names) else str(label)
+
+        source = f'before epoch {runner.epoch + 1}'
+        figures = {}
+        if 'sizes' in self.kinds:
+            sizes = [level.sizes() for level in hierarchy]
+            figures['sizes'] = sizes_figure(sizes, source=source)
+        if 'gallery' in self.kinds:
+            for level in hierarchy:
+                own = level.centroids.float()[level.assignments]
+                pages = gallery_figures(
+                    level,
+                    (keys - own).norm(dim=1),
+                    lambda index: load_image(dataset, index),
+                    labels=labels,
+                    class_name=class_name,
+                    source=source,
+                    max_pages=self.max_pages,
+                )
+                for page, figure in enumerate(pages):
+                    name = f'gallery_k{level.num_clusters}_{page + 1}'
+                    figures[name] = figure
+        if 'tsne' in self.kinds:
+            levels = hierarchy.levels
+            projection = project(
+                keys,
+                prototypes=[level.centroids for level in levels],
+                max_images=self.max_images,
+            )
+            lineages = [
+                *map(lineage, levels[:-1], levels[1:]),
+                None,
+            ]
+            colourings = by_prototype(projection, hierarchy, lineages)
+            if bool((labels >= 0).any()):
+                colourings.insert(0, by_class(projection, labels, class_name))
+            figures['tsne'] = embedding_figure(
+                projection,
+                colourings,
+                num_images=len(keys),
+                features='the keys of training images',
+                source=source,
+            )
+        log_figures(runner.visualizer, figures, runner.iter)
+
+
+@contextmanager
+def untouched_random_state(device: torch.device) -> Iterator[None]:
+    """Put the random states of torch, NumPy and Python back afterwards.
+
+    A loader draws a seed for its workers whenever it is passed over.
+
+    Args:
+        device: Whose generator counts, besides the CPU's.
+    """
+    devices = [device] if device.type == 'cuda' else []
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -1,0 +1,100 @@
+"""Which clusters of a hierarchy are drawn, from the coarsest down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ahpcl.core.lineage import Lineage
+from ahpcl.core.prototypes import PrototypeHierarchy
+
+
+@dataclass(frozen=True)
+class Node:
+    """A cluster of the tree that is drawn.
+
+    Args:
+        level: 0 is the finest.
+        cluster: Of that level.
+        size: Images of the cluster.
+        inside: Of them, those that are in its parent; all of a root.
+        children: Those drawn, the largest first.
+        left_out: Children with images that are not drawn.
+        left_out_images: Of those, in this cluster.
+    """
+
+    level: int
+    cluster: int
+    size: int
+    inside: int
+    children: tuple[Node, ...] = ()
+    left_out: int = 0
+    left_out_images: int = 0
+
+    @property
+    def leaves(self) -> int:
+        """Rows that it takes."""
+        return sum(child.leaves for child in self.children) or 1
+
+
+def select_tree(
+    hierarchy: PrototypeHierarchy,
+    lineages: Sequence[Lineage | None],
+    *,
+    max_roots: int = 8,
+    max_children: int = 4,
+    max_leaves: int = 36,
+) -> tuple[Node, ...]:
+    """Choose the largest clusters, from the coarsest level down.
+
+    Args:
+        hierarchy: Levels, finest first.
+        lineages: Parents of the clusters of every level, None of the
+            coarsest.
+        max_roots: Clusters of the coarsest level.
+        max_children: Of every cluster.
+        max_leaves: Roots end before there would be more; one is always
+            there.
+
+    Returns:
+        The roots, the largest first. Clusters without images are left out.
+    """
+    sizes = [level.sizes().tolist() for level in hierarchy]
+    below: list[dict[int, list[tuple[int, int]]]] = []
+    for level, lineage in enumerate(lineages[: len(sizes) - 1]):
+        assert lineage is not None
+        found: dict[int, list[tuple[int, int]]] = {}
+        shares = zip(
+            lineage.parents.tolist(), lineage.share.tolist(), strict=True
+        )
+        for cluster, (parent, share) in enumerate(shares):
+            inside = round(share * sizes[level][cluster])
+            if inside:
+                found.setdefault(parent, []).append((inside, cluster))
+        below.append(found)
+
+    def node(level: int, cluster: int, inside: int) -> Node:
+        own = [] if level == 0 else below[level - 1].get(cluster, [])
+        own = sorted(own, key=lambda pair: (-pair[0], pair[1]))
+        hidden = own[max_children:]
+        return Node(
+            level,
+            cluster,
+            sizes[level][cluster],
+            inside,
+            tuple(node(level - 1, c, n) for n, c in own[:max_children]),
+            len(hidden),
+            sum(number for number, _ in hidden),
+        )
+
+    top = len(sizes) - 1
+    order = sorted(range(len(sizes[top])), key=lambda c: (-sizes[top][c], c))
+    roots: list[Node] = []
+    leaves = 0
+    for cluster in order[:max_roots]:
+        root = node(top, cluster, sizes[top][cluster])
+        leaves += root.leaves
+        if root.size == 0 or (roots and leaves > max_leaves):
+            break
+        roots.append(root)
+    return tuple(roots)
