@@ -7,7 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from mmengine.registry import DATASETS
 from torch import Tensor
+
+from ahpcl.core.feature_health import alignment
+from ahpcl.engine.two_views import two_view_features
 
 from .feature_metric import FeatureMetric
 from .feature_set import FeatureSet
@@ -16,6 +20,7 @@ from .run_data import RunData
 from .tasks import DEFAULT, WITHOUT_LABELS, build_tasks
 
 Say = Callable[[str], None]
+ALIGNED_IMAGES = 1024
 
 
 def evaluate(
@@ -123,6 +128,13 @@ def _measure(
         known = labels >= 0
         rows, labels, query = rows[known], labels[known], query[known]
     return metric.measure(rows.to(run.device), labels, query)
+
+
+def _alignment(run: RunData) -> dict[str, float]:
+    """Of two augmented views of some training images."""
+    dataset = DATASETS.build(run.config.train_dataloader.dataset)
+    views = two_view_features(run.model, dataset, ALIGNED_IMAGES)
+    return {'health/alignment': alignment(*views)}
 
 
 def raw_images(run: RunData) -> Tensor:

@@ -1,0 +1,251 @@
+"""Health of a representation without labels, and alarms of collapse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ahpcl.core.validation import finite_number, whole_number
+
+__all__ = [
+    'alignment',
+    'collapse_alarms',
+    'feature_health',
+    'mean_cosine',
+    'rankme',
+    'relative_std',
+    'uniformity',
+]
+
+_PAIRS_AT_ONCE = 1 << 22
+
+
+def rankme(features: Tensor, *, epsilon: float = 1e-7) -> float:
+    """Effective number of dimensions that the features use.
+
+    The exponential of the entropy of the normalised singular values (Garrido
+    et al., "RankMe", ICML 2023, equation 1): k for k equal singular values.
+
+    Args:
+        features: (N, D), as they are: neither centred nor normalised.
+        epsilon: Added to every share, as in the paper.
+
+    Returns:
+        From 1 to min(N, D), to rounding.
+
+    Raises:
+        ValueError: If the features are not finite rows, or all are 0.
+    """
+    rows = _checked(features)
+    values = torch.linalg.svdvals(rows)
+    total = float(values.sum())
+    if total == 0:
+        raise ValueError(
+            'expected features other than 0, got zeros only; the encoder has '
+            'collapsed'
+        )
+    shares = values / total + epsilon
+    return math.exp(-float((shares * shares.log()).sum()))
+
+
+def alignment(first: Tensor, second: Tensor, *, alpha: float = 2.0) -> float:
+    """Mean distance of two views of an image on the unit sphere.
+
+    The mean of |x - y| ** alpha (Wang & Isola, ICML 2020, section 4.1); 0
+    where views are the same, 2 for unrelated directions at alpha 2.
+
+    Args:
+        first: Features of a view of every image, (N, D); normalised here.
+        second: Of another view of the same images, (N, D).
+        alpha: Above 0.
+
+    Raises:
+        ValueError: If the features are not finite rows of the same shape, or
+            alpha is not above 0.
+    """
+    if first.shape != second.shape:
+        raise ValueError(
+            'expected two views of the same images, got features of shapes '
+            f'{tuple(first.shape)} and {tuple(second.shape)}'
+        )
+    if finite_number(alpha, 'alpha', least=0) == 0:
+        raise ValueError('expected alpha above 0, got 0')
+    x = F.normalize(_checked(first), dim=1)
+    y = F.normalize(_checked(second), dim=1)
+    return float((x - y).norm(dim=1).pow(alpha).mean())
+
+
+def uniformity(
+    features: Tensor, *, t: float = 2.0, sample: int = 4096, seed: int = 0
+) -> float:
+    """How evenly features cover the unit sphere, lower is more even.
+
+    The logarithm of the mean of exp(-t |x - y|^2) over all pairs (Wang &
+    Isola, ICML 2020, section 4.1): 0 if all are the same, -4 at best for
+    t = 2 in many dimensions, where pairs are orthogonal.
+
+    Args:
+        features: (N, D), N from 2; normalised here.
+        t: Above 0.
+        sample: Images at the most; time grows with its square.
+        seed: Of the sample.
+
+    Raises:
+        ValueError: If the features are not two finite rows or more.
+    """
+    if finite_number(t, 't', least=0) == 0:
+        raise ValueError('expected t above 0, got 0')
+    rows = F.normalize(_sampled(_checked(features), sample, seed), dim=1)
+    number = len(rows)
+    if number < 2:
+        raise ValueError(f'expected at least two features, got {number}')
+    total = 0.0
+    for start in range(0, number, max(1, _PAIRS_AT_ONCE // number)):
+        part = rows[start : start + max(1, _PAIRS_AT_ONCE // number)]
+        squared = (2 - 2 * part @ rows.t()).clamp(min=0)
+        total += float(torch.exp(-t * squared).sum())
+    # Without the pairs of an image with itself, which count 1 each.
+    mean = (total - number) / (number * (number - 1))
+    return math.log(max(mean, 1e-300))
+
+
+def mean_cosine(features: Tensor) -> float:
+    """Mean cosine of all pairs of different images, -1 to 1.
+
+    Args:
+        features: (N, D), N from 2.
+
+    Raises:
+        ValueError: If the features are not two finite rows or more.
+    """
+    rows = F.normalize(_checked(features), dim=1)
+    number = len(rows)
+    if number < 2:
+        raise ValueError(f'expected at least two features, got {number}')
+    total = float(rows.sum(dim=0).square().sum())
+    return (total - float(rows.square().sum())) / (number * (number - 1))
+
+
+def relative_std(features: Tensor) -> float:
+    """Mean standard deviation of a dimension, times the root of D.
+
+    Of the normalised features (Chen & He, "SimSiam", CVPR 2021, section
+    4.1): about 1 where they are spread over the sphere, 0 in collapse.
+
+    Args:
+        features: (N, D), N from 2.
+
+    Raises:
+        ValueError: If the features are not two finite rows or more.
+    """
+    rows = F.normalize(_checked(features), dim=1)
+    if len(rows) < 2:
+        raise ValueError(f'expected at least two features, got {len(rows)}')
+    return float(rows.std(dim=0).mean()) * math.sqrt(rows.shape[1])
+
+
+def feature_health(
+    features: Tensor,
+    views: tuple[Tensor, Tensor] | None = None,
+    *,
+    seed: int = 0,
+) -> dict[str, float]:
+    """All measures at once.
+
+    Args:
+        features: (N, D).
+        views: Features of two views of the same images, each (M, D), or
+            None.
+        seed: Of the samples.
+
+    Returns:
+        ``rankme``, ``uniformity``, ``mean_cosine``, ``relative_std``, and
+        with views ``alignment``.
+
+    Raises:
+        ValueError: If the features are not two finite rows or more.
+    """
+    found = dict(
+        rankme=rankme(_sampled(features, 16384, seed)),
+        uniformity=uniformity(features, seed=seed),
+        mean_cosine=mean_cosine(features),
+        relative_std=relative_std(features),
+    )
+    if views is not None:
+        found['alignment'] = alignment(*views)
+    return found
+
+
+def collapse_alarms(
+    health: Mapping[str, float],
+    *,
+    least_rankme: float = 2.0,
+    least_std: float = 0.02,
+    most_cosine: float = 0.999,
+) -> list[str]:
+    """What looks like collapse, in words.
+
+    The limits are where hardly anything is left: pooled features are never
+    negative, so that those of an untrained network are almost parallel, too.
+
+    Args:
+        health: Of :func:`feature_health`; what it lacks is not looked at.
+        least_rankme: Below, the features use hardly more than one dimension.
+        least_std: Of ``relative_std``; below, all images look alike.
+        most_cosine: Of ``mean_cosine``; above, all images look alike.
+
+    Returns:
+        A message for each; empty if all is well.
+    """
+    alarms = []
+    value = health.get('rankme', math.inf)
+    if value < least_rankme:
+        alarms.append(
+            f'RankMe {value:.2f} is below {least_rankme:g}: the features use '
+            'hardly more than one dimension (dimensional collapse); lower '
+            'the learning rate, add negatives or batch norm in the neck'
+        )
+    value = health.get('relative_std', math.inf)
+    if value < least_std:
+        alarms.append(
+            f'relative std {value:.4f} is below {least_std:g}: all images '
+            'get almost the same features (collapse); lower the learning '
+            'rate or check the augmentation'
+        )
+    value = health.get('mean_cosine', -math.inf)
+    if value > most_cosine:
+        alarms.append(
+            f'the mean cosine of two images {value:.5f} is above '
+            f'{most_cosine:g}: all images get almost the same features '
+            '(collapse); lower the learning rate or check the augmentation'
+        )
+    return alarms
+
+
+def _checked(features: Tensor) -> Tensor:
+    """The features in double precision."""
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(
+            f'expected features of shape (N, D), got {tuple(features.shape)}'
+        )
+    if not bool(torch.isfinite(features).all()):
+        bad = int((~torch.isfinite(features)).any(dim=1).sum())
+        raise ValueError(
+            f'expected finite features, got {bad} rows with NaN or infinity; '
+            'the encoder has diverged'
+        )
+    return features.double()
+
+
+def _sampled(rows: Tensor, sample: int, seed: int) -> Tensor:
+    """At most so many rows, chosen by a seed."""
+    sample = whole_number(sample, 'sample', least=2)
+    if len(rows) <= sample:
+        return rows
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(rows), generator=generator)[:sample]
+    return rows[chosen.to(rows.device)]
