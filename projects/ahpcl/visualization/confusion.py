@@ -2,74 +2,55 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
+import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ahpcl.core.cluster_quality import Confusion, confusion
+
 from .canvas import INK, Canvas, count, heading, tidy
-from .majority import ClassName, contingency
+from .majority import ClassName
 
 _MOST_NUMBERS = 400  # cells that show their count
 _MOST_TICKS = 70
 
 
-class Confusion(NamedTuple):
+def ordered_confusion(assignments: Tensor, labels: Tensor) -> Confusion:
     """Clusters in rows and classes in columns, in an order to look at.
 
-    Args:
-        table: Images, (K, C) int64, rows and columns in this order.
-        clusters: Cluster of every row, (K,).
-        classes: Class of every column, (C,).
-        matched: Pairs; the first so many cells of the diagonal.
-        accuracy: Images of matched pairs, in percent of all.
-    """
-
-    table: np.ndarray
-    clusters: np.ndarray
-    classes: np.ndarray
-    matched: int
-    accuracy: float
-
-
-def match_clusters(
-    assignments: Tensor, labels: Tensor, num_clusters: int
-) -> Confusion:
-    """Match clusters with classes so that most images agree.
-
-    One cluster to one class (Hungarian matching). Matched classes come first,
-    in their order, then the others; the clusters of no class come last, by
-    the class that most of their images have.
+    Matched pairs come first, on the diagonal, in the order of the classes;
+    then the other classes, and the other clusters by the class that most of
+    their images have, large ones first. Images without a label, and clusters
+    without labelled images, are left out.
 
     Args:
         assignments: Cluster of every image, (N,).
         labels: Class of every image, (N,), -1 where unknown.
-        num_clusters: K.
 
     Raises:
         ValueError: If no image has a label.
     """
-    table = contingency(assignments.cpu(), labels, num_clusters).numpy()
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    order = np.argsort(columns, kind='stable')
-    rows, columns = rows[order], columns[order]
-    other_rows = np.setdiff1d(np.arange(table.shape[0]), rows)
-    keys = (-table[other_rows].sum(1), table[other_rows].argmax(1))
-    other_rows = other_rows[np.lexsort(keys)]
-    clusters = np.concatenate([rows, other_rows])
-    classes = np.concatenate(
-        [columns, np.setdiff1d(np.arange(table.shape[1]), columns)]
-    )
-    agree = table[rows, columns].sum()
+    known = labels >= 0
+    if not bool(known.any()):
+        raise ValueError('expected labels of some images, got none')
+    found = confusion(assignments.cpu()[known], labels[known])
+    matched = found.matched
+    pairs = found.classes[:matched].argsort()
+    classes = found.classes[matched:].argsort() + matched
+    columns = torch.cat([pairs, classes])
+    table = found.table[:, columns]
+    rest = table[matched:]
+    sizes = rest.sum(dim=1).argsort(descending=True, stable=True)
+    most = rest[sizes].argmax(dim=1).argsort(stable=True)
+    rows = torch.cat([pairs, sizes[most] + matched])
     return Confusion(
-        table=table[clusters][:, classes],
-        clusters=clusters,
-        classes=classes,
-        matched=len(rows),
-        accuracy=100 * float(agree) / float(table.sum()),
+        table=table[rows],
+        clusters=found.clusters[rows],
+        classes=found.classes[columns],
+        matched=matched,
     )
 
 
@@ -93,8 +74,9 @@ def confusion_figure(
     Raises:
         ValueError: If no image has a label.
     """
-    found = match_clusters(assignments, labels, num_clusters)
-    rows, columns = found.table.shape
+    found = ordered_confusion(assignments, labels)
+    table = found.table.numpy()
+    rows, columns = table.shape
     cell = 0.34 if max(rows, columns) <= 30 else 0.13
     width = min(max(4.2, cell * columns), 9.5)
     height = min(max(2.2, cell * rows), 13.0)
@@ -102,17 +84,21 @@ def confusion_figure(
     below = 0.3 + 0.06 * max(len(name) for name in names)
     parts = [
         source,
-        count(int(found.table.sum())),
-        f'{found.accuracy:.1f} % in {found.matched} matched pairs',
+        count(int(table.sum())),
+        f'{100 * np.trace(table) / table.sum():.1f} % in '
+        f'{count(found.matched, "matched pair")}',
     ]
+    if rows < num_clusters:
+        parts.append(f'{num_clusters - rows} clusters without images left out')
     canvas = Canvas(
         width + 2.4,
         height + 0.3 + below,
-        f'{rows} clusters against {columns} classes',
+        f'{count(num_clusters, "cluster")} against '
+        f'{count(columns, "class", "classes")}',
         parts,
     )
     axes = canvas.axes(0.95, 0.3, width, height)
-    share = found.table / np.maximum(found.table.sum(1, keepdims=True), 1)
+    share = table / table.sum(1, keepdims=True)
     picture = axes.imshow(
         share,
         cmap='Blues',
@@ -136,12 +122,12 @@ def confusion_figure(
     axes.set_xlabel('class')
     if rows <= _MOST_TICKS:
         axes.set_yticks(
-            range(rows), [f'#{c}' for c in found.clusters], fontsize=7
+            range(rows), [f'#{int(c)}' for c in found.clusters], fontsize=7
         )
     else:
         axes.set_yticks([])
     if rows * columns <= _MOST_NUMBERS:
-        _numbers(axes, found.table, share)
+        _numbers(axes, table, share)
     bar = canvas.axes(width + 1.15, 0.3, 0.14, min(height, 2.2))
     canvas.figure.colorbar(picture, cax=bar)
     tidy(bar, grid=False)
@@ -152,9 +138,9 @@ def confusion_figure(
     return canvas.figure
 
 
-def _numbers(axes: object, table: np.ndarray, share: np.ndarray) -> None:
+def _numbers(axes: Axes, table: np.ndarray, share: np.ndarray) -> None:
     for row, column in zip(*np.nonzero(table), strict=True):
-        axes.text(  # type: ignore[attr-defined]
+        axes.text(
             column,
             row,
             f'{table[row, column]}',
