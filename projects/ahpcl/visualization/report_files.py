@@ -1,0 +1,65 @@
+"""Which config and checkpoint of a work folder a report is of."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+_EPOCH = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+
+
+def find_config(work_dir: str | os.PathLike) -> Path:
+    """The newest config of a work folder.
+
+    Raises:
+        ValueError: If there is no such folder, or no config in it.
+    """
+    folder = _folder(work_dir)
+    found = sorted(folder.glob('*.py'), key=lambda p: (p.stat().st_mtime, p))
+    if not found:
+        raise ValueError(
+            f'expected a config (*.py) in {folder}, got none; name it with '
+            '--config'
+        )
+    return found[-1]
+
+
+def find_checkpoint(work_dir: str | os.PathLike) -> Path:
+    """The checkpoint of a work folder that was written last.
+
+    The one that ``last_checkpoint`` names; in a folder that was moved, the
+    file of that name in it; else that of the highest epoch.
+
+    Raises:
+        ValueError: If there is no such folder, or no checkpoint in it.
+    """
+    folder = _folder(work_dir)
+    pointer = folder / 'last_checkpoint'
+    if pointer.is_file():
+        named = pointer.read_text('utf-8', 'replace').strip()
+        # Paths of another system too.
+        name = re.split(r'[/\\]', named)[-1]
+        for candidate in (folder / name, Path(named)):
+            if name and candidate.is_file():
+                return candidate
+    numbered = [
+        (int(match[1]), path)
+        for path in folder.glob('*.pth')
+        if (match := _EPOCH.fullmatch(path.name))
+    ]
+    if not numbered:
+        raise ValueError(
+            f'expected a checkpoint (epoch_*.pth) in {folder}, got none; '
+            'name it with --checkpoint'
+        )
+    return max(numbered)[1]
+
+
+def _folder(work_dir: str | os.PathLike) -> Path:
+    folder = Path(work_dir)
+    if not folder.is_dir():
+        raise ValueError(
+            f'expected the work folder of a run, got {folder}, which is none'
+        )
+    return folder

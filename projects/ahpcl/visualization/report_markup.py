@@ -1,0 +1,161 @@
+"""HTML of a report: whatever comes from a run is escaped here."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any
+
+_SLOT = re.compile(r'\{\{(\w+)\}\}')
+_PARSED = {'<': '\\u003c', '>': '\\u003e', '&': '\\u0026'}
+
+
+def escape(value: Any) -> str:
+    """Text for HTML, in an element or in a quoted attribute."""
+    return html.escape(str(value), quote=True)
+
+
+def script_json(value: Any) -> str:
+    """JSON that cannot end the script element which holds it.
+
+    Numbers that JSON does not know become null.
+    """
+    text = json.dumps(_finite(value), allow_nan=False, separators=(',', ':'))
+    for sign, escaped in _PARSED.items():
+        text = text.replace(sign, escaped)
+    return text
+
+
+def number(value: Any) -> str:
+    """Counts with separators, others to three or four digits."""
+    if value is None:
+        return '-'
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f'{value:,}'
+    if not math.isfinite(value):
+        return '-'
+    if value == int(value) and abs(value) < 1e15:
+        return f'{int(value):,}'
+    return f'{value:.2f}' if abs(value) >= 10 else f'{value:.4g}'
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    caption: str,
+    classes: Sequence[str] = (),
+) -> str:
+    """A table that scrolls by itself where the screen is narrow.
+
+    Args:
+        head: Names of the columns.
+        rows: Values; numbers stand to the right.
+        caption: What is in it.
+        classes: Of the rows, for the style; empty for none.
+    """
+    lines = [
+        f'<div class="scroll" tabindex="0" role="region" '
+        f'aria-label="{escape(caption)}"><table>',
+        f'<caption>{escape(caption)}</caption><thead><tr>',
+        *(f'<th scope="col">{escape(name)}</th>' for name in head),
+        '</tr></thead><tbody>',
+    ]
+    for place, row in enumerate(rows):
+        own = f' class="{escape(classes[place])}"' if classes else ''
+        cells = ''.join(_cell(value) for value in row)
+        lines.append(f'<tr{own}>{cells}</tr>')
+    lines.append('</tbody></table></div>')
+    return '\n'.join(lines)
+
+
+def facts(pairs: Iterable[tuple[str, Any]]) -> str:
+    """Names and values, one below the other."""
+    lines = [
+        f'<div><dt>{escape(name)}</dt><dd>{escape(number(value))}</dd></div>'
+        for name, value in pairs
+        if value not in (None, '')
+    ]
+    return f'<dl class="facts">{"".join(lines)}</dl>'
+
+
+def folded(title: str, content: str, *, opened: bool = False) -> str:
+    """Something that opens when asked; the content is HTML already."""
+    state = ' open' if opened else ''
+    return (
+        f'<details class="fold"{state}><summary>{escape(title)}</summary>'
+        f'{content}</details>'
+    )
+
+
+def paragraph(text: str, kind: str = '') -> str:
+    """A line of text."""
+    own = f' class="{escape(kind)}"' if kind else ''
+    return f'<p{own}>{escape(text)}</p>'
+
+
+def section(name: str, title: str, content: str) -> str:
+    """A part of the page that the table of contents leads to."""
+    return (
+        f'<section id="{escape(name)}" aria-labelledby="{escape(name)}-h">'
+        f'<h2 id="{escape(name)}-h">{escape(title)}</h2>\n{content}\n'
+        '</section>'
+    )
+
+
+def page(*, title: str, main: str, data: Any, sheets: Sequence[str]) -> str:
+    """The whole page: style, script, data and pictures are inside.
+
+    Its content policy lets nothing be fetched, and no script run but ours.
+
+    Args:
+        title: Text.
+        main: HTML.
+        data: Of the explorer.
+        sheets: Pictures as data URIs.
+    """
+    script = _template('report.js')
+    digest = hashlib.sha256(script.encode('utf-8')).digest()
+    pictures = '\n'.join(
+        f'.sheet{place}{{background-image:url({sheet})}}'
+        for place, sheet in enumerate(sheets)
+    )
+    slots = dict(
+        title=escape(title),
+        style=_template('report.css'),
+        sheets=pictures,
+        main=main,
+        data=script_json(data),
+        script=script,
+        digest=base64.b64encode(digest).decode('ascii'),
+    )
+    return _SLOT.sub(lambda m: slots[m[1]], _template('report.html'))
+
+
+def _template(name: str) -> str:
+    folder = resources.files('ahpcl.visualization') / 'templates'
+    return (folder / name).read_text('utf-8')
+
+
+def _cell(value: Any) -> str:
+    right = isinstance(value, int | float) or value is None
+    own = ' class="number"' if right else ''
+    return f'<td{own}>{escape(number(value))}</td>'
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(own) for own in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
