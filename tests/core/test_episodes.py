@@ -3,7 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
+from ahpcl.core.episode_classifiers import (
+    cosine_scores,
+    refined_centroids,
+)
+from ahpcl.core.episode_logistic import logistic_scores
 from ahpcl.core.metrics import few_shot_episodes, sample_episodes
 
 
@@ -201,3 +207,98 @@ def test_bad_input(change, message):
     settings = {'features': points, 'labels': labels, 'queries': 5}
     with pytest.raises(ValueError, match=message):
         few_shot_episodes(**{**settings, 'episodes': 2, **change})
+
+
+def episode_tensors(points, labels, shots, episodes=12, queries=6, seed=3):
+    (draw,) = sample_episodes(
+        labels,
+        ways=4,
+        shots=shots,
+        queries=queries,
+        episodes=episodes,
+        seed=seed,
+    )
+    support, query = draw
+    return points[support], points[query]
+
+
+@pytest.mark.parametrize('dim', [5, 80])  # fewer and more than shots
+@pytest.mark.parametrize('shots', [1, 5])
+@pytest.mark.parametrize('c', [0.1, 1.0, 10.0])
+def test_logistic_regression_is_scikit_learns(dim, shots, c):
+    points, labels = blobs([20] * 6, dim=dim, noise=1.5)
+    shown, asked = episode_tensors(points, labels, shots)
+    scores = logistic_scores(shown, asked.flatten(1, 2), c=c)
+    for e in range(len(shown)):
+        model = LogisticRegression(C=c, tol=1e-9, max_iter=20000)
+        model.fit(shown[e].flatten(0, 1).numpy(), np.arange(4).repeat(shots))
+        queries = asked[e].flatten(0, 1).numpy()
+        np.testing.assert_allclose(
+            scores[e].softmax(1).numpy(),
+            model.predict_proba(queries),
+            atol=1e-4,
+        )
+        assert (scores[e].argmax(1).numpy() == model.predict(queries)).all()
+
+
+def test_logistic_regression_converges_on_large_features():
+    points, labels = blobs([20] * 6, dim=80, noise=1.5)
+    shown, asked = episode_tensors(100 * points, labels, 5)
+    scores = logistic_scores(shown, asked.flatten(1, 2))
+    model = LogisticRegression(tol=1e-9, max_iter=20000)
+    model.fit(shown[0].flatten(0, 1).numpy(), np.arange(4).repeat(5))
+    expected = model.predict(asked[0].flatten(0, 1).numpy())
+    assert (scores[0].argmax(1).numpy() == expected).all()
+
+
+def test_the_cosine_classifier_is_that_of_a_loop_over_episodes():
+    points, labels = blobs([20] * 6, dim=40, noise=1.5)
+    shown, asked = episode_tensors(points, labels, 5)
+    scores = cosine_scores(shown, asked.flatten(1, 2))
+    unit = torch.nn.functional.normalize
+    for e in range(3):
+        x, y = unit(shown[e], dim=2), torch.arange(4).repeat_interleave(5)
+        weights = torch.nn.Parameter(unit(x.mean(1), dim=1))
+        descent = torch.optim.SGD([weights], lr=0.1, momentum=0.9)
+        for _ in range(100):
+            descent.zero_grad()
+            logits = 10 * x.flatten(0, 1) @ unit(weights, dim=1).t()
+            torch.nn.functional.cross_entropy(logits, y).backward()
+            descent.step()
+        queries = unit(asked[e].flatten(0, 1), dim=1)
+        expected = 10 * queries @ unit(weights.detach(), dim=1).t()
+        torch.testing.assert_close(scores[e], expected, atol=1e-8, rtol=0)
+    # It has moved away from the class means.
+    means = unit(unit(shown, dim=3).mean(2), dim=2)
+    start = 10 * unit(asked.flatten(1, 2), dim=2) @ means.mT
+    assert float((scores - start).abs().max()) > 0.1
+
+
+def test_transductive_centroids_are_those_of_a_slow_loop():
+    points, labels = blobs([20] * 6, dim=8, noise=1.5)
+    shown, asked = episode_tensors(points, labels, 2)
+    queries = asked.flatten(1, 2)
+    valid = torch.ones(queries.shape[:2], dtype=torch.bool)
+    valid[:, -3:] = False
+    found = refined_centroids(shown, queries, valid, scale=0.5)
+    for e in range(2):
+        means = shown[e].mean(1).numpy()
+        sums, weights = shown[e].sum(1).numpy().copy(), np.full(4, 2.0)
+        for q in queries[e][:-3].numpy():
+            share = np.exp([-0.5 * ((q - m) ** 2).sum() for m in means])
+            share /= share.sum()
+            sums += share[:, None] * q
+            weights += share
+        np.testing.assert_allclose(found[e], sums / weights[:, None])
+
+
+def test_seeing_the_queries_is_asked_for_and_helps():
+    points, labels = blobs([30] * 6, dim=30, noise=2.5)
+    settings = {'ways': 4, 'shots': 1, 'episodes': 300}
+    alone = few_shot_episodes(points, labels, **settings)
+    together = few_shot_episodes(points, labels, **settings, transductive=True)
+    assert together.accuracy > alone.accuracy + alone.half_width
+    with pytest.raises(ValueError, match='with transductive=True'):
+        few_shot_episodes(
+            points, labels, **settings, classifier='cosine', transductive=True
+        )

@@ -10,11 +10,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ahpcl.core.episode_classifiers import (
+    cosine_scores,
+    nearest_scores,
+    refined_centroids,
+)
+from ahpcl.core.episode_logistic import logistic_scores
 from ahpcl.core.validation import whole_number
 
-__all__ = ['EpisodeResult', 'few_shot_episodes', 'sample_episodes']
+__all__ = [
+    'CLASSIFIERS',
+    'EpisodeResult',
+    'check_episodes',
+    'few_shot_episodes',
+    'sample_episodes',
+]
 
-_CLASSIFIERS = ('nearest_centroid', 'nearest_neighbour')
+CLASSIFIERS = (
+    'nearest_centroid',
+    'nearest_neighbour',
+    'logistic_regression',
+    'cosine',
+)
 _METRICS = ('cosine', 'euclidean')
 _FLOATS_AT_ONCE = 1 << 24
 
@@ -43,12 +60,15 @@ def few_shot_episodes(
     seed: int = 0,
     classifier: str = 'nearest_centroid',
     metric: str = 'cosine',
+    transductive: bool = False,
 ) -> EpisodeResult:
     """Accuracy with a few labelled images per class, over many draws.
 
     Each episode draws `ways` classes, `shots` labelled images and `queries`
     others of each. `nearest_centroid` (Snell et al., NeurIPS 2017) compares
-    with the mean of a class's shots, `nearest_neighbour` with each shot.
+    with the mean of a class's shots, `nearest_neighbour` with each shot;
+    `logistic_regression` (scikit-learn's, C = 1) and `cosine` (baseline++)
+    are trained on the shots, see :mod:`ahpcl.core.episode_classifiers`.
     Ten classes of ten, one shot and `queries=None` is the accuracy with one
     label per class.
 
@@ -61,9 +81,12 @@ def few_shot_episodes(
             its class.
         episodes: From 1.
         seed: The same seed draws the same episodes, on every device.
-        classifier: `'nearest_centroid'` or `'nearest_neighbour'`.
+        classifier: One of :data:`CLASSIFIERS`.
         metric: `'cosine'` normalises features, and the means of the
             normalised ones; `'euclidean'` takes both as they are.
+        transductive: Whether the nearest centroids also see the queries of
+            the episode, all at once. Say so beside the figure: it is another
+            problem, and easier.
 
     Returns:
         The mean accuracy in percent and its confidence interval.
@@ -84,14 +107,19 @@ def few_shot_episodes(
             f'expected one label for each of {len(features)} features, got '
             f'shape {tuple(labels.shape)}'
         )
-    if classifier not in _CLASSIFIERS:
+    if classifier not in CLASSIFIERS:
         raise ValueError(
-            f'expected classifier to be one of {_CLASSIFIERS}, '
+            f'expected classifier to be one of {CLASSIFIERS}, '
             f'got {classifier!r}'
         )
     if metric not in _METRICS:
         raise ValueError(
             f'expected metric to be one of {_METRICS}, got {metric!r}'
+        )
+    if transductive and classifier != 'nearest_centroid':
+        raise ValueError(
+            "expected classifier='nearest_centroid' with transductive=True, "
+            f'got {classifier!r}'
         )
     points = features.to(torch.promote_types(features.dtype, torch.float32))
     if metric == 'cosine':
@@ -113,6 +141,7 @@ def few_shot_episodes(
                 query.to(points.device),
                 classifier,
                 metric,
+                transductive,
             )
         )
     each = 100.0 * torch.cat(accuracies)
@@ -172,6 +201,28 @@ def sample_episodes(
         yield images[:, :, :shots], images[:, :, shots:]
 
 
+def check_episodes(
+    labels: Tensor, *, ways: int, shots: int, queries: int | None
+) -> None:
+    """Refuse images that such episodes cannot be drawn from.
+
+    Args:
+        labels: Classes, (N,), any integers.
+        ways: Classes of an episode.
+        shots: Labelled images of each.
+        queries: Images to classify of each; None is all the rest.
+
+    Raises:
+        ValueError: If there are too few classes or images.
+    """
+    _images_by_class(
+        labels,
+        whole_number(ways, 'ways', least=2),
+        whole_number(shots, 'shots', least=1),
+        None if queries is None else whole_number(queries, 'queries', least=1),
+    )
+
+
 def _images_by_class(
     labels: Tensor, ways: int, shots: int, queries: int | None
 ) -> Tensor:
@@ -207,21 +258,26 @@ def _accuracy(
     query: Tensor,
     classifier: str,
     metric: str,
+    transductive: bool,
 ) -> Tensor:
     """Share of right answers of every episode, (E,) float64."""
-    number, ways, _ = query.shape
+    ways = query.shape[1]
     shown = points[support]
-    if classifier == 'nearest_centroid':
-        shown = shown.mean(dim=2, keepdim=True)
+    valid = (query >= 0).flatten(1)
+    asked = points[query.clamp(min=0)].flatten(1, 2)
+    if classifier == 'logistic_regression':
+        scores = logistic_scores(shown, asked)
+    elif classifier == 'cosine':
+        scores = cosine_scores(shown, asked)
+    else:
+        if transductive:
+            shown = refined_centroids(shown, asked, valid)[:, :, None]
+        elif classifier == 'nearest_centroid':
+            shown = shown.mean(dim=2, keepdim=True)
         if metric == 'cosine':
             shown = F.normalize(shown, dim=3)
-    valid = query >= 0
-    asked = points[query.clamp(min=0)]
-    scores = torch.einsum('ewqd,evsd->ewqvs', asked, shown)
-    if metric == 'euclidean':
-        # Less |q|^2, which is the same for every candidate.
-        scores = 2 * scores - shown.square().sum(3)[:, None, None]
-    answer = scores.amax(dim=4).argmax(dim=3)
-    truth = torch.arange(ways, device=points.device)[None, :, None]
-    hits = ((answer == truth) & valid).double().flatten(1).sum(dim=1)
-    return hits / valid.view(number, -1).sum(dim=1)
+        scores = nearest_scores(shown, asked, metric)
+    truth = torch.arange(ways, device=points.device)
+    truth = truth.repeat_interleave(query.shape[2])
+    hits = ((scores.argmax(dim=2) == truth) & valid).double().sum(dim=1)
+    return hits / valid.sum(dim=1)

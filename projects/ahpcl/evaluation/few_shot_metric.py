@@ -1,28 +1,44 @@
-"""Few-shot episodes on frozen features."""
+"""Few-shot classification on frozen features."""
+
+from collections.abc import Sequence
 
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ahpcl.core import few_shot_episodes
+from ahpcl.core.episodes import (
+    CLASSIFIERS,
+    check_episodes,
+    few_shot_episodes,
+)
 
 from .feature_metric import FeatureMetric
 
 
 @METRICS.register_module()
 class FewShotMetric(FeatureMetric):
-    """N-way K-shot accuracy of the nearest centroid, in percent.
+    """Accuracy over random episodes, logged as ``fewshot/...`` in percent.
 
-    Episodes are drawn from the query images alone. Logged as
-    ``fewshot/<ways>way_<shots>shot`` with the half width of its 95 percent
-    interval over episodes.
+    Each episode draws classes, labelled images of each and images to
+    classify; only images with the role 'query' take part. The mean over the
+    episodes and its 95 % interval (``..._ci95``), which is over episodes, not
+    over training runs. Meant for classes that training never saw.
 
     Args:
-        ways: Classes of an episode; None for all.
-        shots: Labelled images per class.
+        ways: Classes per episode; None for all classes.
+        shots: Labelled images per class, or several such numbers.
         queries: Images per class to classify; None for all others.
         episodes: Number of episodes.
         seed: Of the episodes.
+        classifier: One of :data:`ahpcl.core.episodes.CLASSIFIERS`, or
+            several. The nearest centroid is logged as ``5way_1shot``, the
+            others with their name behind it.
+        transductive: Also log the nearest centroid that sees all queries of
+            the episode at once, as ``..._transductive``: an easier problem.
         collect_device: As in mmengine.
+        prefix: As in mmengine.
+
+    Raises:
+        ValueError: If a classifier is unknown.
     """
 
     default_prefix = 'fewshot'
@@ -30,33 +46,75 @@ class FewShotMetric(FeatureMetric):
     def __init__(
         self,
         ways: int | None = 5,
-        shots: int = 1,
+        shots: int | Sequence[int] = 1,
         queries: int | None = 15,
         episodes: int = 2000,
         seed: int = 0,
+        classifier: str | Sequence[str] = 'nearest_centroid',
+        transductive: bool = False,
         collect_device: str = 'cpu',
+        prefix: str | None = None,
     ) -> None:
-        super().__init__(collect_device=collect_device)
+        super().__init__(collect_device=collect_device, prefix=prefix)
         self.ways = ways
-        self.shots = shots
+        self.shots = [shots] if isinstance(shots, int) else list(shots)
         self.queries = queries
         self.episodes = episodes
         self.seed = seed
+        self.classifiers = (
+            [classifier] if isinstance(classifier, str) else list(classifier)
+        )
+        unknown = [c for c in self.classifiers if c not in CLASSIFIERS]
+        if unknown:
+            raise ValueError(
+                f'expected classifiers among {CLASSIFIERS}, got {unknown}'
+            )
+        self.transductive = transductive
+
+    def check(self, labels: Tensor, query: Tensor) -> None:
+        """Refuse too few classes, or classes with too few images."""
+        super().check(labels, query)
+        labels = labels[query & (labels >= 0)]
+        for shots in self.shots:
+            check_episodes(
+                labels,
+                ways=self._ways(labels),
+                shots=shots,
+                queries=self.queries,
+            )
 
     def measure(
         self, features: Tensor, labels: Tensor, query: Tensor
     ) -> dict[str, float]:
         """Draw the episodes and classify them."""
+        features = features[query.to(features.device)]
         labels = labels[query]
-        ways = self.ways or len(labels.unique())
-        mean, half_width = few_shot_episodes(
-            features[query],
-            labels,
-            ways=ways,
-            shots=self.shots,
-            queries=self.queries,
-            episodes=self.episodes,
-            seed=self.seed,
-        )
-        name = f'{ways}way_{self.shots}shot'
-        return {name: float(mean), f'{name}_ci95': float(half_width)}
+        ways = self._ways(labels)
+        kinds = [(name, False) for name in self.classifiers]
+        if self.transductive:
+            kinds.append(('nearest_centroid', True))
+        found = {}
+        for shots in self.shots:
+            for classifier, transductive in kinds:
+                mean, half_width = few_shot_episodes(
+                    features,
+                    labels,
+                    ways=ways,
+                    shots=shots,
+                    queries=self.queries,
+                    episodes=self.episodes,
+                    seed=self.seed,
+                    classifier=classifier,
+                    transductive=transductive,
+                )
+                name = f'{ways}way_{shots}shot'
+                if transductive:
+                    name += '_transductive'
+                elif classifier != 'nearest_centroid':
+                    name += f'_{classifier}'
+                found[name] = float(mean)
+                found[f'{name}_ci95'] = float(half_width)
+        return found
+
+    def _ways(self, labels: Tensor) -> int:
+        return self.ways or len(labels.unique())

@@ -1,0 +1,50 @@
+"""A fresh k-means as a metric of features."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ahpcl.core import spherical_kmeans
+from ahpcl.core.cluster_quality import grouping_report
+from ahpcl.evaluation import ClusterMetric
+
+
+@pytest.fixture
+def data():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(3).repeat_interleave(30)
+    centres = torch.randn(3, 8, generator=generator)
+    features = centres[labels] + torch.randn(90, 8, generator=generator)
+    return features, labels, torch.arange(90) % 2 == 0
+
+
+def test_it_is_a_k_means_of_all_images(data):
+    features, labels, query = data
+    found = ClusterMetric().measure(features, labels, query)
+    rows = F.normalize(features, dim=1)
+    result = spherical_kmeans(rows, 3, n_iter=50, n_init=10, seed=0)
+    assert found == grouping_report(rows, result.assignments, labels)
+    assert {'nmi', 'ami', 'ari', 'hungarian', 'purity'} < set(found)
+
+
+def test_several_counts_have_keys_of_their_own(data):
+    found = ClusterMetric(num_clusters=[2, 5]).measure(*data)
+    assert {'k2_nmi', 'k5_nmi', 'k5_size_max'} < set(found)
+    alone = ClusterMetric(num_clusters=5).measure(*data)
+    assert alone['nmi'] == found['k5_nmi']
+
+
+def test_without_labels_it_says_what_it_can(data):
+    features, labels, query = data
+    none = torch.full_like(labels, -1)
+    found = ClusterMetric(num_clusters=4).measure(features, none, query)
+    assert 'silhouette' in found
+    assert 'nmi' not in found
+    with pytest.raises(ValueError, match='or num_clusters'):
+        ClusterMetric().check(none, query)
+
+
+def test_more_clusters_than_images_are_refused(data):
+    _, labels, query = data
+    with pytest.raises(ValueError, match='at most 90 clusters'):
+        ClusterMetric(num_clusters=[3, 91]).check(labels, query)
