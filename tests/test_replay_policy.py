@@ -1,0 +1,128 @@
+"""Decisions of a policy on logged accuracies."""
+
+import csv
+import importlib.util
+import json
+import sys
+
+import pytest
+from mmengine.runner import Runner
+
+from ahpcl.core import ClusterLadder, SlidingWindowPolicy
+from toy import ROOT, toy_config
+
+TOOL = ROOT / 'tools' / 'analysis_tools' / 'replay_policy.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('replay_policy', TOOL)
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules['replay_policy'] = loaded  # where its dataclass looks
+    spec.loader.exec_module(loaded)
+    yield loaded
+    del sys.modules['replay_policy']
+
+
+@pytest.fixture(scope='module')
+def adaptive(tmp_path_factory):
+    """A run whose decisions depend on what was measured."""
+    folder = tmp_path_factory.mktemp('adaptive')
+    policy = dict(type='SlidingWindowPolicy', length=1, max_epochs=3)
+    config = toy_config(folder)
+    config.custom_hooks[0].policy = policy
+    config.train_cfg.max_epochs = 9
+    Runner.from_cfg(config).train()
+    return folder
+
+
+def write_csv(path, rows, columns=('epoch', 'acc_inst', 'acc_proto')):
+    with path.open('w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    return str(path)
+
+
+def test_a_run_is_replayed_decision_by_decision(tool, adaptive, capsys):
+    rows = tool.main([str(adaptive)])
+    assert [row['epoch'] for row in rows] == list(range(2, 10))
+    assert not any(row['differs'] for row in rows)
+    actions = {row['action'] for row in rows}
+    assert {'keep', 'advance'} <= actions
+    state = next(adaptive.glob('*/*.log')).read_text()
+    for row in rows:
+        assert f'epoch {row["epoch"]}: acc_inst' in state
+        assert f'{row["action"]}: {row["reason"]};' in state
+    assert 'all 8 decisions as logged' in capsys.readouterr().out
+
+
+def test_another_policy_decides_otherwise(tool, adaptive, capsys, tmp_path):
+    out = tmp_path / 'deep' / 'rows.json'
+    policy = ['--policy', 'FixedPolicy', 'epochs=4', '--json', str(out)]
+    rows = tool.main([str(adaptive), *policy])
+    moves = [row['epoch'] for row in rows if row['action'] == 'advance']
+    assert moves == [5, 9]
+    assert json.loads(out.read_text()) == rows
+    assert 'so it is a guess' in capsys.readouterr().out
+
+
+def test_a_table_is_shown_to_a_ladder_of_ones_own(tool, tmp_path):
+    values = [(5.0, 40.0), (6.0, 45.0), (6.1, 44.0), (9.0, 60.0), (9.0, 60.0)]
+    rows = [(e + 1, *pair) for e, pair in enumerate(values)]
+    path = write_csv(tmp_path / 'log.csv', rows)
+    policy = ['--policy', 'SlidingWindowPolicy', 'length=2', 'threshold=0.1']
+    ladder = ['--ladder', '40', '20', '10', '--window', '1']
+    found = tool.main([path, *policy, *ladder])
+    slow = SlidingWindowPolicy(length=2, threshold=0.1)
+    own = ClusterLadder([40, 20, 10], window=1)
+    for row, (epoch, inst, proto) in zip(found, rows, strict=True):
+        assert tuple(row['rungs']) == own.current
+        decision = slow.step(inst, proto, epoch - 1, rungs=own.current)
+        assert (row['action'], row['reason']) == (
+            decision.action,
+            decision.reason,
+        )
+        if decision.action == 'advance':
+            own.advance()
+    assert own.position == 1  # the third epoch moved it
+    assert found[2]['action'] == 'advance'
+
+
+def test_bad_input_is_one_line(tool, tmp_path, adaptive):
+    given = ['--policy', 'FixedPolicy', 'epochs=2', '--ladder', '9', '4']
+    given += ['--window', '1']
+    with pytest.raises(SystemExit, match='does not exist'):
+        tool.main([str(tmp_path / 'none'), *given])
+    with pytest.raises(SystemExit, match='does not exist'):
+        tool.main([str(tmp_path / 'none.csv'), *given])
+    path = write_csv(tmp_path / 'a.csv', [(1, 2)], ('epoch', 'acc_inst'))
+    with pytest.raises(SystemExit, match='none named acc_proto'):
+        tool.main([path, *given])
+    path = write_csv(tmp_path / 'b.csv', [(1, 2, 'x')])
+    with pytest.raises(SystemExit, match='numbers in line 2'):
+        tool.main([path, *given])
+    path = write_csv(tmp_path / 'c.csv', [])
+    with pytest.raises(SystemExit, match='got none'):
+        tool.main([path, *given])
+    path = write_csv(tmp_path / 'd.csv', [(1, 2, 3)])
+    with pytest.raises(SystemExit, match='give --config, or both'):
+        tool.main([path, *given[:3]])
+    with pytest.raises(SystemExit, match='expected a policy'):
+        tool.main([str(adaptive), '--policy', 'FixedPolicy', 'epoch=2'])
+    with pytest.raises(SystemExit, match='expected a policy'):
+        tool.main([str(adaptive), '--policy', 'NoPolicy'])
+    with pytest.raises(SystemExit, match='KEY=VALUE'):
+        tool.main([str(adaptive), '--policy', 'FixedPolicy', '2'])
+    with pytest.raises(SystemExit, match='expected'):
+        tool.main([str(adaptive), '--ladder', '9', '9', '4'])
+
+
+def test_a_ladder_that_never_moves_has_no_policy(tool, tmp_path, adaptive):
+    still = tmp_path / 'still.py'
+    still.write_text(
+        'custom_hooks = [dict(type="AdaptiveClusterHook", policy=None, '
+        'ladder=dict(rungs=[5]))]\n'
+    )
+    with pytest.raises(SystemExit, match='never moves'):
+        tool.main([str(adaptive), '--config', str(still)])
