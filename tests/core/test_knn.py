@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
+from ahpcl.core.knn import knn_predictions
 from ahpcl.core.metrics import knn_accuracy, knn_classify
 
 
@@ -171,3 +172,38 @@ def test_accuracy_needs_queries_with_labels():
         )
     with pytest.raises(ValueError, match='one label for each'):
         knn_accuracy(**GOOD, query_labels=torch.arange(2))
+
+
+@pytest.mark.parametrize('weighted', [True, False])
+def test_several_k_at_once_are_scikit_learns(weighted):
+    generator = torch.Generator().manual_seed(5)
+    labels = torch.randint(0, 7, (300,), generator=generator)
+    centres = torch.randn(7, 12, generator=generator)
+    features = centres[labels] + torch.randn(300, 12, generator=generator)
+    reference, query = features[:220], features[220:]
+    ks = [1, 5, 20, 200, 500]
+    found = knn_predictions(
+        reference, labels[:220], query, ks=ks, weightings=[True, False]
+    )
+    assert list(found) == [(k, w) for k in ks for w in (True, False)]
+    for k in ks:
+        model = KNeighborsClassifier(
+            min(k, 220),
+            metric='cosine',
+            weights=(lambda d: np.exp((1 - d) / 0.07))
+            if weighted
+            else 'uniform',
+        )
+        model.fit(reference.double().numpy(), labels[:220].numpy())
+        expected = model.predict_proba(query.double().numpy())
+        votes = np.sort(expected, axis=1)
+        clear = votes[:, -1] - votes[:, -2] > 1e-6  # no tie of classes
+        assert clear.mean() > 0.5
+        answers = found[k, weighted].numpy()
+        assert (answers == expected.argmax(1))[clear].all()
+
+
+def test_no_k_is_refused():
+    rows = torch.ones(3, 2)
+    with pytest.raises(ValueError, match='at least one k'):
+        knn_predictions(rows, torch.zeros(3).long(), rows, ks=[])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ahpcl.core.validation import finite_number, whole_number
 
-__all__ = ['knn_accuracy', 'knn_classify']
+__all__ = ['knn_accuracy', 'knn_classify', 'knn_predictions']
 
 
 def knn_classify(
@@ -46,6 +48,48 @@ def knn_classify(
         ValueError: If shapes do not fit, there is no reference, a feature is
             not finite, a label is out of range, or a number is.
     """
+    found = knn_predictions(
+        reference,
+        reference_labels,
+        query,
+        ks=[k],
+        weightings=[weighted],
+        temperature=temperature,
+        num_classes=num_classes,
+        chunk_size=chunk_size,
+    )
+    return found[k, weighted]
+
+
+def knn_predictions(
+    reference: Tensor,
+    reference_labels: Tensor,
+    query: Tensor,
+    *,
+    ks: Sequence[int],
+    weightings: Sequence[bool] = (True,),
+    temperature: float = 0.07,
+    num_classes: int | None = None,
+    chunk_size: int = 1024,
+) -> dict[tuple[int, bool], Tensor]:
+    """As `knn_classify`, for several k and both votes, in one search.
+
+    Args:
+        reference: See `knn_classify`, as all others.
+        reference_labels: Classes of the references, (N,).
+        query: Features, (M, D).
+        ks: Numbers of neighbours; more than N are N.
+        weightings: True for weighted votes, False for plain ones.
+        temperature: Of the weights.
+        num_classes: C.
+        chunk_size: Queries at once.
+
+    Returns:
+        Predicted labels, (M,) int64 each, by k and weighting as given.
+
+    Raises:
+        ValueError: As `knn_classify`, and if no k is given.
+    """
     _check_features(reference, 'reference')
     _check_features(query, 'query')
     if len(reference) == 0 or reference.shape[1] != query.shape[1]:
@@ -56,7 +100,9 @@ def knn_classify(
     labels, classes = _checked_labels(
         reference_labels, len(reference), num_classes
     )
-    k = min(whole_number(k, 'k', least=1), len(reference))
+    if len(ks) == 0:
+        raise ValueError('expected at least one k, got none')
+    capped = {k: min(whole_number(k, 'k', least=1), len(labels)) for k in ks}
     chunk_size = whole_number(chunk_size, 'chunk_size', least=1)
     if finite_number(temperature, 'temperature', least=0) == 0:
         raise ValueError('expected a temperature above 0, got 0')
@@ -65,18 +111,26 @@ def knn_classify(
     dtype = torch.promote_types(reference.dtype, torch.float32)
     bank = F.normalize(reference.to(dtype), dim=1)
     labels = labels.to(device)
-    predicted = [torch.empty(0, dtype=torch.long, device=device)]
+    empty = torch.empty(0, dtype=torch.long, device=device)
+    predicted = {(k, w): [empty] for k in ks for w in weightings}
     for start in range(0, len(query), chunk_size):
         chunk = query[start : start + chunk_size]
         rows = F.normalize(chunk.to(device, dtype), dim=1)
-        similarity, neighbours = _nearest(rows @ bank.t(), k)
-        weights = torch.ones_like(similarity, dtype=torch.float64)
-        if weighted:
-            # Less the largest, which changes no order and can't overflow.
-            lead = similarity.double() - similarity[:, :1].double()
-            weights = torch.exp(lead / temperature)
-        predicted.append(_vote(labels[neighbours], weights, classes))
-    return torch.cat(predicted)
+        similarity, neighbours = _nearest(
+            rows @ bank.t(), max(capped.values())
+        )
+        for weighted in weightings:
+            weights = torch.ones_like(similarity, dtype=torch.float64)
+            if weighted:
+                # Less the largest, which changes no order and can't overflow.
+                lead = similarity.double() - similarity[:, :1].double()
+                weights = torch.exp(lead / temperature)
+            votes = _votes(
+                labels[neighbours], weights, classes, set(capped.values())
+            )
+            for k, number in capped.items():
+                predicted[k, weighted].append(votes[number])
+    return {key: torch.cat(parts) for key, parts in predicted.items()}
 
 
 def knn_accuracy(
@@ -147,17 +201,22 @@ def _nearest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, index
 
 
-def _vote(labels: Tensor, weights: Tensor, num_classes: int) -> Tensor:
-    """The class with most votes, (B, k) and (B, k) -> (B,).
+def _votes(
+    labels: Tensor, weights: Tensor, num_classes: int, ks: set[int]
+) -> dict[int, Tensor]:
+    """The class with most votes of the first k, (B, n) -> (B,) for every k.
 
     One neighbour after the other, so that the order of summation is fixed
     on every device.
     """
     votes = weights.new_zeros(len(labels), num_classes)
+    winners = {}
     for rank in range(labels.shape[1]):
         chosen = labels[:, rank, None]
         votes.scatter_add_(1, chosen, weights[:, rank, None])
-    return votes.argmax(dim=1)
+        if rank + 1 in ks:
+            winners[rank + 1] = votes.argmax(dim=1)
+    return winners
 
 
 def _check_features(features: Tensor, what: str) -> None:

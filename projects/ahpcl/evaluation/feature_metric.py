@@ -80,3 +80,21 @@ def label_of(sample: dict) -> int:
     if isinstance(label, dict):
         label = label.get('value', label.get('label'))
     return -1 if label is None else int(label)
+
+
+def check_roles(query: Tensor) -> None:
+    """Refuse images that all have one role.
+
+    Args:
+        query: (N,) True for images that are tested.
+
+    Raises:
+        ValueError: If no image, or every image, is a reference.
+    """
+    if not bool(query.any()) or bool(query.all()):
+        raise ValueError(
+            'expected images with the role reference and others with the '
+            f'role query, got {int(query.sum())} queries of {len(query)} '
+            "images; put SetRole(role='reference') into the pipeline of "
+            "the former and pack it with meta_keys=['role']"
+        )

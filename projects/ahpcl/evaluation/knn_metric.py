@@ -1,11 +1,14 @@
 """k nearest neighbours on frozen features."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ahpcl.core import knn_accuracy
+from ahpcl.core.knn import knn_predictions
 
-from .feature_metric import FeatureMetric
+from .feature_metric import FeatureMetric, check_roles
 
 
 @METRICS.register_module()
@@ -17,47 +20,62 @@ class KNNMetric(FeatureMetric):
     Discrimination", CVPR 2018). Any number of images.
 
     Args:
-        k: Neighbours; all where there are fewer references.
+        k: Neighbours; all where there are fewer references. Several are
+            logged as ``top1_k<k>``.
         temperature: A neighbour of cosine s votes with exp(s / temperature).
-        weighted: False for one vote each.
+        weighted: False for one vote each; 'both' logs that as well, as
+            ``..._majority``.
         collect_device: As in mmengine.
+        prefix: As in mmengine.
 
     Raises:
-        ValueError: if no image, or every image, is a reference.
+        ValueError: If ``weighted`` is something else.
     """
 
     default_prefix = 'knn'
 
     def __init__(
         self,
-        k: int = 20,
+        k: int | Sequence[int] = 20,
         temperature: float = 0.07,
-        weighted: bool = True,
+        weighted: bool | Literal['both'] = True,
         collect_device: str = 'cpu',
+        prefix: str | None = None,
     ) -> None:
-        super().__init__(collect_device=collect_device)
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if weighted not in (True, False, 'both'):
+            raise ValueError(
+                f"expected weighted True, False or 'both', got {weighted!r}"
+            )
         self.k = k
         self.temperature = temperature
         self.weighted = weighted
+
+    def check(self, labels: Tensor, query: Tensor) -> None:
+        """Refuse images without labels or of one role only."""
+        super().check(labels, query)
+        check_roles(query)
 
     def measure(
         self, features: Tensor, labels: Tensor, query: Tensor
     ) -> dict[str, float]:
         """Classify the queries by the references."""
-        if not bool(query.any()) or bool(query.all()):
-            raise ValueError(
-                'expected images with the role reference and others with the '
-                f'role query, got {int(query.sum())} queries of {len(query)} '
-                "images; put SetRole(role='reference') into the pipeline of "
-                "the former and pack it with meta_keys=['role']"
-            )
-        accuracy = knn_accuracy(
+        check_roles(query)
+        several = isinstance(self.k, Sequence)
+        both = self.weighted == 'both'
+        found = knn_predictions(
             features[~query],
             labels[~query],
             features[query],
-            labels[query],
-            k=self.k,
+            ks=list(self.k) if isinstance(self.k, Sequence) else [self.k],
+            weightings=[True, False] if both else [bool(self.weighted)],
             temperature=self.temperature,
-            weighted=self.weighted,
         )
-        return dict(top1=float(accuracy))
+        truth = labels[query]
+        accuracies = {}
+        for (k, weighted), predicted in found.items():
+            name = f'top1_k{k}' if several else 'top1'
+            name += '' if weighted or not both else '_majority'
+            hits = predicted.cpu() == truth.cpu()
+            accuracies[name] = 100.0 * float(hits.double().mean())
+        return accuracies
