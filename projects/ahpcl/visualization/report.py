@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -102,7 +103,9 @@ def write_page(text: str, path: str | os.PathLike) -> int:
     return len(content)
 
 
-def _of_log(log: RunLog | None, problem: str, part) -> str:
+def _of_log(
+    log: RunLog | None, problem: str, part: Callable[[RunLog], str]
+) -> str:
     return paragraph(problem, 'warning') if log is None else part(log)
 
 

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Any
 
 _SLOT = re.compile(r'\{\{(\w+)\}\}')
+_SENTENCE = 30  # letters from which a cell may break
 _PARSED = {'<': '\\u003c', '>': '\\u003e', '&': '\\u0026'}
 
 
@@ -44,7 +45,7 @@ def number(value: Any) -> str:
         return '-'
     if value == int(value) and abs(value) < 1e15:
         return f'{int(value):,}'
-    return f'{value:.2f}' if abs(value) >= 10 else f'{value:.4g}'
+    return f'{value:,.1f}' if abs(value) >= 1000 else f'{value:.4g}'
 
 
 def table(
@@ -62,11 +63,17 @@ def table(
         caption: What is in it.
         classes: Of the rows, for the style; empty for none.
     """
+    rows = list(rows)
+    columns = list(zip(*rows, strict=True)) or [()] * len(head)
     lines = [
-        f'<div class="scroll" tabindex="0" role="region" '
-        f'aria-label="{escape(caption)}"><table>',
-        f'<caption>{escape(caption)}</caption><thead><tr>',
-        *(f'<th scope="col">{escape(name)}</th>' for name in head),
+        f'<p class="caption">{escape(caption)}</p>',
+        '<div class="scroll" tabindex="0" role="region" '
+        f'aria-label="{escape(caption)}">',
+        f'<table aria-label="{escape(caption)}"><thead><tr>',
+        *(
+            _head(name, column)
+            for name, column in zip(head, columns, strict=True)
+        ),
         '</tr></thead><tbody>',
     ]
     for place, row in enumerate(rows):
@@ -145,10 +152,19 @@ def _template(name: str) -> str:
     return (folder / name).read_text('utf-8')
 
 
+def _head(name: str, column: Sequence[Any]) -> str:
+    right = any(isinstance(value, int | float) for value in column)
+    kind = ' class="number"' if right else ''
+    return f'<th scope="col"{kind}>{escape(name)}</th>'
+
+
 def _cell(value: Any) -> str:
-    right = isinstance(value, int | float) or value is None
-    own = ' class="number"' if right else ''
-    return f'<td{own}>{escape(number(value))}</td>'
+    kind = ''
+    if isinstance(value, int | float) or value is None:
+        kind = ' class="number"'
+    elif len(str(value)) > _SENTENCE:
+        kind = ' class="sentence"'
+    return f'<td{kind}>{escape(number(value))}</td>'
 
 
 def _finite(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,9 @@ def evaluations(run: RunData, work_dir: Path, config: Path) -> str:
                 'the report again:'
             )
         )
-        command = f'python tools/evaluate.py {config} {run.checkpoint}'
+        names = (config, run.checkpoint)
+        files = ' '.join(shlex.quote(str(name)) for name in names)
+        command = f'python tools/evaluate.py {files}'
         parts.append(f'<pre tabindex="0">{escape(command)}</pre>')
     if others:
         parts.append(

@@ -114,7 +114,7 @@ def config_summary(config: Config) -> Pairs:
 def _at(node: Any, *path: str) -> Any:
     """A setting, or None where the way to it ends."""
     for name in path:
-        if not isinstance(node, Mapping):
+        if not isinstance(node, Mapping | Config):
             return None
         node = node.get(name)
     return node

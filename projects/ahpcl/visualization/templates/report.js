@@ -35,7 +35,7 @@
     const { top: best, known } = levels[level];
     if (!best || !best[cluster].length) return '';
     const [label, number] = best[cluster][0];
-    return `${percent(number / known[cluster])} ${className(label)}`;
+    return `class ${className(label)}: ${percent(number / known[cluster])}`;
   };
 
   const orders = {
@@ -281,7 +281,7 @@
     });
     for (let level = top; level >= 0; level -= 1) {
       if (only !== '' && Number(only) !== level) continue;
-      const { k, top: best, known, size } = levels[level];
+      const { k, top: best, known } = levels[level];
       if (asked && (asked[1] === undefined || Number(asked[1]) === k) &&
           Number(asked[2]) < k) {
         found.push({ level, cluster: Number(asked[2]), rank: 2,
@@ -293,8 +293,8 @@
           if (!labels.has(label)) continue;
           const share = number / known[cluster];
           found.push({ level, cluster, rank: share,
-            text: `${percent(share)} ${className(label)} ` +
-              `(${number} of ${size[cluster]})` });
+            text: `class ${className(label)}: ${percent(share)} ` +
+              `(${number} of ${known[cluster]})` });
         }
       });
     }
