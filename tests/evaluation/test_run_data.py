@@ -8,7 +8,6 @@ from mmengine.config import Config
 from PIL import Image
 
 from ahpcl.evaluation import run_data
-from ahpcl.evaluation.extracted import split_roles
 from ahpcl.evaluation.feature_set import FeatureSet
 from ahpcl.evaluation.run_data import RunData
 
@@ -196,15 +195,6 @@ def test_a_folder_of_classes_is_split_by_class(config, toy_run, tmp_path):
 def test_what_is_no_folder_cannot_be_evaluated_on(config, toy_run):
     with pytest.raises(ValueError, match="got 'holdout'"):
         RunData(config, toy_run.checkpoint, evaluate_on='holdout')
-
-
-def test_roles_are_split_within_each_class():
-    labels = torch.tensor([0] * 10 + [1] * 3 + [2] * 2 + [3])
-    query = split_roles(labels, 0.2, seed=1)
-    counts = [int(query[labels == c].sum()) for c in range(4)]
-    assert counts == [2, 1, 1, 0]
-    assert torch.equal(query, split_roles(labels, 0.2, seed=1))
-    assert not torch.equal(query, split_roles(labels, 0.2, seed=2))
 
 
 def test_a_set_of_features_must_fit_together():

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ahpcl.core.seeding import seed_from
 from ahpcl.datasets.transforms import SetRole
 from ahpcl.engine.extraction import extract_features
 from ahpcl.models.features import pool_features
@@ -105,31 +104,6 @@ def labels_and_roles(dataset: Dataset) -> tuple[Tensor, Tensor]:
         ]
         query += [not roles or roles[-1] == 'query'] * len(part)
     return torch.tensor(labels), torch.tensor(query)
-
-
-def split_roles(labels: Tensor, share: float, seed: int = 0) -> Tensor:
-    """Choose images to test on from every class.
-
-    Args:
-        labels: (N,).
-        share: Of the images of every class that are tested, rounded; at
-            least one is and one is not, where there are two.
-        seed: Of the choice.
-
-    Returns:
-        (N,) bool, True for those that are tested.
-    """
-    generator = torch.Generator().manual_seed(seed_from(seed, 'roles'))
-    order = torch.rand(len(labels), generator=generator)
-    query = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        places = (labels == label).nonzero().squeeze(1)
-        number = round(share * len(places))
-        if len(places) > 1:
-            number = min(max(number, 1), len(places) - 1)
-        chosen = order[places].argsort()[:number]
-        query[places[chosen]] = True
-    return query
 
 
 def class_names(dataset: Dataset) -> tuple[str, ...]:

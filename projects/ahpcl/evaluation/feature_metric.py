@@ -98,3 +98,32 @@ def check_roles(query: Tensor) -> None:
             "images; put SetRole(role='reference') into the pipeline of "
             "the former and pack it with meta_keys=['role']"
         )
+
+
+def check_reference_classes(
+    labels: Tensor, query: Tensor, least: int = 2
+) -> None:
+    """Refuse classes that the references teach too little of.
+
+    Args:
+        labels: (N,) from 0; -1 where unknown, and such images do not count.
+        query: (N,) True for images that are tested.
+        least: References that every class needs.
+
+    Raises:
+        ValueError: If all images have one role, there are fewer than two
+            classes, or a class has fewer references than that.
+    """
+    known = labels >= 0
+    check_roles(query[known])
+    classes = labels[known].unique()
+    if len(classes) < 2:
+        raise ValueError(f'expected two classes or more, got {len(classes)}')
+    for label in classes.tolist():
+        count = int(((labels == label) & ~query).sum())
+        if count < least:
+            raise ValueError(
+                f'expected at least {least} references of every class, got '
+                f'{count} of class {label}; leave the class out or give it '
+                'more images'
+            )

@@ -22,12 +22,12 @@ from torch.utils.data import DataLoader
 
 from ahpcl.core import PrototypeHierarchy, build_hierarchy
 from ahpcl.core.lineage import Lineage, lineage
+from ahpcl.core.stratified import stratified_share
 
 from .digest import digest_of
 from .extracted import (
     evaluation_features,
     labels_and_roles,
-    split_roles,
     training_features,
 )
 from .feature_set import FeatureSet
@@ -142,7 +142,7 @@ class RunData:
             )
         labels, query = labels_and_roles(self.evaluation_loader.dataset)
         if self.evaluate_on not in ('test', 'val'):
-            query = split_roles(labels, FOLDER_SHARE)
+            query = stratified_share(labels, FOLDER_SHARE)
         return labels, query
 
     def image(self, index: int) -> np.ndarray:

@@ -14,8 +14,8 @@ from .feature_metric import FeatureMetric
 TASKS: dict[str, list[dict]] = {
     'knn': [dict(type='KNNMetric', k=[1, 5, 20, 200], weighted='both')],
     'linear': [
-        dict(type='LinearMetric', protocol='logreg', prefix='linear/logreg'),
-        dict(type='LinearMetric', protocol='sgd', prefix='linear/sgd'),
+        dict(type='LinearMetric', protocol='logreg'),
+        dict(type='LinearMetric', protocol='sgd'),
     ],
     'fewshot': [
         dict(
