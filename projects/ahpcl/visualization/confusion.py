@@ -89,7 +89,8 @@ def confusion_figure(
         f'{count(found.matched, "matched pair")}',
     ]
     if rows < num_clusters:
-        parts.append(f'{num_clusters - rows} clusters without images left out')
+        empty = count(num_clusters - rows, 'cluster')
+        parts.append(f'{empty} without images left out')
     canvas = Canvas(
         width + 2.4,
         height + 0.3 + below,

@@ -30,7 +30,7 @@ def curves_figure(log: RunLog, *, source: str = '') -> Figure:
     Raises:
         ValueError: If not one epoch was finished.
     """
-    if not log.epochs and not any(log.by_epoch):
+    if log.epoch_of(1) == 0:
         raise ValueError(
             f'expected a log with a finished epoch, got none in '
             f'{log.files[-1]}'

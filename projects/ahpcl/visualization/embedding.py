@@ -94,8 +94,11 @@ def embedding_figure(
 
 
 def _draw(axes: Axes, points: np.ndarray, colouring: Colouring) -> None:
-    low, high = points.min(0), points.max(0)
-    centre, half = (low + high) / 2, 0.54 * (high - low).max()
+    drawn = colouring.prototypes
+    extent = points if drawn is None else np.concatenate([points, drawn])
+    low, high = extent.min(0), extent.max(0)
+    # Room for a number at the right of the last point.
+    centre, half = (low + high) / 2, 0.57 * (high - low).max()
     axes.set_xlim(centre[0] - half, centre[0] + half)
     axes.set_ylim(centre[1] - half, centre[1] + half)
     axes.set_xticks([])
@@ -112,7 +115,6 @@ def _draw(axes: Axes, points: np.ndarray, colouring: Colouring) -> None:
         )
     # In an order of its own, so that no group lies on top of the others.
     order = np.random.default_rng(0).permutation(np.flatnonzero(known))
-    drawn = colouring.prototypes
     axes.scatter(
         *points[order].T,
         s=size,

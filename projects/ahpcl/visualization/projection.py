@@ -136,12 +136,14 @@ def _tsne(rows: np.ndarray, seed: int) -> tuple[np.ndarray, Any]:
         random_state=seed,
         n_jobs=1,
     ).fit(rows)
+    # transform() centres the picture in place: it is centred here already.
+    fitted -= (fitted.max(axis=0) + fitted.min(axis=0)) / 2
 
     def place(others: np.ndarray) -> np.ndarray:
         near = min(5, perplexity)
         return np.asarray(fitted.transform(others, perplexity=near))
 
-    return np.asarray(fitted), place
+    return np.array(fitted), place
 
 
 def _umap(rows: np.ndarray, seed: int) -> tuple[np.ndarray, Any]:
