@@ -84,6 +84,19 @@ def test_roots_end_before_there_are_too_many_leaves(hierarchy):
         assert len(roots) == 1 or sum(r.leaves for r in roots) <= most
 
 
+def test_more_roots_rather_than_more_children(hierarchy):
+    levels, _ = hierarchy
+    parents = lineages(levels)
+    settings = dict(max_children=9, max_leaves=12)
+    few = select_tree(levels, parents, **settings, min_roots=1)
+    many = select_tree(levels, parents, **settings, min_roots=3)
+    assert len(many) == 3 > len(few)
+    assert sum(root.leaves for root in many) <= 12
+    assert max(len(node.children) for node in walk(many)) < max(
+        len(node.children) for node in walk(few)
+    )
+
+
 def test_tree_can_be_read(hierarchy):
     levels, points = hierarchy
 

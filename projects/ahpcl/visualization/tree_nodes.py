@@ -44,6 +44,7 @@ def select_tree(
     max_roots: int = 8,
     max_children: int = 4,
     max_leaves: int = 36,
+    min_roots: int = 5,
 ) -> tuple[Node, ...]:
     """Choose the largest clusters, from the coarsest level down.
 
@@ -52,9 +53,11 @@ def select_tree(
         lineages: Parents of the clusters of every level, None of the
             coarsest.
         max_roots: Clusters of the coarsest level.
-        max_children: Of every cluster.
+        max_children: Of every cluster; down to 2 where fewer than
+            ``min_roots`` would have room otherwise.
         max_leaves: Roots end before there would be more; one is always
             there.
+        min_roots: See ``max_children``.
 
     Returns:
         The roots, the largest first. Clusters without images are left out.
@@ -73,28 +76,32 @@ def select_tree(
                 found.setdefault(parent, []).append((inside, cluster))
         below.append(found)
 
-    def node(level: int, cluster: int, inside: int) -> Node:
+    def node(level: int, cluster: int, inside: int, most: int) -> Node:
         own = [] if level == 0 else below[level - 1].get(cluster, [])
         own = sorted(own, key=lambda pair: (-pair[0], pair[1]))
-        hidden = own[max_children:]
+        hidden = own[most:]
         return Node(
             level,
             cluster,
             sizes[level][cluster],
             inside,
-            tuple(node(level - 1, c, n) for n, c in own[:max_children]),
+            tuple(node(level - 1, c, n, most) for n, c in own[:most]),
             len(hidden),
             sum(number for number, _ in hidden),
         )
 
     top = len(sizes) - 1
     order = sorted(range(len(sizes[top])), key=lambda c: (-sizes[top][c], c))
+    order = [cluster for cluster in order[:max_roots] if sizes[top][cluster]]
     roots: list[Node] = []
-    leaves = 0
-    for cluster in order[:max_roots]:
-        root = node(top, cluster, sizes[top][cluster])
-        leaves += root.leaves
-        if root.size == 0 or (roots and leaves > max_leaves):
+    for most in range(max_children, min(max_children, 2) - 1, -1):
+        roots, leaves = [], 0
+        for cluster in order:
+            root = node(top, cluster, sizes[top][cluster], most)
+            leaves += root.leaves
+            if roots and leaves > max_leaves:
+                break
+            roots.append(root)
+        if len(roots) >= min(min_roots, len(order)):
             break
-        roots.append(root)
     return tuple(roots)
