@@ -475,7 +475,7 @@ def refused(tool, *arguments):
 def test_bad_input_is_a_clear_line(tool, work_dir, toy_run, tmp_path):
     assert 'which is none' in refused(tool, tmp_path / 'no')
     assert 'name it with --config' in refused(tool, tmp_path)
-    (tmp_path / 'config.py').write_text('model = dict()')
+    (tmp_path / 'config.py').write_text('lr = 1')
     assert 'name it with --checkpoint' in refused(tool, tmp_path)
     message = refused(tool, work_dir, '--checkpoint', tmp_path / 'no.pth')
     assert 'no.pth, which does not exist' in message
@@ -485,6 +485,8 @@ def test_bad_input_is_a_clear_line(tool, work_dir, toy_run, tmp_path):
     (tmp_path / 'bad.pth').write_bytes(b'no checkpoint')
     message = refused(tool, work_dir, '--checkpoint', tmp_path / 'bad.pth')
     assert 'bad.pth' in message
+    (tmp_path / 'epoch_1.pth').touch()
+    assert 'config.py without a model' in refused(tool, tmp_path)
     assert not (tmp_path / 'report.html').exists()
 
 

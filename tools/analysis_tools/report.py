@@ -84,6 +84,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
             )
         cfg = read_config(config)
         apply_options(cfg, args.cfg_options)
+        if cfg.get('model') is None:
+            raise ValueError(
+                f'expected the config of a run, got {config} without a model'
+            )
         run = RunData(
             cfg,
             checkpoint,

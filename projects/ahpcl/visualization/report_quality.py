@@ -19,7 +19,7 @@ _HEADS = {
     'nmi': 'NMI',
     'ami': 'AMI',
     'ari': 'ARI',
-    'hungarian': 'Hungarian acc. %',
+    'hungarian': 'Hungarian %',
     'purity': 'purity %',
     'size_min': 'smallest',
     'size_median': 'median',
