@@ -109,6 +109,11 @@ def test_the_setting_is_chosen_on_references_alone(data):
         nearest_mean, train, labels, test, grid=[2.0, -1.0, 0.0]
     )
     assert edge.at_edge
+    equal = probe_with_choice(
+        nearest_mean, train, labels, test, grid=[1.0, 2.0, 3.0]
+    )
+    assert equal.setting == 1.0
+    assert not equal.at_edge
 
 
 def test_a_share_keeps_the_classes():

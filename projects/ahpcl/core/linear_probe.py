@@ -29,8 +29,8 @@ class ProbeResult(NamedTuple):
         scores: (M, C); columns are the classes 0 to C - 1.
         setting: The one of the grid that was chosen.
         accuracies: Of every setting on the held-out part, percent.
-        at_edge: Whether it is the first or the last of several: a wider grid
-            may hold a better one.
+        at_edge: Whether it is the first or the last of several, and better
+            than those between: a wider grid may hold a better one.
     """
 
     scores: Tensor
@@ -83,7 +83,7 @@ def probe_with_choice(
         scores=scores,
         setting=float(grid[best]),
         accuracies=tuple(accuracies),
-        at_edge=len(grid) > 2 and best in (0, len(grid) - 1),
+        at_edge=len(grid) > 2 and accuracies[best] > max(accuracies[1:-1]),
     )
 
 
