@@ -119,6 +119,7 @@ setup(
     long_description_content_type='text/markdown',
     package_dir={'': 'projects'},
     packages=find_packages('projects'),
+    package_data={'ahpcl.visualization': ['templates/*']},
     python_requires='>=3.10',
     install_requires=INSTALL,
     extras_require={

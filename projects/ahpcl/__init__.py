@@ -12,6 +12,19 @@ __version__ = '0.1.0'
 compat.apply_all()
 
 # Registration; after the mends, because it imports the host.
-from . import datasets, engine, evaluation, models  # noqa: E402
+from . import (  # noqa: E402
+    datasets,
+    engine,
+    evaluation,
+    models,
+    visualization,
+)
 
-__all__ = ['compat', 'datasets', 'engine', 'evaluation', 'models']
+__all__ = [
+    'compat',
+    'datasets',
+    'engine',
+    'evaluation',
+    'models',
+    'visualization',
+]

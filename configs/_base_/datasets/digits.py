@@ -76,3 +76,5 @@ test_evaluator = [
 ]
 val_cfg = dict()
 test_cfg = dict()
+# A mirrored digit is none.
+evaluation = dict(semisup=[dict(type='FineTuneMetric', flip=False)])

@@ -7,6 +7,7 @@ from .clustering import KMeansClustering
 from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
 from .extraction import check_extract_loader, extract_features
+from .feature_health_hook import FeatureHealthHook
 from .invalid_loss_hook import InvalidLossHook
 from .kmeans_labels import KMeansLabels
 from .label_smoothing import LadderSmoothing
@@ -20,6 +21,7 @@ from .sinkhorn_labels import SinkhornLabels
 from .start_checkpoint_hook import StartCheckpointHook
 from .swav_hook import SwAVScheduleHook
 from .train_loop import CheckedEpochTrainLoop
+from .two_views import two_view_features
 from .unwrap import unwrap
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     'EStep',
     'EStepResult',
     'EpochMeans',
+    'FeatureHealthHook',
     'InvalidLossHook',
     'KMeansClustering',
     'KMeansLabels',
@@ -44,5 +47,6 @@ __all__ = [
     'build_ladder',
     'check_extract_loader',
     'extract_features',
+    'two_view_features',
     'unwrap',
 ]

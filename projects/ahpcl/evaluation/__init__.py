@@ -1,8 +1,29 @@
-"""Registered metrics on the features of the query backbone."""
+"""Registered metrics on features, and evaluation of a finished run."""
 
 from .cluster_metric import ClusterMetric
+from .evaluate import evaluate
 from .feature_metric import FeatureMetric
+from .feature_set import FeatureSet
 from .few_shot_metric import FewShotMetric
+from .finetune_metric import FineTuneMetric
+from .health_metric import HealthMetric
 from .knn_metric import KNNMetric
+from .linear_metric import LinearMetric
+from .model_access_hook import ModelAccessHook
+from .run_data import RunData
+from .svm_metric import SVMMetric
 
-__all__ = ['ClusterMetric', 'FeatureMetric', 'FewShotMetric', 'KNNMetric']
+__all__ = [
+    'ClusterMetric',
+    'FeatureMetric',
+    'FeatureSet',
+    'FewShotMetric',
+    'FineTuneMetric',
+    'HealthMetric',
+    'KNNMetric',
+    'LinearMetric',
+    'ModelAccessHook',
+    'RunData',
+    'SVMMetric',
+    'evaluate',
+]

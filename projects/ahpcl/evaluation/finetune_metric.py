@@ -1,0 +1,276 @@
+"""Fine-tuning of the encoder on a few labels."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import METRICS
+from torch import Tensor, nn
+
+from ahpcl.core.metrics import topk_accuracy
+from ahpcl.core.seeding import seed_from
+from ahpcl.core.stratified import stratified_count, stratified_share
+from ahpcl.core.validation import whole_number
+from ahpcl.models.features import first_view, pool_features
+
+from .feature_metric import (
+    FeatureMetric,
+    check_reference_classes,
+    label_of,
+)
+
+
+@METRICS.register_module()
+class FineTuneMetric(FeatureMetric):
+    """Top-1 after fine-tuning on a share of the labels, ``semisup/...``.
+
+    A copy of the query backbone with a new linear layer is trained on that
+    share of every class of the images with the role 'reference' (Chen et
+    al., "SimCLR", ICML 2020, section 6; here with SGD, random crops and
+    flips of the images as they are evaluated) and tested on those with the
+    role 'query'. The model stays as it is. In a val or test loop it needs
+    :class:`ModelAccessHook`. In one process.
+
+    Args:
+        fractions: Shares of the labels; of every class at least one image.
+        epochs: For every share.
+        least_steps: Steps at least, however few images there are.
+        batch_size: Of the steps.
+        lr: Of the linear layer.
+        backbone_lr: Of the backbone.
+        weight_decay: Of all weights.
+        padding: Pixels that a crop may be moved by.
+        flip: Whether images are flipped at random; not for digits or letters.
+        seed: Of shares, order, crops and flips.
+        collect_device: As in mmengine.
+        prefix: As in mmengine.
+
+    Raises:
+        ValueError: If a share is not between 0 and 1, or a number is out of
+            range.
+    """
+
+    default_prefix = 'semisup'
+
+    def __init__(
+        self,
+        fractions: Sequence[float] = (0.01, 0.1),
+        epochs: int = 30,
+        least_steps: int = 200,
+        batch_size: int = 64,
+        lr: float = 0.1,
+        backbone_lr: float = 0.03,
+        weight_decay: float = 1e-4,
+        padding: int = 2,
+        flip: bool = True,
+        seed: int = 0,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        for fraction in fractions:
+            if not 0 < fraction < 1:
+                raise ValueError(
+                    f'expected fractions between 0 and 1, got {fraction}'
+                )
+        self.fractions = tuple(fractions)
+        self.epochs = whole_number(epochs, 'epochs', least=1)
+        self.least_steps = whole_number(least_steps, 'least_steps', least=0)
+        self.batch_size = whole_number(batch_size, 'batch_size', least=1)
+        self.lr = lr
+        self.backbone_lr = backbone_lr
+        self.weight_decay = weight_decay
+        self.padding = whole_number(padding, 'padding', least=0)
+        self.flip = flip
+        self.seed = seed
+        self._model: nn.Module | None = None
+
+    def set_model(self, model: nn.Module) -> None:
+        """Say whose backbone is fine-tuned.
+
+        Args:
+            model: The unwrapped algorithm.
+        """
+        self._model = model
+
+    def check(self, labels: Tensor, query: Tensor) -> None:
+        """Refuse what cannot be learnt."""
+        super().check(labels, query)
+        check_reference_classes(labels, query, least=1)
+
+    def process(self, data_batch: dict, data_samples: list[dict]) -> None:
+        """Collect the images of a batch."""
+        inputs = data_batch['inputs']
+        if isinstance(inputs, list) and inputs[0].ndim == 4:
+            inputs = inputs[0]  # collated, of several views the first
+        for image, sample in zip(inputs, data_samples, strict=True):
+            single = image[0] if isinstance(image, list) else image
+            self.results.append(
+                dict(
+                    feature=single.cpu(),
+                    label=label_of(sample),
+                    role=sample.get('role', 'query'),
+                )
+            )
+
+    def measure(
+        self, features: Tensor, labels: Tensor, query: Tensor
+    ) -> dict[str, float]:
+        """Fine-tune the model that was handed over.
+
+        Args:
+            features: The images, (N, C, H, W).
+            labels: (N,).
+            query: (N,).
+
+        Raises:
+            ValueError: If no model was.
+        """
+        if self._model is None:
+            raise ValueError(
+                'expected a model, got none: add dict(type='
+                "'ModelAccessHook') to custom_hooks"
+            )
+        return self.fine_tune(self._model, features, labels, query)
+
+    def fine_tune(
+        self, model: nn.Module, images: Tensor, labels: Tensor, query: Tensor
+    ) -> dict[str, float]:
+        """Fine-tune and test, for every share.
+
+        Args:
+            model: The unwrapped algorithm; stays as it is.
+            images: As they are evaluated, (N, C, H, W) uint8.
+            labels: (N,) from 0; images with -1 do not count.
+            query: (N,) True for images that are tested.
+
+        Returns:
+            ``top1_1pct`` and the like, percent.
+        """
+        self.check(labels, query)
+        references = ((labels >= 0) & ~query).nonzero().squeeze(1)
+        tested = ((labels >= 0) & query).nonzero().squeeze(1)
+        found = {}
+        for fraction in self.fractions:
+            seed = seed_from(self.seed, 'fine-tune', repr(fraction))
+            # The same order of a class: the one image is among the share.
+            share = stratified_count(labels[references], 1, seed=seed)
+            share |= stratified_share(labels[references], fraction, seed=seed)
+            chosen = references[share]
+            learner = _Learner(model, images[:1], int(labels.max()) + 1)
+            with _own_randomness(seed):
+                self._train(learner, images[chosen], labels[chosen], seed)
+            scores = learner.scores(images[tested], self.batch_size)
+            name = f'top1_{100 * fraction:g}pct'
+            found[name] = float(topk_accuracy(scores, labels[tested]))
+        return found
+
+    def _train(
+        self, learner: _Learner, images: Tensor, labels: Tensor, seed: int
+    ) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        size = min(self.batch_size, len(images))
+        per_epoch = math.ceil(len(images) / size)
+        steps = max(self.epochs * per_epoch, self.least_steps)
+        sgd = torch.optim.SGD(
+            [
+                dict(
+                    params=learner.backbone.parameters(), lr=self.backbone_lr
+                ),
+                dict(params=learner.head.parameters(), lr=self.lr),
+            ],
+            momentum=0.9,
+            weight_decay=self.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, steps)
+        # Batch norm has no statistics of a batch of one.
+        learner.backbone.train(size > 1)
+        order = torch.empty(0, dtype=torch.long)
+        with torch.enable_grad():
+            for _ in range(steps):
+                while len(order) < size:
+                    more = torch.randperm(len(images), generator=generator)
+                    order = torch.cat([order, more])
+                places, order = order[:size], order[size:]
+                batch = _augmented(
+                    images[places], self.padding, self.flip, generator
+                )
+                logits = learner(batch)
+                truth = labels[places].to(logits.device)
+                sgd.zero_grad()
+                F.cross_entropy(logits, truth).backward()
+                sgd.step()
+                schedule.step()
+
+
+class _Learner:
+    """A copy of a backbone with a linear layer of zeros."""
+
+    def __init__(self, model: nn.Module, image: Tensor, classes: int) -> None:
+        self.preprocessor = model.data_preprocessor
+        self.backbone = copy.deepcopy(model.backbone).eval()
+        for parameter in self.backbone.parameters():
+            parameter.requires_grad_()
+        self.device = next(model.parameters()).device
+        with torch.no_grad():
+            width = self._features(image).shape[1]
+        # Without drawing weights that are not wanted.
+        self.head = nn.utils.skip_init(nn.Linear, width, classes)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+        self.head.to(self.device)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, C, H, W) uint8."""
+        return self.head(self._features(images))
+
+    @torch.no_grad()
+    def scores(self, images: Tensor, batch_size: int) -> Tensor:
+        """(M, classes) on the CPU, in eval mode."""
+        self.backbone.eval()
+        return torch.cat(
+            [self(part).cpu() for part in images.split(batch_size)]
+        )
+
+    def _features(self, images: Tensor) -> Tensor:
+        data = dict(inputs=[images.to(self.device)], data_samples=[])
+        done = self.preprocessor(data, False)
+        inputs = done['inputs'] if isinstance(done, dict) else done[0]
+        return pool_features(self.backbone(first_view(inputs)))
+
+
+@contextmanager
+def _own_randomness(seed: int) -> Iterator[None]:
+    """For layers that draw, such as dropout; the global state stays."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def _augmented(
+    images: Tensor, padding: int, flip: bool, generator: torch.Generator
+) -> Tensor:
+    """Every image moved by some pixels and perhaps flipped."""
+    count, _, height, width = images.shape
+    if padding:
+        padded = F.pad(images, [padding] * 4)
+        moves = torch.randint(
+            2 * padding + 1, (count, 2), generator=generator
+        ).tolist()
+        images = torch.stack(
+            [
+                image[:, y : y + height, x : x + width]
+                for image, (y, x) in zip(padded, moves, strict=True)
+            ]
+        )
+    if flip:
+        turned = torch.rand(count, generator=generator) < 0.5
+        images = torch.where(
+            turned[:, None, None, None], images.flip(3), images
+        )
+    return images
