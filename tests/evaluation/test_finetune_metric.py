@@ -2,12 +2,16 @@
 
 import copy
 import json
+import math
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
+from ahpcl.core.seeding import seed_from
+from ahpcl.core.stratified import stratified_share
 from ahpcl.evaluation.evaluate import raw_images
 from ahpcl.evaluation.finetune_metric import FineTuneMetric, _augmented
 from ahpcl.evaluation.run_data import RunData
@@ -24,34 +28,107 @@ def run(toy_run):
 
 def test_more_labels_teach_more_and_the_model_stays(run):
     before = copy.deepcopy(run.model.state_dict())
-    state = torch.get_rng_state()
     labels, query = run.evaluation_roles()
     images = raw_images(run)
+    state = torch.get_rng_state()
     metric = FineTuneMetric(fractions=(0.05, 0.8), flip=False, backbone_lr=0.1)
     found = metric.fine_tune(run.model, images, labels, query)
     assert list(found) == ['top1_5pct', 'top1_80pct']
     assert found['top1_80pct'] > found['top1_5pct'] > 15
     assert found['top1_80pct'] > 70
-    assert found == metric.fine_tune(run.model, images, labels, query)
     assert not run.model.training
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, before[name]), name
 
 
-def test_it_starts_from_the_encoder(run):
-    """A backbone that hardly moves leaves a linear layer on its features."""
-    labels, query = run.evaluation_roles()
+class Small(torch.nn.Module):
+    """An encoder whose every step can be written out."""
+
+    def __init__(self, *, dropout=0.0):
+        super().__init__()
+        self.data_preprocessor = MODELS.build(
+            dict(
+                type='SelfSupDataPreprocessor',
+                mean=(100, 110, 120),
+                std=(50, 60, 70),
+                bgr_to_rgb=True,
+            )
+        )
+        self.backbone = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 4, 3),
+            torch.nn.BatchNorm2d(4),
+            torch.nn.ReLU(),
+            torch.nn.Dropout(dropout),
+        )
+
+
+def tinted(number):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(number) % 3
+    images = torch.randint(256, (number, 3, 6, 7), generator=generator)
+    for colour in range(3):
+        images[labels == colour, colour] += 40
+    return images.clamp(max=255).to(torch.uint8), labels
+
+
+def test_it_is_plain_gradient_descent_where_a_batch_is_all():
+    """The order of the images has no say, so that a slow loop is simple."""
+    images, labels = tinted(400)
+    query = torch.arange(400) >= 60
+    model = Small().train()
     metric = FineTuneMetric(
-        fractions=(0.9,), backbone_lr=0.0, lr=0.5, flip=False, padding=0
+        fractions=(0.99,),  # one of every class is left out
+        epochs=12,
+        lr=0.1,
+        backbone_lr=0.01,
+        least_steps=0,
+        padding=0,
+        flip=False,
     )
-    trained = metric.fine_tune(run.model, raw_images(run), labels, query)
-    scrambled = copy.deepcopy(run.model)
-    for parameter in scrambled.backbone.parameters():
-        torch.nn.init.zeros_(parameter)
-    lost = metric.fine_tune(scrambled, raw_images(run), labels, query)
-    assert lost['top1_90pct'] <= 15  # one answer for all
-    assert trained['top1_90pct'] > lost['top1_90pct'] + 10
+    found = metric.fine_tune(model, images, labels, query)
+    assert model.training
+
+    share = stratified_share(
+        labels[:60], 0.99, seed=seed_from(0, 'fine-tune', '0.99')
+    )
+    assert int(share.sum()) == 57
+    scale = torch.tensor([50.0, 60, 70])[:, None, None]
+    middle = torch.tensor([100.0, 110, 120])[:, None, None]
+    rows = (images[:, [2, 1, 0]].float() - middle) / scale
+    backbone, head = model.backbone, torch.nn.Linear(4, 3)
+    head.weight.data.zero_()
+    head.bias.data.zero_()
+    rated = [(p, 0.01) for p in backbone.parameters()]
+    rated += [(p, 0.1) for p in head.parameters()]
+    speeds = [torch.zeros_like(p) for p, _ in rated]
+    for step in range(12):
+        logits = head(backbone(rows[:60][share]).mean((2, 3)))
+        logs = logits.log_softmax(1)
+        loss = -logs[torch.arange(57), labels[:60][share]].mean()
+        slopes = torch.autograd.grad(loss, [p for p, _ in rated])
+        cosine = (1 + math.cos(math.pi * step / 12)) / 2
+        for (p, rate), speed, slope in zip(rated, speeds, slopes, strict=True):
+            speed.mul_(0.9).add_(slope + 1e-4 * p.data)
+            p.data -= rate * cosine * speed
+    backbone.eval()
+    answers = head(backbone(rows[query]).mean((2, 3))).argmax(1)
+    hits = (answers == labels[query]).double().mean()
+    assert 45 < 100 * hits < 99
+    assert found['top1_99pct'] == pytest.approx(100 * float(hits), abs=0.3)
+
+
+def test_one_image_of_a_class_and_layers_that_draw():
+    images, labels = tinted(90)
+    query = torch.arange(90) >= 3  # one reference of every class
+    model = Small(dropout=0.5).eval()
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    metric = FineTuneMetric(fractions=(0.01,), batch_size=1, least_steps=20)
+    found = metric.fine_tune(model, images, labels, query)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(8)
+    assert metric.fine_tune(model, images, labels, query) == found
 
 
 def test_crops_and_flips_are_those_of_slow_loops():
@@ -104,6 +181,8 @@ def test_without_the_model_it_says_what_to_do(run):
     labels, query = run.evaluation_roles()
     with pytest.raises(ValueError, match='ModelAccessHook'):
         FineTuneMetric().measure(raw_images(run), labels, query)
+    with pytest.raises(ValueError, match='batch_size >= 1, got 0'):
+        FineTuneMetric(batch_size=0)
     with pytest.raises(ValueError, match='between 0 and 1, got 10'):
         FineTuneMetric(fractions=[10])
     with pytest.raises(ValueError, match='images with labels'):

@@ -213,7 +213,8 @@ class _Learner:
 
     def __init__(self, model: nn.Module, image: Tensor, classes: int) -> None:
         self.preprocessor = model.data_preprocessor
-        self.backbone = copy.deepcopy(model.backbone).eval()
+        self.backbone = copy.deepcopy(model.backbone)
+        self.backbone.eval()
         for parameter in self.backbone.parameters():
             parameter.requires_grad_()
         self.device = next(model.parameters()).device
