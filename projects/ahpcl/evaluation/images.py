@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
+import torch
+from mmengine.dataset import default_collate
+from torch import Tensor, nn
 from torch.utils.data import Dataset
+
+from ahpcl.models.features import first_view, pool_features
 
 
 def load_image(dataset: Dataset, index: int) -> np.ndarray:
@@ -35,3 +41,33 @@ def _inner(dataset: Any, index: int) -> tuple[Any, int]:
         return dataset, index
     which, place = dataset._get_ori_dataset_idx(index)
     return dataset.datasets[which], place
+
+
+@torch.no_grad()
+def encode_image(
+    model: nn.Module, dataset: Dataset, path: str | os.PathLike
+) -> Tensor:
+    """Pooled features of an image file, (C,) float32 on the CPU.
+
+    Args:
+        model: The unwrapped algorithm, in eval mode.
+        dataset: Whose transforms the image passes.
+        path: Of the image.
+
+    Raises:
+        ValueError: If there is no such file or it is no image.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(
+            f'expected an image file, got {path}, which does not exist'
+        )
+    dataset, _ = _inner(dataset, 0)
+    try:
+        sample = dataset.pipeline({'img_path': str(path), 'sample_idx': 0})
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f'expected an image file, got {path}: {error}'
+        ) from error
+    data = model.data_preprocessor(default_collate([sample]), False)
+    inputs = data['inputs'] if isinstance(data, dict) else data[0]
+    return pool_features(model.extract_feat(first_view(inputs)))[0].cpu()

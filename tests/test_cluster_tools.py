@@ -1,0 +1,195 @@
+"""Clusters as tables, images like an image, and the odd ones."""
+
+import csv
+import importlib
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from ahpcl.core import PrototypeHierarchy
+from ahpcl.core.neighbours import neighbour_outliers
+from ahpcl.evaluation.cluster_table import write_table
+from ahpcl.evaluation.run_data import RunData
+from toy import ROOT
+
+FOLDER = ROOT / 'tools' / 'analysis_tools'
+NAMES = ('export_clusters', 'find_similar')
+
+
+@pytest.fixture(scope='module')
+def tools():
+    """The tools, as Python runs them: from their own folder."""
+    sys.path.insert(0, str(FOLDER))
+    try:
+        loaded = {name: importlib.import_module(name) for name in NAMES}
+    finally:
+        sys.path.remove(str(FOLDER))
+    yield loaded
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope='module')
+def files(toy_run, tmp_path_factory):
+    """Config and checkpoint in a folder of our own."""
+    folder = tmp_path_factory.mktemp('run')
+    shutil.copy(toy_run.checkpoint, folder)
+    return [str(toy_run.config), str(folder / toy_run.checkpoint.name)]
+
+
+@pytest.fixture(scope='module')
+def run(files):
+    return RunData(Config.fromfile(files[0]), files[1])
+
+
+@pytest.fixture(scope='module')
+def tables(tools, files, tmp_path_factory):
+    out = tmp_path_factory.mktemp('tables')
+    forms = ['--format', 'csv', 'npz']
+    written = tools['export_clusters'].main([*files, str(out), *forms])
+    assert sorted(out.iterdir()) == sorted(written)
+    return out
+
+
+def read_csv(path):
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_image_has_its_cluster_at_every_level(tables, run):
+    state = torch.load(run.checkpoint, weights_only=True)['ahpcl']
+    hierarchy = PrototypeHierarchy.from_state_dict(state['hierarchy'])
+    fine, coarse = hierarchy.levels
+    assert (fine.num_clusters, coarse.num_clusters) == (10, 5)
+    rows = read_csv(tables / 'images.csv')
+    dataset = run.training_loader.dataset
+    assert len(rows) == len(dataset) == 240
+    for i in (0, 77, 239):
+        info, row = dataset.get_data_info(i), rows[i]
+        assert row['path'] == info['img_path']
+        assert row['label'] == row['class'] == str(info['gt_label'])
+        own = int(fine.assignments[i])
+        assert int(row['k10_cluster']) == own
+        assert float(row['k10_phi']) == pytest.approx(
+            float(fine.concentration[own])
+        )
+        apart = (run.training.keys[i] - fine.centroids[own]).norm()
+        assert float(row['k10_distance']) == pytest.approx(float(apart))
+        parent = int(run.lineage(0).parents[own])
+        assert int(row['k10_parent']) == parent
+        assert int(row['k5_cluster']) == int(coarse.assignments[i])
+    assert 'k5_parent' not in rows[0]
+
+
+def test_every_prototype_has_its_images(tables, run):
+    level = run.hierarchy.levels[0]
+    rows = read_csv(tables / 'prototypes_k10.csv')
+    labels = run.training.labels
+    for cluster, row in enumerate(rows):
+        own = labels[level.assignments == cluster].tolist()
+        assert int(row['size']) == len(own)
+        counts = [own.count(label) for label in range(10)]
+        assert int(row['class']) == counts.index(max(counts))
+        share = max(counts) / len(own)
+        assert float(row['class_share']) == pytest.approx(share)
+        assert float(row['centroid_7']) == pytest.approx(
+            float(level.centroids[cluster, 7]), rel=1e-5
+        )
+    assert (tables / 'prototypes_k5.npz').is_file()
+
+
+def test_npz_needs_no_pickle_and_holds_whole_arrays(tables, run):
+    with np.load(tables / 'features.npz', allow_pickle=False) as file:
+        assert np.array_equal(file['feature'], run.training.features)
+        assert np.array_equal(file['key'], run.training.keys)
+        assert file['path'].tolist() == list(run.training.paths)
+
+
+def test_parquet_reads_back_what_was_written(tmp_path):
+    parquet = pytest.importorskip('pyarrow.parquet')
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    table = dict(path=np.array(['a', 'b,"c', 'é', '']), vector=rows)
+    write_table(table, tmp_path / 'table.parquet')
+    found = parquet.read_table(tmp_path / 'table.parquet').to_pydict()
+    assert found['path'] == table['path'].tolist()
+    assert np.array_equal(np.array(found['vector'], np.float32), rows)
+    write_table(table, tmp_path / 'table.csv')
+    back = read_csv(tmp_path / 'table.csv')
+    assert [row['path'] for row in back] == table['path'].tolist()
+    assert [float(row['vector_2']) for row in back] == rows[:, 2].tolist()
+    with pytest.raises(ValueError, match=r'ending in csv, .*, got table\.xls'):
+        write_table(table, tmp_path / 'table.xls')
+
+
+def test_images_like_a_training_image(tools, files, run, tmp_path):
+    out = tmp_path / 'found.json'
+    arguments = [*files, '17', '--top', '5', '--json', str(out)]
+    found = tools['find_similar'].main(arguments)
+    unit = torch.nn.functional.normalize(run.training.features, dim=1)
+    cosine = unit @ unit[17]
+    cosine[17] = -2
+    assert [row['index'] for row in found] == cosine.topk(5).indices.tolist()
+    assert json.loads(out.read_text()) == found
+    assert {'cosine', 'path', 'class', 'k10', 'k5'} <= set(found[0])
+
+
+def test_images_like_a_file(tools, files, run, tmp_path):
+    Image.fromarray(run.image(42)).save(tmp_path / 'mine.png')
+    path = str(tmp_path / 'mine.png')
+    found = tools['find_similar'].main([*files, path, '--top', '3'])
+    assert found[0]['index'] == 42
+    assert found[0]['cosine'] == pytest.approx(1, abs=1e-5)
+
+
+def test_the_odd_ones_are_named(tools, files, run):
+    found = tools['find_similar'].main([*files, '--outliers', '4'])
+    far = neighbour_outliers(run.training.features)
+    assert [row['index'] for row in found['neighbours']] == (
+        far.topk(4).indices.tolist()
+    )
+    apart = run.distances(0)
+    level = run.hierarchy.levels[0]
+    apart = apart / level.concentration[level.assignments]
+    assert [row['index'] for row in found['prototypes']] == (
+        apart.topk(4).indices.tolist()
+    )
+    sizes = [each.sizes() for each in run.hierarchy.levels]
+    smallest = min(
+        float(own.min()) / max(float(own.median()), 1) for own in sizes
+    )
+    assert found['small'][0]['size_to_median'] == pytest.approx(smallest)
+    loosest = [row['distance_to_mean'] for row in found['loose']]
+    assert loosest == sorted(loosest, reverse=True)
+    assert loosest[0] > 1
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['999'], 'a number below 240'),
+        (['none.png'], 'does not exist'),
+        ([], 'either an image or --outliers'),
+        (['3', '--outliers', '2'], 'either an image or --outliers'),
+        (['--outliers', '0'], 'at least 1'),
+    ],
+)
+def test_bad_requests_are_one_line(tools, files, arguments, message):
+    with pytest.raises(SystemExit, match=f'error: .*{message}'):
+        tools['find_similar'].main([*files, *arguments])
+
+
+def test_bad_files_are_one_line(tools, files, tmp_path):
+    (tmp_path / 'text.png').write_text('no image')
+    with pytest.raises(SystemExit, match='expected an image file'):
+        tools['find_similar'].main([*files, str(tmp_path / 'text.png')])
+    export = tools['export_clusters'].main
+    with pytest.raises(SystemExit, match=r'got none\.py'):
+        export(['none.py', files[1], str(tmp_path)])
+    with pytest.raises(SystemExit, match=r'none\.pth, which does not'):
+        export([files[0], 'none.pth', str(tmp_path)])
