@@ -207,3 +207,16 @@ def test_no_k_is_refused():
     rows = torch.ones(3, 2)
     with pytest.raises(ValueError, match='at least one k'):
         knn_predictions(rows, torch.zeros(3).long(), rows, ks=[])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_a_gpu_answers_alike():
+    reference, labels = blobs(300, seed=1)
+    query, _ = blobs(157, seed=2)
+    settings = dict(ks=[1, 20], weightings=[True, False])
+    expected = knn_predictions(reference, labels, query, **settings)
+    found = knn_predictions(reference.cuda(), labels, query.cuda(), **settings)
+    for key, answers in expected.items():
+        assert found[key].is_cuda
+        assert torch.equal(found[key].cpu(), answers)

@@ -145,3 +145,14 @@ def test_what_does_not_fit_is_refused(data):
         sgd_probe(train, torch.zeros_like(labels), test, [0.1])
     with pytest.raises(ValueError, match='at least one setting'):
         probe_with_choice(sgd_probe, train, labels, test, grid=[])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_a_gpu_learns_the_same(data):
+    train, labels, test, _ = data
+    rates = [0.3, 0.01]
+    expected = sgd_probe(train, labels, test, rates, epochs=3)
+    found = sgd_probe(train.cuda(), labels, test.cuda(), rates, epochs=3)
+    assert found.is_cuda
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-3, rtol=1e-3)
