@@ -116,6 +116,66 @@ def test_bad_input_is_one_line(tool, tmp_path, adaptive):
         tool.main([str(adaptive), '--policy', 'FixedPolicy', '2'])
     with pytest.raises(SystemExit, match='expected'):
         tool.main([str(adaptive), '--ladder', '9', '9', '4'])
+    with pytest.raises(SystemExit, match='whole numbers apart by commas'):
+        tool.main([str(adaptive), '--ladder', '9,x'])
+    path = write_csv(tmp_path / 'e.csv', [(1, 2, 3), (1, 4, 5)])
+    with pytest.raises(SystemExit, match='epoch 1 again in line 3'):
+        tool.main([path, *given])
+    with pytest.raises(SystemExit) as caught:
+        tool.main([str(adaptive), '--policy', 'type=FixedPolicy,epochs=0'])
+    assert '\n' not in str(caught.value)
+    with pytest.raises(SystemExit, match='which does not exist'):
+        tool.main([str(adaptive), '--config', str(tmp_path / 'none.py')])
+
+
+@pytest.mark.parametrize(
+    'policy',
+    [
+        ['type=SlidingWindowPolicy,length=2,max_epochs=[(4,3),(30,2)]'],
+        ['SlidingWindowPolicy', 'length=2', 'max_epochs=[(4,3),(30,2)]'],
+        ['SlidingWindowPolicy,length=2,', 'max_epochs=[(4,3),(30,2)]'],
+    ],
+)
+def test_settings_are_read_with_commas_and_blanks(tool, policy):
+    found = tool.policy_settings([p.rstrip(',') for p in policy])
+    assert found == dict(
+        type='SlidingWindowPolicy', length=2, max_epochs=[(4, 3), (30, 2)]
+    )
+    assert tool.rungs_of(['200,100,50']) == [200, 100, 50]
+    assert tool.rungs_of(['200', '100', '50']) == [200, 100, 50]
+
+
+def test_epochs_of_the_warm_up_are_not_shown(tool, tmp_path, adaptive):
+    """From a table with and without their accuracies."""
+    rows = [(e, 10.0 + e, 20.0) for e in range(1, 7)]
+    path = write_csv(tmp_path / 'all.csv', rows)
+    config = next(adaptive.glob('*.py'))
+    policy = ['--policy', 'type=FixedPolicy,epochs=2', '--config', str(config)]
+    shown = tool.main([path, *policy])
+    assert [row['epoch'] for row in shown] == [2, 3, 4, 5, 6]
+    longer = ['--cfg-options', 'custom_hooks.0.warmup_epochs=3']
+    shown = tool.main([path, *policy, *longer])
+    assert [row['epoch'] for row in shown] == [4, 5, 6]
+    assert [row['action'] for row in shown] == ['keep', 'advance', 'keep']
+    rows[:3] = [(e, 10.0, '') for e in (1, 2, 3)]
+    blank = write_csv(tmp_path / 'blank.csv', rows)
+    alone = ['--policy', 'FixedPolicy', 'epochs=2', '--ladder', '9,4']
+    assert [
+        row['action'] for row in tool.main([blank, *alone, '--window', '1'])
+    ] == ['keep', 'advance', 'keep']
+    with pytest.raises(SystemExit, match='after the warm-up of 60'):
+        tool.main([path, *policy, longer[0], longer[1].replace('3', '60')])
+
+
+def test_agreement_of_the_log_reaches_the_policy(tool, adaptive, tmp_path):
+    rows = [(e, 1.0, 2.0, a) for e, a in enumerate([0.2, 0.95, 0.3, 0.97], 1)]
+    columns = ('epoch', 'acc_inst', 'acc_proto', 'agreement')
+    path = write_csv(tmp_path / 'agree.csv', rows, columns)
+    policy = ['--policy', 'type=StabilityPolicy,agreement=0.9']
+    ladder = ['--ladder', '40,20,10', '--window', '1']
+    shown = tool.main([path, *policy, *ladder])
+    moves = [row['epoch'] for row in shown if row['action'] == 'advance']
+    assert moves == [2, 4]
 
 
 def test_a_ladder_that_never_moves_has_no_policy(tool, tmp_path, adaptive):

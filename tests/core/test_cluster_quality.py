@@ -147,5 +147,7 @@ def test_what_does_not_fit_is_refused(data):
         silhouette(features, clusters[:5])
     with pytest.raises(ValueError, match='one label for each of 120'):
         grouping_report(features, clusters, labels[:5])
+    with pytest.raises(ValueError, match='at least one image'):
+        grouping_report(features[:0], clusters[:0])
     with pytest.raises(ValueError, match='got none'):
         confusion(clusters[:0], labels[:0])

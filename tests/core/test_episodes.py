@@ -241,6 +241,26 @@ def test_logistic_regression_is_scikit_learns(dim, shots, c):
         assert (scores[e].argmax(1).numpy() == model.predict(queries)).all()
 
 
+@pytest.mark.parametrize('shots', [1, 5])
+def test_accuracy_is_that_of_scikit_learn_in_a_loop(shots):
+    points, labels = blobs([20] * 7, dim=30, noise=2.0)
+    draw = {'ways': 5, 'shots': shots, 'queries': 8, 'episodes': 40}
+    each = []
+    for support, query in sample_episodes(labels, **draw, seed=5):
+        for s, q in zip(support, query, strict=True):
+            unit = torch.nn.functional.normalize(points, dim=1).numpy()
+            model = LogisticRegression(tol=1e-9, max_iter=20000)
+            model.fit(unit[s.flatten()], np.arange(5).repeat(shots))
+            right = model.predict(unit[q.flatten()]) == np.arange(5).repeat(8)
+            each.append(100 * right.mean())
+    assert len(each) == 40
+    result = few_shot_episodes(
+        points, labels, **draw, seed=5, classifier='logistic_regression'
+    )
+    assert result.accuracy == pytest.approx(np.mean(each), abs=1e-9)
+    assert 25 < result.accuracy < 95
+
+
 def test_logistic_regression_converges_on_large_features():
     points, labels = blobs([20] * 6, dim=80, noise=1.5)
     shown, asked = episode_tensors(100 * points, labels, 5)

@@ -1,7 +1,10 @@
 """Watching a representation without touching its training."""
 
 import json
+import math
+import random
 
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import DATASETS
@@ -90,6 +93,69 @@ def test_views_and_their_epoch_are_the_callers_own(tmp_path):
     with torch.no_grad():
         expected = model.backbone((image - mean) / std)[-1].mean((2, 3))[0]
     torch.testing.assert_close(first[7], expected)
+
+
+class Draws:
+    """An augmentation that draws from every global generator."""
+
+    def __call__(self, results):
+        noise = random.random() + np.random.rand() + float(torch.rand(()))
+        images = [image.float() + 20 * noise for image in results['inputs']]
+        return {**results, 'inputs': images}
+
+
+class Wrapped(torch.utils.data.Dataset):
+    """Another's data set behind a transform of its own."""
+
+    def __init__(self, dataset, transform):
+        self.dataset, self.transform = dataset, transform
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        return self.transform(self.dataset[index])
+
+
+def test_transforms_without_a_seed_draw_nothing_of_the_run(tmp_path):
+    config = toy_config(tmp_path)
+    model = unwrap(Runner.from_cfg(config).model)
+    inner = DATASETS.build(config.train_dataloader.dataset)
+    dataset = Wrapped(inner, Draws())
+    seen = []
+    for _ in range(2):
+        before = random.getstate(), np.random.get_state()[1].copy()
+        state = torch.get_rng_state()
+        seen.append(two_view_features(model, dataset, 12, seed=4))
+        assert random.getstate() == before[0]
+        assert (np.random.get_state()[1] == before[1]).all()
+        assert torch.equal(torch.get_rng_state(), state)
+        random.random(), np.random.rand(), torch.rand(())
+    assert torch.equal(seen[0][0], seen[1][0])
+    assert torch.equal(seen[0][1], seen[1][1])
+    other = two_view_features(model, dataset, 12, seed=5)
+    assert not torch.equal(seen[0][0], other[0])
+    assert dataset.dataset is inner
+
+
+@pytest.mark.parametrize(
+    ('value', 'said'),
+    [(0.0, 'RankMe 0.00 is below 2'), (math.nan, 'with NaN or infinity')],
+)
+def test_a_dead_or_diverged_encoder_is_told_and_not_an_error(
+    tmp_path, value, said
+):
+    config = toy_config(tmp_path)
+    runner = Runner.from_cfg(config)
+    runner.train_loop  # noqa: B018  (builds it)
+    for parameter in unwrap(runner.model).backbone.parameters():
+        torch.nn.init.constant_(parameter, value)
+    FeatureHealthHook(num_images=20).after_train_epoch(runner)
+    (text,) = tmp_path.glob('*/*.log')
+    warnings = [
+        line for line in text.read_text().splitlines() if 'WARNING' in line
+    ]
+    assert any(said in line for line in warnings)
 
 
 def test_bad_settings_are_refused():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import normalized_mutual_info_score
 
 from ahpcl.core import spherical_kmeans
 from ahpcl.core.cluster_quality import grouping_report
@@ -29,9 +30,9 @@ def test_it_is_a_k_means_of_all_images(data):
 
 def test_several_counts_have_keys_of_their_own(data):
     found = ClusterMetric(num_clusters=[2, 5]).measure(*data)
-    assert {'k2_nmi', 'k5_nmi', 'k5_size_max'} < set(found)
+    assert {'k2/nmi', 'k5/nmi', 'k5/size_max'} < set(found)
     alone = ClusterMetric(num_clusters=5).measure(*data)
-    assert alone['nmi'] == found['k5_nmi']
+    assert alone['nmi'] == found['k5/nmi']
 
 
 def test_without_labels_it_says_what_it_can(data):
@@ -48,3 +49,24 @@ def test_more_clusters_than_images_are_refused(data):
     _, labels, query = data
     with pytest.raises(ValueError, match='at most 90 clusters'):
         ClusterMetric(num_clusters=[3, 91]).check(labels, query)
+
+
+@pytest.mark.parametrize('count', [0, [3, 0], 2.5, 'ten'])
+def test_a_number_that_is_none_is_refused(data, count):
+    _, labels, query = data
+    with pytest.raises(ValueError, match='num_clusters'):
+        ClusterMetric(num_clusters=count).check(labels, query)
+
+
+def test_images_without_a_label_count_for_no_agreement(data):
+    features, labels, query = data
+    some = labels.clone()
+    some[::2] = -1
+    found = ClusterMetric(num_clusters=3).measure(features, some, query)
+    rows = F.normalize(features, dim=1)
+    result = spherical_kmeans(rows, 3, n_iter=50, n_init=10, seed=0)
+    nmi = normalized_mutual_info_score(labels[1::2], result.assignments[1::2])
+    assert found['nmi'] == pytest.approx(nmi)
+    sizes = result.assignments.bincount()  # of all images
+    assert found['size_min'] == int(sizes.min())
+    assert found['size_max'] == int(sizes.max())

@@ -5,12 +5,14 @@ Tunes ladder and policy in seconds, without a GPU and without training:
 
   python tools/analysis_tools/replay_policy.py work_dirs/ahpcl_digits
   python tools/analysis_tools/replay_policy.py work_dirs/ahpcl_digits \
-      --policy SlidingWindowPolicy length=5 threshold=0.02 max_epochs=8 \
-      --ladder 200 100 50 25 --window 3
+      --policy type=SlidingWindowPolicy,length=5,threshold=0.02,max_epochs=8 \
+      --ladder 200,100,50,25 --window 3
 
 The log is a work folder, a scalars.json or a CSV with the columns epoch (from
-1), acc_inst, acc_proto and perhaps agreement. Ladder and policy are those of
-the config (of the work folder, if it has one) unless given. From the first
+1), acc_inst, acc_proto and perhaps agreement. Ladder, policy and warm-up are
+those of the config (of the work folder, if it has one) unless given; blanks
+do instead of commas, and a value is written as in Python:
+max_epochs=[(2,5),(50,10)]. From the first
 decision on that differs from the logged one the accuracies are those of other
 rungs than the replay's: what follows is a guess.
 """
@@ -19,45 +21,27 @@ from __future__ import annotations
 
 import argparse
 import ast
-import csv
 import json
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmengine.config import DictAction
 from mmengine.registry import TASK_UTILS, init_default_scope
 from rich.console import Console
 from rich.table import Table
 
-import ahpcl  # noqa: F401  (mends the host before it reads a config)
+import ahpcl  # noqa: F401  (before the config is read)
+from _cli import apply_options, read_config
 from ahpcl.core import ClusterLadder
 from ahpcl.engine import build_ladder
-from ahpcl.visualization.run_log import RunLog
+from ahpcl.visualization.policy_signals import Signals, read_signals
 
 UNBOUNDED = 1 << 60
-COLUMNS = ('epoch', 'acc_inst', 'acc_proto', 'agreement')
-
-
-@dataclass(frozen=True)
-class Signals:
-    """What was logged of an epoch.
-
-    Args:
-        epoch: From 1.
-        acc_inst: Percent.
-        acc_proto: Percent.
-        agreement: Of successive E-steps, or None.
-        action: That was logged, or None.
-    """
-
-    epoch: int
-    acc_inst: float
-    acc_proto: float
-    agreement: float | None = None
-    action: str | None = None
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -69,16 +53,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('log', help='work folder, scalars.json or CSV')
     parser.add_argument('--config', help='whose ladder and policy to take')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='as in train.py'
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='as in train.py',
     )
     parser.add_argument(
         '--policy',
         nargs='+',
-        metavar='TYPE KEY=VALUE',
+        metavar='type=TYPE,KEY=VALUE',
         help='another policy: its type, then its settings',
     )
     parser.add_argument(
-        '--ladder', nargs='+', type=int, metavar='K', help='other rungs'
+        '--ladder', nargs='+', metavar='K,K', help='other rungs, in order'
     )
     parser.add_argument('--window', type=int, help='of that ladder')
     parser.add_argument(
@@ -86,68 +75,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--json', help='file for the decisions')
     return parser.parse_args(argv)
-
-
-def read_signals(path: str) -> list[Signals]:
-    """Reads the epochs that have prototypes.
-
-    Args:
-        path: Work folder, scalars.json or CSV.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    if Path(path).suffix == '.csv':
-        signals = _read_csv(Path(path))
-    else:
-        signals = [
-            Signals(
-                row.epoch,
-                row.values['epoch/acc_inst'],
-                row.values['epoch/acc_proto'],
-                row.values.get('policy/agreement'),
-                row.action,
-            )
-            for row in RunLog(path).epochs
-            if 'epoch/acc_proto' in row.values
-        ]
-    if not signals:
-        raise ValueError(
-            f'expected epochs with acc_proto in {path}, got none: the run is '
-            'of another method or ended in the warm-up'
-        )
-    return signals
-
-
-def _read_csv(path: Path) -> list[Signals]:
-    if not path.is_file():
-        raise ValueError(f'expected a log, got {path}, which does not exist')
-    with path.open(newline='', encoding='utf-8') as file:
-        reader = csv.DictReader(file)
-        missing = set(COLUMNS[:3]) - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(
-                f'expected the columns {", ".join(COLUMNS[:3])} in {path}, '
-                f'got none named {", ".join(sorted(missing))}'
-            )
-        signals = []
-        for row in reader:
-            try:
-                agreement = row.get('agreement') or None
-                signals.append(
-                    Signals(
-                        int(row['epoch']),
-                        float(row['acc_inst']),
-                        float(row['acc_proto']),
-                        None if agreement is None else float(agreement),
-                    )
-                )
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f'expected numbers in line {reader.line_num} of {path}, '
-                    f'got {row}'
-                ) from None
-    return signals
 
 
 def find_hook(args: argparse.Namespace) -> dict[str, Any]:
@@ -169,12 +96,8 @@ def find_hook(args: argparse.Namespace) -> dict[str, Any]:
             f'expected a config with a ladder and a policy, got none beside '
             f'{args.log}; give --config, or both --policy and --ladder'
         )
-    if not Path(path).is_file():
-        raise ValueError(
-            f'expected a config file, got {path}, which does not exist'
-        )
-    config = Config.fromfile(path)
-    config.merge_from_dict(args.cfg_options or {})
+    config = read_config(str(path))
+    apply_options(config, args.cfg_options)
     init_default_scope(config.get('default_scope', 'mmselfsup'))
     for hook in config.get('custom_hooks') or []:
         if hook.type == 'AdaptiveClusterHook':
@@ -187,6 +110,45 @@ def find_hook(args: argparse.Namespace) -> dict[str, Any]:
     )
 
 
+def policy_settings(items: Sequence[str]) -> dict[str, Any]:
+    """Reads ``type=X,length=3``, also apart by blanks, also without type=.
+
+    Raises:
+        ValueError: If an item is of another form.
+    """
+    # A comma before KEY= parts settings, others belong to a value.
+    parts = [p for item in items for p in re.split(r',\s*(?=\w+=)', item)]
+    if '=' not in parts[0]:
+        parts[0] = f'type={parts[0]}'
+    settings = {}
+    for part in parts:
+        key, equals, value = part.partition('=')
+        if not equals or not key.isidentifier() or not value:
+            raise ValueError(
+                f'expected settings of a policy as KEY=VALUE, got {part}'
+            )
+        try:
+            settings[key] = ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            settings[key] = value
+    return settings
+
+
+def rungs_of(items: Sequence[str]) -> list[int]:
+    """Reads ``200,100,50``, also apart by blanks.
+
+    Raises:
+        ValueError: If one is no whole number.
+    """
+    try:
+        return [int(k) for item in items for k in item.split(',') if k]
+    except ValueError:
+        raise ValueError(
+            'expected rungs as whole numbers apart by commas for --ladder, '
+            f'got {" ".join(items)}'
+        ) from None
+
+
 def make_policy(args: argparse.Namespace, hook: dict[str, Any]) -> Any:
     """The policy of the arguments, else of the config.
 
@@ -195,17 +157,7 @@ def make_policy(args: argparse.Namespace, hook: dict[str, Any]) -> Any:
     """
     settings = hook.get('policy')
     if args.policy:
-        settings = {'type': args.policy[0]}
-        for item in args.policy[1:]:
-            key, equals, value = item.partition('=')
-            if not equals:
-                raise ValueError(
-                    f'expected settings of a policy as KEY=VALUE, got {item}'
-                )
-            try:
-                settings[key] = ast.literal_eval(value)
-            except (SyntaxError, ValueError):
-                settings[key] = value
+        settings = policy_settings(args.policy)
     if settings is None:
         raise ValueError(
             'expected a policy, got a config whose ladder never moves; give '
@@ -214,9 +166,10 @@ def make_policy(args: argparse.Namespace, hook: dict[str, Any]) -> Any:
     try:
         return TASK_UTILS.build(dict(settings))
     except (TypeError, KeyError) as error:
-        raise ValueError(f'expected a policy, got {settings}: {error}') from (
-            error
-        )
+        said = str(error.args[0]).splitlines()[0]
+        raise ValueError(
+            f'expected a policy with its settings, got {settings}: {said}'
+        ) from error
 
 
 def make_ladder(
@@ -230,7 +183,7 @@ def make_ladder(
     settings = dict(hook.get('ladder') or {})
     if args.ladder:
         window = args.window or settings.get('window', 3)
-        return ClusterLadder(args.ladder, window=window)
+        return ClusterLadder(rungs_of(args.ladder), window=window)
     if args.window:
         settings['window'] = args.window
     if settings.get('type') == 'AutoLadder' and not args.num_images:
@@ -239,6 +192,23 @@ def make_ladder(
             'from it, got none'
         )
     return build_ladder(settings, args.num_images or UNBOUNDED)
+
+
+def after_warmup(
+    signals: Sequence[Signals], hook: dict[str, Any]
+) -> list[Signals]:
+    """Epochs in which a policy would have been asked.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    warmup = hook.get('warmup_epochs', 0)
+    asked = [row for row in signals if row.epoch > warmup]
+    if not asked:
+        raise ValueError(
+            f'expected epochs after the warm-up of {warmup}, got none'
+        )
+    return asked
 
 
 def replay(
@@ -322,8 +292,8 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Replays; prints and returns the rows."""
     args = parse_args(argv)
     try:
-        signals = read_signals(args.log)
         hook = find_hook(args)
+        signals = after_warmup(read_signals(args.log), hook)
         policy, ladder = make_policy(args, hook), make_ladder(args, hook)
         rows = replay(signals, policy, ladder)
     except ValueError as error:

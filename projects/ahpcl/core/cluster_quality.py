@@ -116,8 +116,11 @@ def grouping_report(
         ``size_min``, ``size_median``, ``size_max`` and ``empty`` always.
 
     Raises:
-        ValueError: If shapes do not fit or an assignment is out of range.
+        ValueError: If there are no images, shapes do not fit or an
+            assignment is out of range.
     """
+    if len(assignments) == 0:
+        raise ValueError('expected at least one image, got none')
     report: dict[str, float] = {}
     if labels is not None:
         if labels.shape != assignments.shape:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -15,8 +14,8 @@ from ahpcl.core.episode_classifiers import (
     nearest_scores,
     refined_centroids,
 )
+from ahpcl.core.episode_draws import check_episodes, sample_episodes
 from ahpcl.core.episode_logistic import logistic_scores
-from ahpcl.core.validation import whole_number
 
 __all__ = [
     'CLASSIFIERS',
@@ -33,7 +32,6 @@ CLASSIFIERS = (
     'cosine',
 )
 _METRICS = ('cosine', 'euclidean')
-_FLOATS_AT_ONCE = 1 << 24
 
 
 class EpisodeResult(NamedTuple):
@@ -149,107 +147,6 @@ def few_shot_episodes(
     if len(each) > 1:
         half_width = 1.96 * float(each.std()) / math.sqrt(len(each))
     return EpisodeResult(float(each.mean()), half_width)
-
-
-def sample_episodes(
-    labels: Tensor,
-    *,
-    ways: int,
-    shots: int,
-    queries: int | None,
-    episodes: int,
-    seed: int = 0,
-    width: int = 1,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Draw the images of episodes, without repetition within an episode.
-
-    Args:
-        labels: Classes, (N,), any integers.
-        ways: Classes of an episode, W.
-        shots: Labelled images of each, S.
-        queries: Images to classify of each, Q; None is all the rest.
-        episodes: How many, E in all.
-        seed: Of the draw.
-        width: Floats per image that the caller will hold, which sets how
-            many episodes come at once.
-
-    Yields:
-        Indices into `labels` on the CPU, (E', W, S) and (E', W, Q), padded
-        with -1 where a class has fewer than Q others (`queries=None`).
-
-    Raises:
-        ValueError: If there are too few classes or images, or a number is
-            out of range.
-    """
-    ways = whole_number(ways, 'ways', least=2)
-    shots = whole_number(shots, 'shots', least=1)
-    episodes = whole_number(episodes, 'episodes', least=1)
-    if queries is not None:
-        queries = whole_number(queries, 'queries', least=1)
-    table = _images_by_class(labels, ways, shots, queries)
-    num_classes, largest = table.shape
-    taken = largest if queries is None else shots + queries
-    generator = torch.Generator().manual_seed(seed)
-    at_once = max(1, _FLOATS_AT_ONCE // (ways * max(taken * width, largest)))
-    for start in range(0, episodes, at_once):
-        number = min(at_once, episodes - start)
-        draw = torch.rand(number, num_classes, generator=generator)
-        rows = table[draw.argsort(dim=1)[:, :ways]]
-        order = torch.rand(rows.shape, generator=generator)
-        order = order.masked_fill(rows < 0, 2.0).argsort(dim=2)[:, :, :taken]
-        images = rows.gather(2, order)
-        yield images[:, :, :shots], images[:, :, shots:]
-
-
-def check_episodes(
-    labels: Tensor, *, ways: int, shots: int, queries: int | None
-) -> None:
-    """Refuse images that such episodes cannot be drawn from.
-
-    Args:
-        labels: Classes, (N,), any integers.
-        ways: Classes of an episode.
-        shots: Labelled images of each.
-        queries: Images to classify of each; None is all the rest.
-
-    Raises:
-        ValueError: If there are too few classes or images.
-    """
-    _images_by_class(
-        labels,
-        whole_number(ways, 'ways', least=2),
-        whole_number(shots, 'shots', least=1),
-        None if queries is None else whole_number(queries, 'queries', least=1),
-    )
-
-
-def _images_by_class(
-    labels: Tensor, ways: int, shots: int, queries: int | None
-) -> Tensor:
-    """Indices of the images of every class, (C, largest), padded with -1."""
-    classes, inverse, counts = torch.unique(
-        labels.cpu(), return_inverse=True, return_counts=True
-    )
-    if len(classes) < ways:
-        raise ValueError(
-            f'expected at least {ways} classes, got {len(classes)}; lower ways'
-        )
-    needed = shots + (1 if queries is None else queries)
-    if int(counts.min()) < needed:
-        smallest = int(counts.argmin())
-        raise ValueError(
-            f'expected at least {needed} images (shots + queries) of every '
-            f'class, got {int(counts[smallest])} of class '
-            f'{int(classes[smallest])}; lower queries or leave the class out'
-        )
-    by_class = inverse.argsort(stable=True)
-    rank = (
-        torch.arange(len(labels))
-        - (counts.cumsum(0) - counts)[inverse[by_class]]
-    )
-    table = torch.full((len(classes), int(counts.max())), -1)
-    table[inverse[by_class], rank] = by_class
-    return table
 
 
 def _accuracy(

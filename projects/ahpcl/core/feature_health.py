@@ -35,19 +35,17 @@ def rankme(features: Tensor, *, epsilon: float = 1e-7) -> float:
         epsilon: Added to every share, as in the paper.
 
     Returns:
-        From 1 to min(N, D), to rounding.
+        From 1 to min(N, D), to rounding; 0 if all features are 0, where the
+        equation says nothing.
 
     Raises:
-        ValueError: If the features are not finite rows, or all are 0.
+        ValueError: If the features are not finite rows.
     """
     rows = _checked(features)
     values = torch.linalg.svdvals(rows)
     total = float(values.sum())
     if total == 0:
-        raise ValueError(
-            'expected features other than 0, got zeros only; the encoder has '
-            'collapsed'
-        )
+        return 0.0
     shares = values / total + epsilon
     return math.exp(-float((shares * shares.log()).sum()))
 
@@ -103,10 +101,13 @@ def uniformity(
     number = len(rows)
     if number < 2:
         raise ValueError(f'expected at least two features, got {number}')
+    norms = rows.square().sum(dim=1)
     total = 0.0
     for start in range(0, number, max(1, _PAIRS_AT_ONCE // number)):
         part = rows[start : start + max(1, _PAIRS_AT_ONCE // number)]
-        squared = (2 - 2 * part @ rows.t()).clamp(min=0)
+        # Rows of 0 have no direction and stay 0.
+        squared = norms[start : start + len(part), None] + norms
+        squared = (squared - 2 * part @ rows.t()).clamp(min=0)
         total += float(torch.exp(-t * squared).sum())
     # Without the pairs of an image with itself, which count 1 each.
     mean = (total - number) / (number * (number - 1))

@@ -1,5 +1,6 @@
 """Watches the representation while it is trained, without labels."""
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -17,7 +18,7 @@ class FeatureHealthHook(Hook):
     After every ``interval`` epochs two views of some training images pass
     through the query backbone. The training is not touched: with the hook
     and without it a run has the same weights, bit for bit. Every rank does
-    the same work, and rank 0 writes.
+    the same work, without a collective call, and rank 0 writes.
 
     Args:
         interval: Epochs.
@@ -54,6 +55,15 @@ class FeatureHealthHook(Hook):
             self.num_images,
             seed=runner.seed,
         )
+        bad = int((~torch.isfinite(torch.cat(views, dim=1))).any(1).sum())
+        if bad:
+            runner.logger.warning(
+                f'health after epoch {runner.epoch + 1}: features of {bad} '
+                f'of {len(views[0])} images with NaN or infinity; the encoder '
+                'has diverged, resume an earlier checkpoint with a lower '
+                'learning rate'
+            )
+            return
         health = feature_health(views[0], views)
         runner.visualizer.add_scalars(
             {f'health/{name}': value for name, value in health.items()},

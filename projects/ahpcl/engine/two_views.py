@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from mmengine.dataset import default_collate
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from ahpcl.core import seed_from
 from ahpcl.datasets import set_epoch
 from ahpcl.models.features import first_view, pool_features
 
@@ -26,7 +31,8 @@ def two_view_features(
 
     The views are the first ones of two epochs that no run reaches, so that
     methods with a single view of an image have two here as well. Nothing
-    random of the caller's is touched, and its data set keeps its epoch.
+    random of the caller's is touched, also where transforms draw from the
+    global generators, and its data set keeps its epoch.
 
     Args:
         model: The unwrapped algorithm.
@@ -38,7 +44,7 @@ def two_view_features(
     Returns:
         (M, C) and (M, C) float32 on the device of the model.
     """
-    dataset = copy.deepcopy(dataset)  # with an epoch of its own
+    dataset = _twin(dataset)
     total = len(dataset)
     number = min(num_images, total)
     places = [i * total // number for i in range(number)]
@@ -48,16 +54,50 @@ def two_view_features(
     try:
         for epoch in (-1, -2):
             set_epoch(dataset, epoch, seed)
-            rows = []
-            for start in range(0, number, batch_size):
-                chosen = places[start : start + batch_size]
-                batch = default_collate([dataset[i] for i in chosen])
-                data = model.data_preprocessor(batch, False)
-                inputs = data['inputs'] if isinstance(data, dict) else data[0]
-                rows.append(
-                    pool_features(model.extract_feat(first_view(inputs)))
-                )
-            views.append(torch.cat(rows))
+            with _own_generators(seed_from(seed, 'view', epoch)):
+                views.append(_features(model, dataset, places, batch_size))
     finally:
         model.train(training)
     return views[0], views[1]
+
+
+def _features(
+    model: nn.Module, dataset: Dataset, places: list[int], batch_size: int
+) -> Tensor:
+    """Pooled features of the first view of some images, (M, C)."""
+    rows = []
+    for start in range(0, len(places), batch_size):
+        chosen = places[start : start + batch_size]
+        batch = default_collate([dataset[i] for i in chosen])
+        data = model.data_preprocessor(batch, False)
+        inputs = data['inputs'] if isinstance(data, dict) else data[0]
+        rows.append(pool_features(model.extract_feat(first_view(inputs))))
+    return torch.cat(rows)
+
+
+def _twin(dataset: Dataset) -> Dataset:
+    """The same images with transforms, and thus an epoch, of their own."""
+    twin = copy.copy(dataset)
+    for name in ('pipeline', 'pipelines', 'transform', 'transforms'):
+        if name in vars(twin):
+            setattr(twin, name, copy.deepcopy(getattr(twin, name)))
+    if 'dataset' in vars(twin):
+        twin.dataset = _twin(twin.dataset)
+    if 'datasets' in vars(twin):
+        twin.datasets = [_twin(part) for part in twin.datasets]
+    return twin
+
+
+@contextmanager
+def _own_generators(seed: int) -> Iterator[None]:
+    """Seed the global generators of the CPU, and put them back."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        np.random.seed(seed % (1 << 32))
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])

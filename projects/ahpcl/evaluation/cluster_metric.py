@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ahpcl.core import spherical_kmeans
 from ahpcl.core.cluster_quality import grouping_report
+from ahpcl.core.validation import whole_number
 
 from .feature_metric import FeatureMetric
 
@@ -23,7 +24,7 @@ class ClusterMetric(FeatureMetric):
     role; those without a label count for no agreement.
 
     Args:
-        num_clusters: K, or several, whose results are logged under ``k<K>_``;
+        num_clusters: K, or several, whose results are logged under ``k<K>/``;
             None for the number of classes.
         n_init: Restarts of which the best objective is taken.
         seed: Of the k-means and of the silhouette's sample.
@@ -50,6 +51,7 @@ class ClusterMetric(FeatureMetric):
     def check(self, labels: Tensor, query: Tensor) -> None:
         """Refuse a K that is unknown or larger than there are images."""
         for count in self._counts(labels):
+            whole_number(count, 'num_clusters', least=1)
             if count > len(labels):
                 raise ValueError(
                     f'expected at most {len(labels)} clusters, as many as '
@@ -75,7 +77,7 @@ class ClusterMetric(FeatureMetric):
                 num_clusters=count,
                 seed=self.seed,
             )
-            name = f'k{count}_' if several else ''
+            name = f'k{count}/' if several else ''
             found.update({f'{name}{k}': v for k, v in report.items()})
         return found
 
