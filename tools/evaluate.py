@@ -31,6 +31,8 @@ from ahpcl.evaluation.evaluate import evaluate
 from ahpcl.evaluation.run_data import UNTRAINED, RunData
 from ahpcl.evaluation.tasks import TASKS
 
+SCORES = ('nmi', 'ami', 'ari', 'hungarian', 'purity', 'silhouette')
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parses the command line."""
@@ -143,10 +145,21 @@ def prototype_table(quality: dict[str, Any]) -> Table:
         title=f'{whose}, on {quality["images"]} training images',
         title_justify='left',
     )
-    for name in quality['levels'][0]:
-        table.add_column(name.replace('_', ' '), justify='right')
+    scores = [
+        name for name in SCORES if any(name in r for r in quality['levels'])
+    ]
+    columns = ('K', 'truth', *scores, 'sizes', 'empty', 'phi')
+    for name in columns:
+        table.add_column(name, justify='right')
     for row in quality['levels']:
-        table.add_row(*(shown(value) for value in row.values()))
+        table.add_row(
+            str(row['clusters']),
+            row['truth'],
+            *(shown(row.get(name)) for name in scores),
+            f'{row["size_min"]} / {row["size_median"]:g} / {row["size_max"]}',
+            str(row['empty']),
+            f'{row["phi_min"]:.3f} - {row["phi_max"]:.3f}',
+        )
     return table
 
 
@@ -185,7 +198,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         )
     except ValueError as error:
         raise SystemExit(f'error: {error}') from None
-    console = Console()
+    # A file or a pipe has no width of its own.
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(metric_table(results))
     if 'prototypes' in results:
         console.print(prototype_table(results['prototypes']))
