@@ -80,7 +80,10 @@ def test_views_and_their_epoch_are_the_callers_own(tmp_path):
     set_epoch(dataset, 5, 1)
     before = dataset[7]['inputs'][0]
     state = torch.get_rng_state()
+    model.train()
     first, _ = two_view_features(model, dataset, 240, batch_size=100)
+    assert model.training
+    assert model.backbone.training
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(dataset[7]['inputs'][0], before)
     # The first views, as the augmentation gives them in that epoch.
