@@ -9,7 +9,7 @@ from mmengine.logging import MMLogger
 from ahpcl.core.feature_health import (
     mean_cosine,
     rankme,
-    relative_std,
+    spread,
     uniformity,
 )
 from ahpcl.evaluation.health_metric import HealthMetric
@@ -49,7 +49,7 @@ def test_it_needs_no_labels_and_takes_all_images(features, said):
             'health/rankme': rankme(features),
             'health/uniformity': uniformity(features),
             'health/mean_cosine': mean_cosine(features),
-            'health/relative_std': relative_std(features),
+            'health/spread': spread(features),
         }
     )
     assert not [line for line in said if line[0] == 'WARNING']

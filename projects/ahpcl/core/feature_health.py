@@ -17,7 +17,7 @@ __all__ = [
     'feature_health',
     'mean_cosine',
     'rankme',
-    'relative_std',
+    'spread',
     'uniformity',
 ]
 
@@ -131,7 +131,7 @@ def mean_cosine(features: Tensor) -> float:
     return (total - float(rows.square().sum())) / (number * (number - 1))
 
 
-def relative_std(features: Tensor) -> float:
+def spread(features: Tensor) -> float:
     """Mean standard deviation of a dimension, times the root of D.
 
     Of the normalised features (Chen & He, "SimSiam", CVPR 2021, section
@@ -164,7 +164,7 @@ def feature_health(
         seed: Of the samples.
 
     Returns:
-        ``rankme``, ``uniformity``, ``mean_cosine``, ``relative_std``, and
+        ``rankme``, ``uniformity``, ``mean_cosine``, ``spread``, and
         with views ``alignment``.
 
     Raises:
@@ -174,7 +174,7 @@ def feature_health(
         rankme=rankme(_sampled(features, 16384, seed)),
         uniformity=uniformity(features, seed=seed),
         mean_cosine=mean_cosine(features),
-        relative_std=relative_std(features),
+        spread=spread(features),
     )
     if views is not None:
         found['alignment'] = alignment(*views)
@@ -185,7 +185,7 @@ def collapse_alarms(
     health: Mapping[str, float],
     *,
     least_rankme: float = 2.0,
-    least_std: float = 0.02,
+    least_spread: float = 0.02,
     most_cosine: float = 0.999,
 ) -> list[str]:
     """What looks like collapse, in words.
@@ -196,7 +196,7 @@ def collapse_alarms(
     Args:
         health: Of :func:`feature_health`; what it lacks is not looked at.
         least_rankme: Below, the features use hardly more than one dimension.
-        least_std: Of ``relative_std``; below, all images look alike.
+        least_spread: Of ``spread``; below, all images look alike.
         most_cosine: Of ``mean_cosine``; above, all images look alike.
 
     Returns:
@@ -210,10 +210,10 @@ def collapse_alarms(
             'hardly more than one dimension (dimensional collapse); lower '
             'the learning rate, add negatives or batch norm in the neck'
         )
-    value = health.get('relative_std', math.inf)
-    if value < least_std:
+    value = health.get('spread', math.inf)
+    if value < least_spread:
         alarms.append(
-            f'relative std {value:.4f} is below {least_std:g}: all images '
+            f'spread {value:.4f} is below {least_spread:g}: all images '
             'get almost the same features (collapse); lower the learning '
             'rate or check the augmentation'
         )
