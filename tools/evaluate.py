@@ -125,8 +125,9 @@ def metric_table(results: dict[str, Any]) -> Table:
     table.add_column('value', justify='right')
     metrics = results['metrics']
     for name, value in metrics.items():
-        if name.endswith(('_ci95', '_std')):
-            continue
+        base = name.removesuffix('_ci95').removesuffix('_std')
+        if base != name and base in metrics:
+            continue  # shown beside it
         text = shown(value)
         if f'{name}_ci95' in metrics:
             text += f' +- {metrics[f"{name}_ci95"]:.2f}'

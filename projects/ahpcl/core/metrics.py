@@ -12,27 +12,80 @@ from ahpcl.core.agreement import (
     hungarian_accuracy,
     purity,
 )
+from ahpcl.core.cluster_quality import (
+    Confusion,
+    confusion,
+    grouping_report,
+    level_agreement,
+    silhouette,
+)
 from ahpcl.core.episodes import (
     EpisodeResult,
     few_shot_episodes,
     sample_episodes,
 )
-from ahpcl.core.knn import knn_accuracy, knn_classify
+from ahpcl.core.feature_health import (
+    alignment,
+    collapse_alarms,
+    feature_health,
+    rankme,
+    spread,
+    uniformity,
+)
+from ahpcl.core.knn import knn_accuracy, knn_classify, knn_predictions
+from ahpcl.core.linear_probe import (
+    ProbeResult,
+    logistic_probe,
+    probe_with_choice,
+    sgd_probe,
+)
+from ahpcl.core.low_shot import (
+    LowShotResult,
+    average_precision,
+    low_shot_svm,
+)
+from ahpcl.core.neighbours import (
+    nearest_neighbours,
+    neighbour_outliers,
+    prototype_outliers,
+)
 from ahpcl.core.validation import whole_number
 
 __all__ = [
     'ClusterSizes',
     'ClusteringAgreement',
+    'Confusion',
     'EpisodeResult',
+    'LowShotResult',
+    'ProbeResult',
+    'alignment',
+    'average_precision',
     'cluster_sizes',
     'clustering_agreement',
+    'collapse_alarms',
+    'confusion',
+    'feature_health',
     'few_shot_episodes',
+    'grouping_report',
     'hungarian_accuracy',
     'knn_accuracy',
     'knn_classify',
+    'knn_predictions',
+    'level_agreement',
+    'logistic_probe',
+    'low_shot_svm',
+    'nearest_neighbours',
+    'neighbour_outliers',
+    'probe_with_choice',
+    'prototype_outliers',
     'purity',
+    'rankme',
     'sample_episodes',
+    'sgd_probe',
+    'silhouette',
+    'spread',
     'topk_accuracy',
+    'uniformity',
 ]
 
 
