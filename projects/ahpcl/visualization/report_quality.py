@@ -147,8 +147,9 @@ def _metrics(path: Path, content: dict[str, Any]) -> str:
     metrics = content['metrics']
     rows = []
     for name, value in metrics.items():
-        if name.endswith(('_ci95', '_std')):
-            continue
+        base = name.removesuffix('_ci95').removesuffix('_std')
+        if base != name and base in metrics:
+            continue  # shown beside it
         spread = ''
         for ending, sign in (('_ci95', '±'), ('_std', 'std')):
             if isinstance(metrics.get(f'{name}{ending}'), int | float):
