@@ -7,12 +7,15 @@ import difflib
 import inspect
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ahpcl.compat.configs import PREFIX, find_config
+
+if TYPE_CHECKING:
+    from ahpcl.evaluation.run_data import RunData
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -24,13 +27,8 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that every tool which builds a Runner takes."""
-    parser.add_argument(
-        '--work-dir',
-        help='folder for logs and checkpoints (default: work_dir of the '
-        'config, else work_dirs/<config name>)',
-    )
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--cfg-options``, see :func:`apply_options`."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -40,6 +38,24 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config: a.b=1, a.b="[1,2]", '
         'a.0.b=x (no blanks inside a value)',
     )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of :func:`open_run`."""
+    parser.add_argument('config', help='config of the run')
+    parser.add_argument('checkpoint', help='checkpoint that it wrote')
+    parser.add_argument('--device', help='such as cpu or cuda:1')
+    add_config_options(parser)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that every tool which builds a Runner takes."""
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs and checkpoints (default: work_dir of the '
+        'config, else work_dirs/<config name>)',
+    )
+    add_config_options(parser)
     parser.add_argument(
         '--launcher',
         choices=LAUNCHERS,
@@ -140,6 +156,32 @@ def _spread(node: Any, key: str, old: Any, new: Any, path: str) -> list[str]:
         for index, item in enumerate(node):
             places += _spread(item, key, old, new, f'{path}.{index}')
     return places
+
+
+def open_run(args: argparse.Namespace) -> RunData:
+    """Opens the checkpoint of a run, with its features beside it.
+
+    Args:
+        args: Of :func:`add_run_arguments`.
+
+    Raises:
+        SystemExit: If the config does not exist.
+        ValueError: If the checkpoint does not, or is of another model.
+    """
+    from ahpcl.evaluation.run_data import RunData
+
+    cfg = read_config(str(args.config))
+    apply_options(cfg, args.cfg_options)
+    if cfg.get('model') is None:
+        raise ValueError(
+            f'expected the config of a run, got {args.config} without a model'
+        )
+    return RunData(
+        cfg,
+        args.checkpoint,
+        device=args.device,
+        cache=Path(args.checkpoint).resolve().parent / 'features',
+    )
 
 
 def prepare(args: argparse.Namespace) -> Config:

@@ -21,9 +21,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _threads  # noqa: F401  # isort: skip  (before torch)
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
+from _cli import add_run_arguments, open_run
 from ahpcl.evaluation.cluster_table import (
     FORMATS,
     check_parquet,
@@ -43,8 +45,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config of the run')
-    parser.add_argument('checkpoint', help='checkpoint that it wrote')
+    add_run_arguments(parser)
     parser.add_argument('out', help='folder to write to')
     parser.add_argument(
         '--format', nargs='+', choices=FORMATS, default=['csv']
@@ -52,32 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--tables', nargs='+', choices=TABLES, default=list(TABLES)
     )
-    parser.add_argument('--device', help='such as cpu or cuda:1')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='as in train.py'
-    )
     return parser.parse_args(argv)
-
-
-def open_run(
-    config: str,
-    checkpoint: str,
-    options: dict | None,
-    device: str | None,
-) -> RunData:
-    """The run, with its features in its own folder.
-
-    Raises:
-        ValueError: If config or checkpoint cannot be used.
-    """
-    if not Path(config).is_file():
-        raise ValueError(
-            f'expected a config file, got {config}, which does not exist'
-        )
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(options or {})
-    cache = Path(checkpoint).parent / 'features'
-    return RunData(cfg, checkpoint, device=device, cache=cache)
 
 
 def export(
@@ -117,9 +93,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
     """Runs the command line; returns the files."""
     args = parse_args(argv)
     try:
-        run = open_run(
-            args.config, args.checkpoint, args.cfg_options, args.device
-        )
+        run = open_run(args)
         return export(run, Path(args.out), args.format, args.tables)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f'error: {error}') from None

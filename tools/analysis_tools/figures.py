@@ -14,13 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import _threads  # noqa: F401, I001  (before torch)
 from _cli import (
-    apply_options,
+    add_run_arguments,
     check_checkpoint,
+    open_run,
     read_config,
     say,
 )
 
-from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 
 import ahpcl  # noqa: F401  (before the config is read)
@@ -33,8 +33,7 @@ DEFAULT = tuple(kind for kind in KINDS if kind != 'umap')
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config of the run')
-    parser.add_argument('checkpoint', help='checkpoint written by the run')
+    add_run_arguments(parser)
     parser.add_argument(
         '--out',
         help='folder for the pictures (default: figures, beside the '
@@ -69,21 +68,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--seed', type=int, default=0, help='of samples and layouts'
     )
-    parser.add_argument('--device', help='to extract features on')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='as in train.py',
-    )
     return parser.parse_args()
 
 
-def figures(args: argparse.Namespace, config: Config) -> Iterator:
+def figures(args: argparse.Namespace) -> Iterator:
     """Yields the name and the figure of every picture."""
-    from ahpcl.evaluation.run_data import RunData
     from ahpcl.visualization.curves import curves_figure
     from ahpcl.visualization.run_figures import run_figures
     from ahpcl.visualization.run_log import RunLog
@@ -91,12 +80,7 @@ def figures(args: argparse.Namespace, config: Config) -> Iterator:
     work_dir = Path(args.checkpoint).resolve().parent
     others = [kind for kind in args.kinds if kind != 'curves']
     if others:
-        data = RunData(
-            config,
-            args.checkpoint,
-            device=args.device,
-            cache=work_dir / 'features',
-        )
+        data = open_run(args)
     if 'curves' in args.kinds:
         try:
             log = RunLog(work_dir)
@@ -118,8 +102,7 @@ def figures(args: argparse.Namespace, config: Config) -> Iterator:
 def main() -> None:
     """Draws and writes."""
     args = parse_args()
-    config = read_config(args.config)
-    apply_options(config, args.cfg_options)
+    read_config(args.config)  # refuses what is none, before anything else
     check_checkpoint(args.checkpoint)
     MMLogger.get_current_instance().setLevel(logging.WARNING)
     from ahpcl.visualization.save import log_figures, save_figure
@@ -133,7 +116,7 @@ def main() -> None:
 
         writer = SummaryWriter(str(out))
     try:
-        for name, figure in figures(args, config):
+        for name, figure in figures(args):
             for file in save_figure(figure, out / name):
                 say(f'{file}  {file.stat().st_size / 1000:,.0f} kB')
             if writer is not None:

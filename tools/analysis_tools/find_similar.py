@@ -22,12 +22,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _threads  # noqa: F401  # isort: skip  (before torch)
 import torch
-from export_clusters import open_run
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
+import ahpcl  # noqa: F401  (mends the host before it reads a config)
+from _cli import add_run_arguments, open_run
 from ahpcl.core.neighbours import (
     nearest_neighbours,
     neighbour_outliers,
@@ -44,8 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config of the run')
-    parser.add_argument('checkpoint', help='checkpoint that it wrote')
+    add_run_arguments(parser)
     parser.add_argument(
         'image', nargs='?', help='image file, or number of a training image'
     )
@@ -54,10 +55,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--outliers', type=int, metavar='N', help='list the N oddest instead'
     )
     parser.add_argument('--json', help='file for the findings')
-    parser.add_argument('--device', help='such as cpu or cuda:1')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='as in train.py'
-    )
     return parser.parse_args(argv)
 
 
@@ -179,9 +176,7 @@ def main(argv: Sequence[str] | None = None) -> Any:
             value = getattr(args, name)
             if value is not None and value < 1:
                 raise ValueError(f'expected --{name} of at least 1')
-        run = open_run(
-            args.config, args.checkpoint, args.cfg_options, args.device
-        )
+        run = open_run(args)
         if args.image is not None:
             found: Any = similar(run, args.image, args.top)
             show(f'training images like {args.image}', found)

@@ -30,13 +30,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmengine.config import DictAction
 from mmengine.registry import TASK_UTILS, init_default_scope
 from rich.console import Console
 from rich.table import Table
 
 import ahpcl  # noqa: F401  (before the config is read)
-from _cli import apply_options, read_config
+from _cli import add_config_options, apply_options, read_config
 from ahpcl.core import ClusterLadder
 from ahpcl.engine import build_ladder
 from ahpcl.visualization.policy_signals import Signals, read_signals
@@ -52,14 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('log', help='work folder, scalars.json or CSV')
     parser.add_argument('--config', help='whose ladder and policy to take')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='as in train.py',
-    )
+    add_config_options(parser)
     parser.add_argument(
         '--policy',
         nargs='+',

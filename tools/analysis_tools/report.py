@@ -17,11 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import _threads  # noqa: F401  # isort: skip  (before torch)
-from mmengine.config import DictAction
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
-from _cli import apply_options, read_config, say
-from ahpcl.evaluation.run_data import RunData
+from _cli import add_config_options, open_run, say
 from ahpcl.visualization.report import (
     MAX_IMAGES,
     report_page,
@@ -55,14 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=f'images in the page at most (default: {MAX_IMAGES})',
     )
     parser.add_argument('--device', help='such as cpu or cuda:1')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the config, such as data_root=...',
-    )
+    add_config_options(parser)
     return parser.parse_args(argv)
 
 
@@ -82,18 +73,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
             raise ValueError(
                 f'expected --max-images of 1 or more, got {args.max_images}'
             )
-        cfg = read_config(config)
-        apply_options(cfg, args.cfg_options)
-        if cfg.get('model') is None:
-            raise ValueError(
-                f'expected the config of a run, got {config} without a model'
-            )
-        run = RunData(
-            cfg,
-            checkpoint,
-            device=args.device,
-            cache=checkpoint.parent / 'features',
-        )
+        args.config, args.checkpoint = config, checkpoint
+        run = open_run(args)
         text = report_page(
             run, folder, config=config, max_images=args.max_images
         )
