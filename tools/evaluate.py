@@ -164,6 +164,25 @@ def prototype_table(quality: dict[str, Any]) -> Table:
     return table
 
 
+def agreement_table(quality: dict[str, Any]) -> Table:
+    """Every pair of levels."""
+    table = Table(
+        title='agreement of levels; nested: images in the cluster that most '
+        'of their finer cluster are in, %',
+        title_justify='left',
+    )
+    for name in ('K', 'with K', 'nmi', 'ami', 'ari', 'nested'):
+        table.add_column(name, justify='right')
+    counts = list(dict.fromkeys(r['clusters'] for r in quality['levels']))
+    for row in quality['agreement']:
+        table.add_row(
+            str(counts[row['fine']]),
+            str(counts[row['coarse']]),
+            *(shown(row[name]) for name in ('nmi', 'ami', 'ari', 'nested')),
+        )
+    return table
+
+
 def shown(value: Any) -> str:
     """Counts whole, small numbers to three places, percentages to two."""
     if not isinstance(value, float):
@@ -204,6 +223,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     console.print(metric_table(results))
     if 'prototypes' in results:
         console.print(prototype_table(results['prototypes']))
+        console.print(agreement_table(results['prototypes']))
     say(f'wrote {path}')
     return results
 
