@@ -13,7 +13,8 @@ from mmengine.runner import Runner
 from ahpcl.core.seeding import seed_from
 from ahpcl.core.stratified import stratified_share
 from ahpcl.evaluation.evaluate import raw_images
-from ahpcl.evaluation.finetune_metric import FineTuneMetric, _augmented
+from ahpcl.evaluation.fine_tuning import augmented
+from ahpcl.evaluation.finetune_metric import FineTuneMetric
 from ahpcl.evaluation.run_data import RunData
 from toy import toy_config
 
@@ -133,7 +134,7 @@ def test_one_image_of_a_class_and_layers_that_draw():
 
 def test_crops_and_flips_are_those_of_slow_loops():
     images = torch.arange(2 * 3 * 5 * 4).view(2, 3, 5, 4)
-    found = _augmented(images, 2, True, torch.Generator().manual_seed(3))
+    found = augmented(images, 2, True, torch.Generator().manual_seed(3))
     generator = torch.Generator().manual_seed(3)
     moves = torch.randint(5, (2, 2), generator=generator)
     turned = torch.rand(2, generator=generator) < 0.5
@@ -146,7 +147,7 @@ def test_crops_and_flips_are_those_of_slow_loops():
                 inside = 0 <= row < 5 and 0 <= column < 4
                 expected = images[i, :, row, column] if inside else 0
                 assert bool((found[i, :, y, x] == expected).all())
-    assert torch.equal(_augmented(images, 0, False, torch.Generator()), images)
+    assert torch.equal(augmented(images, 0, False, torch.Generator()), images)
 
 
 def test_every_task_is_a_metric_of_the_validation(tmp_path):

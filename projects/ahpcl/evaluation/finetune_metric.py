@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +14,13 @@ from ahpcl.core.metrics import topk_accuracy
 from ahpcl.core.seeding import seed_from
 from ahpcl.core.stratified import stratified_count, stratified_share
 from ahpcl.core.validation import whole_number
-from ahpcl.models.features import first_view, pool_features
 
 from .feature_metric import (
     FeatureMetric,
     check_reference_classes,
     label_of,
 )
+from .fine_tuning import Learner, augmented, own_randomness
 
 
 @METRICS.register_module()
@@ -162,8 +160,8 @@ class FineTuneMetric(FeatureMetric):
             share = stratified_count(labels[references], 1, seed=seed)
             share |= stratified_share(labels[references], fraction, seed=seed)
             chosen = references[share]
-            learner = _Learner(model, images[:1], int(labels.max()) + 1)
-            with _own_randomness(seed):
+            learner = Learner(model, images[:1], int(labels.max()) + 1)
+            with own_randomness(seed):
                 self._train(learner, images[chosen], labels[chosen], seed)
             scores = learner.scores(images[tested], self.batch_size)
             name = f'top1_{100 * fraction:g}pct'
@@ -171,7 +169,7 @@ class FineTuneMetric(FeatureMetric):
         return found
 
     def _train(
-        self, learner: _Learner, images: Tensor, labels: Tensor, seed: int
+        self, learner: Learner, images: Tensor, labels: Tensor, seed: int
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         size = min(self.batch_size, len(images))
@@ -197,7 +195,7 @@ class FineTuneMetric(FeatureMetric):
                     more = torch.randperm(len(images), generator=generator)
                     order = torch.cat([order, more])
                 places, order = order[:size], order[size:]
-                batch = _augmented(
+                batch = augmented(
                     images[places], self.padding, self.flip, generator
                 )
                 logits = learner(batch)
@@ -206,72 +204,3 @@ class FineTuneMetric(FeatureMetric):
                 F.cross_entropy(logits, truth).backward()
                 sgd.step()
                 schedule.step()
-
-
-class _Learner:
-    """A copy of a backbone with a linear layer of zeros."""
-
-    def __init__(self, model: nn.Module, image: Tensor, classes: int) -> None:
-        self.preprocessor = model.data_preprocessor
-        self.backbone = copy.deepcopy(model.backbone)
-        self.backbone.eval()
-        for parameter in self.backbone.parameters():
-            parameter.requires_grad_()
-        self.device = next(model.parameters()).device
-        with torch.no_grad():
-            width = self._features(image).shape[1]
-        # Without drawing weights that are not wanted.
-        self.head = nn.utils.skip_init(nn.Linear, width, classes)
-        for parameter in self.head.parameters():
-            nn.init.zeros_(parameter)
-        self.head.to(self.device)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W) uint8."""
-        return self.head(self._features(images))
-
-    @torch.no_grad()
-    def scores(self, images: Tensor, batch_size: int) -> Tensor:
-        """(M, classes) on the CPU, in eval mode."""
-        self.backbone.eval()
-        return torch.cat(
-            [self(part).cpu() for part in images.split(batch_size)]
-        )
-
-    def _features(self, images: Tensor) -> Tensor:
-        data = dict(inputs=[images.to(self.device)], data_samples=[])
-        done = self.preprocessor(data, False)
-        inputs = done['inputs'] if isinstance(done, dict) else done[0]
-        return pool_features(self.backbone(first_view(inputs)))
-
-
-@contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """For layers that draw, such as dropout; the global state stays."""
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
-
-
-def _augmented(
-    images: Tensor, padding: int, flip: bool, generator: torch.Generator
-) -> Tensor:
-    """Every image moved by some pixels and perhaps flipped."""
-    count, _, height, width = images.shape
-    if padding:
-        padded = F.pad(images, [padding] * 4)
-        moves = torch.randint(
-            2 * padding + 1, (count, 2), generator=generator
-        ).tolist()
-        images = torch.stack(
-            [
-                image[:, y : y + height, x : x + width]
-                for image, (y, x) in zip(padded, moves, strict=True)
-            ]
-        )
-    if flip:
-        turned = torch.rand(count, generator=generator) < 0.5
-        images = torch.where(
-            turned[:, None, None, None], images.flip(3), images
-        )
-    return images

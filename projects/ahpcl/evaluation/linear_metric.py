@@ -19,7 +19,7 @@ from .feature_metric import FeatureMetric, check_reference_classes
 
 GRIDS = dict(
     logreg=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
-    sgd=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
+    sgd=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
 )
 
 

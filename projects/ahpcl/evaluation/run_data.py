@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ahpcl.core import PrototypeHierarchy, build_hierarchy
@@ -30,6 +29,7 @@ from .extracted import (
     labels_and_roles,
     training_features,
 )
+from .feature_cache import FeatureCache
 from .feature_set import FeatureSet
 from .images import load_image
 from .load_model import load_model
@@ -87,7 +87,8 @@ class RunData:
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.device = torch.device(device)
         self.name = UNTRAINED if checkpoint is None else self.checkpoint.name
-        self._cache = None if cache is None else Path(cache)
+        stem = UNTRAINED if checkpoint is None else self.checkpoint.stem
+        self._cache = FeatureCache(cache, stem)
         self.evaluate_on = evaluate_on
         init_default_scope(config.get('default_scope', 'mmselfsup'))
         self.model, self.content = load_model(config, checkpoint)
@@ -155,7 +156,9 @@ class RunData:
     def training(self) -> FeatureSet:
         """Features and keys of the training images, in their order."""
         loader = self.training_loader
-        return self._cached('training', loader, training_features)
+        return self._cache.get(
+            'training', self.model, loader, training_features
+        )
 
     @cached_property
     def evaluation(self) -> FeatureSet | None:
@@ -163,7 +166,9 @@ class RunData:
         if self.evaluation_loader is None:
             return None
         name = self.evaluate_on
-        found = self._cached(name, self.evaluation_loader, evaluation_features)
+        found = self._cache.get(
+            name, self.model, self.evaluation_loader, evaluation_features
+        )
         _, query = self.evaluation_roles()
         return replace(found, query=query)
 
@@ -182,7 +187,8 @@ class RunData:
                 'one without'
             )
         found = FeatureSet.load(path)
-        digest = self._digest(self.evaluation_loader, self.evaluate_on)
+        loader = self.evaluation_loader
+        digest = digest_of(self.evaluate_on, self.model, loader.dataset)
         if found.digest != digest:
             raise ValueError(
                 f'expected features of {self.name} and the images of the '
@@ -277,39 +283,6 @@ class RunData:
             pipeline=settings['dataset']['pipeline'],
         )
         return self._loader(settings)
-
-    def _digest(self, loader: DataLoader, name: str) -> str:
-        return digest_of(name, self.model, loader.dataset)
-
-    def _cached(
-        self,
-        name: str,
-        loader: DataLoader,
-        extract: Callable[[nn.Module, DataLoader], FeatureSet],
-    ) -> FeatureSet:
-        digest = self._digest(loader, name)
-        file = None
-        if self._cache is not None:
-            stem = self.checkpoint.stem if self.checkpoint else UNTRAINED
-            file = self._cache / f'{stem}_{Path(name).name}.npz'
-            if file.is_file():
-                try:
-                    found = FeatureSet.load(file)
-                except ValueError as error:
-                    print_log(f'{error}; extracting anew', logger='current')
-                else:
-                    if found.digest == digest:
-                        return found
-                    print_log(
-                        f'{file} is of other weights, images or transforms; '
-                        'extracting anew',
-                        logger='current',
-                    )
-        made = extract(self.model, loader)
-        made = replace(made, digest=digest)
-        if file is not None:
-            made.save(file)
-        return made
 
 
 def fresh_rungs(number: int) -> tuple[int, ...]:

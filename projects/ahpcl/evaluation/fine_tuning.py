@@ -1,0 +1,88 @@
+"""What fine-tuning is made of: a copy of a backbone, and augmentation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ahpcl.models.features import first_view, pool_features
+
+
+class Learner:
+    """A copy of a backbone with a linear layer of zeros.
+
+    Args:
+        model: The unwrapped algorithm; stays as it is.
+        image: One image, (1, C, H, W) uint8, for the number of features.
+        classes: Outputs of the layer.
+    """
+
+    def __init__(self, model: nn.Module, image: Tensor, classes: int) -> None:
+        self.preprocessor = model.data_preprocessor
+        self.backbone = copy.deepcopy(model.backbone)
+        self.backbone.eval()
+        for parameter in self.backbone.parameters():
+            parameter.requires_grad_()
+        self.device = next(model.parameters()).device
+        with torch.no_grad():
+            width = self._features(image).shape[1]
+        # Without drawing weights that are not wanted.
+        self.head = nn.utils.skip_init(nn.Linear, width, classes)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+        self.head.to(self.device)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, C, H, W) uint8."""
+        return self.head(self._features(images))
+
+    @torch.no_grad()
+    def scores(self, images: Tensor, batch_size: int) -> Tensor:
+        """(M, classes) on the CPU, in eval mode."""
+        self.backbone.eval()
+        return torch.cat(
+            [self(part).cpu() for part in images.split(batch_size)]
+        )
+
+    def _features(self, images: Tensor) -> Tensor:
+        data = dict(inputs=[images.to(self.device)], data_samples=[])
+        done = self.preprocessor(data, False)
+        inputs = done['inputs'] if isinstance(done, dict) else done[0]
+        return pool_features(self.backbone(first_view(inputs)))
+
+
+@contextmanager
+def own_randomness(seed: int) -> Iterator[None]:
+    """For layers that draw, such as dropout; the global state stays."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def augmented(
+    images: Tensor, padding: int, flip: bool, generator: torch.Generator
+) -> Tensor:
+    """Every image moved by some pixels and perhaps flipped."""
+    count, _, height, width = images.shape
+    if padding:
+        padded = F.pad(images, [padding] * 4)
+        moves = torch.randint(
+            2 * padding + 1, (count, 2), generator=generator
+        ).tolist()
+        images = torch.stack(
+            [
+                image[:, y : y + height, x : x + width]
+                for image, (y, x) in zip(padded, moves, strict=True)
+            ]
+        )
+    if flip:
+        turned = torch.rand(count, generator=generator) < 0.5
+        images = torch.where(
+            turned[:, None, None, None], images.flip(3), images
+        )
+    return images
