@@ -47,7 +47,7 @@ _ALTERNATIVES = {
     'faiss-cpu': ('faiss-gpu-cu12', 'faiss-gpu', 'faiss-gpu-cuvs'),
 }
 NOT_VERIFIED = (
-    'training on CUDA devices',
+    'training and evaluation on CUDA devices',
     'the clustering backend flash (Triton)',
     'faiss-gpu',
 )
