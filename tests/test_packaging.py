@@ -82,9 +82,11 @@ def test_the_wheel_ships_configs_and_tools(wheel):
 def test_the_wheel_holds_the_whole_package(wheel):
     package = {
         str(path.relative_to(ROOT / 'projects'))
-        for path in (ROOT / 'projects/ahpcl').rglob('*.py')
+        for ending in ('py', 'html', 'css', 'js')
+        for path in (ROOT / 'projects/ahpcl').rglob(f'*.{ending}')
         if '.mim' not in path.parts
     }
+    assert 'ahpcl/visualization/templates/report.html' in package
     assert package <= set(wheel.namelist())
 
 
@@ -93,6 +95,8 @@ def test_the_sdist_builds_the_same(built):
     with tarfile.open(archive) as tar:
         names = {name.partition('/')[2] for name in tar.getnames()}
     assert {'setup.py', 'pyproject.toml'} <= names
+    page = 'projects/ahpcl/visualization/templates/report.html'
+    assert page in names
     assert names >= SHIPPED
 
 
