@@ -1,0 +1,340 @@
+r"""t-SNE of the features of a checkpoint, coloured by class.
+
+  python tools/analysis_tools/visualize_tsne.py configs/ahpcl_digits.py \
+      --checkpoint work_dirs/ahpcl_digits/epoch_30.pth
+
+Takes the arguments of the host's tool of this name, which fails on its own
+models and on today's scikit-learn, and writes what that writes, into
+<work dir>/tsne_<time>/: extract.log, features/feat_<stage>.npy and
+saved_pictures/feat_<stage>.png (and .svg). The config names the images as
+`extract_dataloader`; ours have it, and mmselfsup's configs/tsne. Pictures with
+prototypes, and UMAP: figures.py.
+
+t-SNE is scikit-learn's, as the arguments are its own.
+"""
+
+import argparse
+import copy
+import inspect
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import _threads  # noqa: F401, I001  (before torch)
+from _cli import add_config_options, apply_options, read_config
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Subset
+
+import ahpcl  # noqa: F401  (before the config is read)
+from ahpcl.evaluation.load_model import load_model
+from ahpcl.models.features import pool_features
+
+STAGES = ('backbone', 'neck', 'pre_logits')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add('config', help='config with a model and an extract_dataloader')
+    add('--checkpoint', help='its weights (default: the untrained model)')
+    add('--work-dir', help='default: that of the config, else work_dirs/NAME')
+    add(
+        '--vis-stage',
+        choices=STAGES,
+        default='backbone',
+        help='whose output; pre_logits is of classifiers (default: backbone)',
+    )
+    add('--device', help='such as cuda:0 or cpu (default: a GPU if there is)')
+    add(
+        '--deterministic',
+        action='store_true',
+        help='the same features in every run on a GPU',
+    )
+    add_config_options(parser)
+    add('--init', choices=('random', 'pca'), default='random')
+    add('--n-components', type=int, choices=(2, 3), default=2)
+    for name, default, text in (
+        ('max-num-class', 20, 'show the images of the first so many classes'),
+        ('seed', 0, 'of t-SNE'),
+        ('perplexity', 30.0, 'neighbours that count, about'),
+        ('early-exaggeration', 12.0, 'how far apart clusters start'),
+        ('learning-rate', 200.0, 'of t-SNE'),
+        ('n-iter', 1000, 'iterations at most, at least 250'),
+        ('n-iter-without-progress', 300, 'after which it ends'),
+    ):
+        text = f'{text} (default: {default:g})'
+        add(f'--{name}', type=type(default), default=default, help=text)
+    return parser.parse_args(argv)
+
+
+def labelled_part(
+    settings: Any, most: int
+) -> tuple[Dataset, Tensor, Sequence[str]]:
+    """The images that are shown.
+
+    Args:
+        settings: Of the dataset.
+        most: Classes at most, the first of them. Without labels all images
+            are shown.
+
+    Returns:
+        The images, their labels (N,), -1 where unknown, and the names of the
+        classes.
+
+    Raises:
+        ValueError: If no image is of those classes.
+    """
+    dataset = DATASETS.build(copy.deepcopy(settings))
+    if hasattr(dataset, 'full_init'):
+        dataset.full_init()
+    labels = torch.tensor(
+        [
+            int(dataset.get_data_info(index).get('gt_label', -1))
+            for index in range(len(dataset))
+        ]
+    )
+    places = (labels < most).nonzero().squeeze(1)
+    if len(places) == 0:
+        raise ValueError(
+            f'expected images of the first {most} classes, got none; raise '
+            '--max-num-class'
+        )
+    names = dataset.metainfo.get('classes') or ()
+    return Subset(dataset, places.tolist()), labels[places], names
+
+
+@torch.no_grad()
+def stage_features(
+    model: nn.Module, inputs: Any, samples: Any, stage: str
+) -> list[Tensor]:
+    """Pooled features (B, C) of every output of a stage.
+
+    Args:
+        model: Of the host or ours, or a classifier of mmcls.
+        inputs: Images, as its data preprocessor gives them.
+        samples: Theirs.
+        stage: One of :data:`STAGES`.
+
+    Raises:
+        ValueError: If the model has no such stage.
+    """
+    if 'stage' in inspect.signature(model.extract_feat).parameters:
+        found = model.extract_feat(inputs, stage=stage)
+    elif stage == 'pre_logits' or not (
+        stage == 'backbone' or getattr(model, 'with_neck', True)
+    ):
+        raise ValueError(
+            f'expected a --vis-stage that {type(model).__name__} has, got '
+            f'{stage!r}; use backbone'
+        )
+    else:
+        found = model.extract_feat(inputs, data_samples=samples)
+        if stage == 'neck':
+            found = model.neck(found)
+    if isinstance(found, Tensor):
+        found = [found]
+    token = getattr(model.backbone, 'output_cls_token', False)
+    if stage == 'backbone' and token:  # a transformer's [maps, class token]
+        return [own[-1].float() for own in found]
+    return [pool_features(own) for own in found]
+
+
+def extract(
+    model: nn.Module, loader: Any, stage: str, device: str
+) -> dict[str, np.ndarray]:
+    """Features of all images by the name of their file.
+
+    Args:
+        model: In eval mode, on the device.
+        loader: Over the images, in order.
+        stage: One of :data:`STAGES`.
+        device: Of the model.
+
+    Returns:
+        (N, C) float32 of ``feat_<output of the backbone>`` each; of later
+        stages, which have one output, under the name of its last.
+    """
+    outputs = list(getattr(model.backbone, 'out_indices', (0,)))
+    parts: list[list[Tensor]] = []
+    for batch in loader:
+        data = model.data_preprocessor(batch)
+        if isinstance(data, dict):
+            data = data['inputs'], data['data_samples']
+        found = stage_features(model, *data, stage)
+        parts.append([own.float().cpu() for own in found])
+    names = outputs[-len(parts[0]) :]
+    return {
+        f'feat_{name}': torch.cat(own).numpy()
+        for name, own in zip(names, zip(*parts, strict=True), strict=True)
+    }
+
+
+def lay_out(features: np.ndarray, args: argparse.Namespace) -> np.ndarray:
+    """t-SNE of features (N, C), scaled to [0, 1] in every dimension.
+
+    Raises:
+        ValueError: For a perplexity that is not less than N, or too few
+            iterations.
+    """
+    from sklearn.manifold import TSNE
+
+    if not 0 < args.perplexity < len(features):
+        raise ValueError(
+            f'expected a --perplexity above 0 and below the {len(features)} '
+            f'images, got {args.perplexity}'
+        )
+    # scikit-learn renamed it in 1.5.
+    known = inspect.signature(TSNE).parameters
+    iterations = 'max_iter' if 'max_iter' in known else 'n_iter'
+    points = TSNE(
+        n_components=args.n_components,
+        perplexity=args.perplexity,
+        early_exaggeration=args.early_exaggeration,
+        learning_rate=args.learning_rate,
+        n_iter_without_progress=args.n_iter_without_progress,
+        init=args.init,
+        random_state=args.seed,
+        **{iterations: args.n_iter},
+    ).fit_transform(features)
+    low, high = points.min(0), points.max(0)
+    return (points - low) / np.maximum(high - low, 1e-12)
+
+
+def draw(
+    points: np.ndarray,
+    labels: Tensor,
+    names: Sequence[str],
+    stem: Path,
+    words: tuple[str, str],
+) -> None:
+    """Writes the picture of the first two dimensions.
+
+    Args:
+        points: (N, 2) or (N, 3).
+        labels: (N,), -1 where unknown.
+        names: Of the classes, as many as are known.
+        stem: Path without a suffix.
+        words: What was laid out, and of what.
+    """
+    from ahpcl.visualization.colours import distinct_colours
+    from ahpcl.visualization.embedding import Colouring, embedding_figure
+    from ahpcl.visualization.projection import Projection
+    from ahpcl.visualization.save import save_figure
+
+    classes = max(int(labels.max()) + 1, 1)
+    known = bool((labels >= 0).any())
+    # ImageNet has several names for a class.
+    short = [str(name).partition(',')[0] for name in names[:classes]]
+    colouring = Colouring(
+        f'by class, {classes}' if known else 'no labels',
+        labels.numpy(),
+        distinct_colours(classes),
+        short if known and len(short) == classes else (),
+    )
+    everything = torch.arange(len(points))
+    projection = Projection('tsne', points[:, :2], everything, ())
+    figure = embedding_figure(
+        projection,
+        [colouring],
+        num_images=len(points),
+        features=words[0],
+        source=words[1],
+    )
+    save_figure(figure, stem)
+
+
+def run(args: argparse.Namespace, cfg: Config) -> None:
+    """Extracts, lays out, draws.
+
+    Raises:
+        ValueError: If config, checkpoint or arguments do not fit.
+    """
+    settings = copy.deepcopy(cfg.get('extract_dataloader'))
+    if settings is None or cfg.get('model') is None:
+        raise ValueError(
+            f'expected a config with a model and an extract_dataloader, got '
+            f'{args.config} without; inherit one of configs/_base_/datasets'
+        )
+    if args.n_iter < 250:
+        raise ValueError(
+            f'expected --n-iter of at least 250, got {args.n_iter}'
+        )
+    init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+    model, _ = load_model(cfg, args.checkpoint)
+    dataset, labels, names = labelled_part(
+        settings.pop('dataset'), args.max_num_class
+    )
+    folder = Path(cfg.work_dir) / time.strftime('tsne_%Y%m%d_%H%M%S')
+    folder.mkdir(parents=True)
+    logger = MMLogger.get_instance(
+        'visualize_tsne', log_file=str(folder / 'extract.log')
+    )
+    logger.info(f'Apply t-SNE to visualize {len(labels)} samples.')
+    device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
+    model.to(device).eval()
+    settings.setdefault('collate_fn', dict(type='default_collate'))
+    loader = Runner.build_dataloader(
+        dict(settings, dataset=dataset), seed=args.seed
+    )
+    features = extract(model, loader, args.vis_stage, device)
+    for part in ('features', 'saved_pictures'):
+        (folder / part).mkdir()
+    for name, values in features.items():
+        np.save(folder / 'features' / f'{name}.npy', values)
+    logger.info(f'Save features to {folder / "features"}')
+    for name, values in features.items():
+        draw(
+            lay_out(values, args),
+            labels,
+            names,
+            folder / 'saved_pictures' / name,
+            (
+                f'{args.vis_stage}, {name}',
+                Path(args.checkpoint or 'untrained').name,
+            ),
+        )
+    logger.info(f'Saved results to {folder / "saved_pictures"}')
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command line."""
+    args = parse_args(argv)
+    cfg = read_config(args.config)
+    apply_options(cfg, args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    if args.deterministic:
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    try:
+        import ahpcl.visualization.save  # noqa: F401
+    except ImportError as error:
+        raise SystemExit(
+            "error: expected matplotlib to be installed; pip install 'ahpcl"
+            "[viz]'"
+        ) from error
+    try:
+        run(args, cfg)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'error: {error}') from error
+
+
+if __name__ == '__main__':
+    main()
