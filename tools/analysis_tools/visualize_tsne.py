@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -31,16 +30,13 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from torch import Tensor, nn
-from torch.utils.data import Dataset, Subset
+from torch import Tensor
 
 import ahpcl  # noqa: F401  (before the config is read)
+from _stages import STAGES, extract, labelled_part
 from ahpcl.evaluation.load_model import load_model
-from ahpcl.models.features import pool_features
-
-STAGES = ('backbone', 'neck', 'pre_logits')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -82,122 +78,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def labelled_part(
-    settings: Any, most: int
-) -> tuple[Dataset, Tensor, Sequence[str]]:
-    """The images that are shown.
-
-    Args:
-        settings: Of the dataset.
-        most: Classes at most, the first of them. Without labels all images
-            are shown.
-
-    Returns:
-        The images, their labels (N,), -1 where unknown, and the names of the
-        classes.
-
-    Raises:
-        ValueError: If no image is of those classes.
-    """
-    dataset = DATASETS.build(copy.deepcopy(settings))
-    if hasattr(dataset, 'full_init'):
-        dataset.full_init()
-    labels = torch.tensor(
-        [
-            int(dataset.get_data_info(index).get('gt_label', -1))
-            for index in range(len(dataset))
-        ]
-    )
-    places = (labels < most).nonzero().squeeze(1)
-    if len(places) == 0:
-        raise ValueError(
-            f'expected images of the first {most} classes, got none; raise '
-            '--max-num-class'
-        )
-    names = dataset.metainfo.get('classes') or ()
-    return Subset(dataset, places.tolist()), labels[places], names
-
-
-@torch.no_grad()
-def stage_features(
-    model: nn.Module, inputs: Any, samples: Any, stage: str
-) -> list[Tensor]:
-    """Pooled features (B, C) of every output of a stage.
-
-    Args:
-        model: Of the host or ours, or a classifier of mmcls.
-        inputs: Images, as its data preprocessor gives them.
-        samples: Theirs.
-        stage: One of :data:`STAGES`.
-
-    Raises:
-        ValueError: If the model has no such stage.
-    """
-    if 'stage' in inspect.signature(model.extract_feat).parameters:
-        found = model.extract_feat(inputs, stage=stage)
-    elif stage == 'pre_logits' or not (
-        stage == 'backbone' or getattr(model, 'with_neck', True)
-    ):
-        raise ValueError(
-            f'expected a --vis-stage that {type(model).__name__} has, got '
-            f'{stage!r}; use backbone'
-        )
-    else:
-        found = model.extract_feat(inputs, data_samples=samples)
-        if stage == 'neck':
-            found = model.neck(found)
-    if isinstance(found, Tensor):
-        found = [found]
-    token = getattr(model.backbone, 'output_cls_token', False)
-    if stage == 'backbone' and token:  # a transformer's [maps, class token]
-        return [own[-1].float() for own in found]
-    return [pool_features(own) for own in found]
-
-
-def extract(
-    model: nn.Module, loader: Any, stage: str, device: str
-) -> dict[str, np.ndarray]:
-    """Features of all images by the name of their file.
-
-    Args:
-        model: In eval mode, on the device.
-        loader: Over the images, in order.
-        stage: One of :data:`STAGES`.
-        device: Of the model.
-
-    Returns:
-        (N, C) float32 of ``feat_<output of the backbone>`` each; of later
-        stages, which have one output, under the name of its last.
-    """
-    outputs = list(getattr(model.backbone, 'out_indices', (0,)))
-    parts: list[list[Tensor]] = []
-    for batch in loader:
-        data = model.data_preprocessor(batch)
-        if isinstance(data, dict):
-            data = data['inputs'], data['data_samples']
-        found = stage_features(model, *data, stage)
-        parts.append([own.float().cpu() for own in found])
-    names = outputs[-len(parts[0]) :]
-    return {
-        f'feat_{name}': torch.cat(own).numpy()
-        for name, own in zip(names, zip(*parts, strict=True), strict=True)
-    }
-
-
 def lay_out(features: np.ndarray, args: argparse.Namespace) -> np.ndarray:
-    """t-SNE of features (N, C), scaled to [0, 1] in every dimension.
-
-    Raises:
-        ValueError: For a perplexity that is not less than N, or too few
-            iterations.
-    """
+    """t-SNE of features (N, C), scaled to [0, 1] in every dimension."""
     from sklearn.manifold import TSNE
 
-    if not 0 < args.perplexity < len(features):
-        raise ValueError(
-            f'expected a --perplexity above 0 and below the {len(features)} '
-            f'images, got {args.perplexity}'
-        )
     # scikit-learn renamed it in 1.5.
     known = inspect.signature(TSNE).parameters
     iterations = 'max_iter' if 'max_iter' in known else 'n_iter'
@@ -231,23 +115,21 @@ def draw(
         stem: Path without a suffix.
         words: What was laid out, and of what.
     """
+    from ahpcl.visualization.colourings import by_class
     from ahpcl.visualization.colours import distinct_colours
     from ahpcl.visualization.embedding import Colouring, embedding_figure
     from ahpcl.visualization.projection import Projection
     from ahpcl.visualization.save import save_figure
 
-    classes = max(int(labels.max()) + 1, 1)
-    known = bool((labels >= 0).any())
-    # ImageNet has several names for a class.
-    short = [str(name).partition(',')[0] for name in names[:classes]]
-    colouring = Colouring(
-        f'by class, {classes}' if known else 'no labels',
-        labels.numpy(),
-        distinct_colours(classes),
-        short if known and len(short) == classes else (),
-    )
     everything = torch.arange(len(points))
     projection = Projection('tsne', points[:, :2], everything, ())
+    if bool((labels >= 0).any()):
+        # ImageNet has several names for a class.
+        short = [str(name).partition(',')[0] for name in names]
+        short += [str(i) for i in range(len(short), int(labels.max()) + 1)]
+        colouring = by_class(projection, labels, lambda i: short[i])
+    else:
+        colouring = Colouring('no labels', labels.numpy(), distinct_colours(1))
     figure = embedding_figure(
         projection,
         [colouring],
@@ -279,15 +161,22 @@ def run(args: argparse.Namespace, cfg: Config) -> None:
     dataset, labels, names = labelled_part(
         settings.pop('dataset'), args.max_num_class
     )
+    if not 0 < args.perplexity < len(labels):
+        raise ValueError(
+            f'expected a --perplexity above 0 and below the {len(labels)} '
+            f'images, got {args.perplexity}'
+        )
     folder = Path(cfg.work_dir) / time.strftime('tsne_%Y%m%d_%H%M%S')
     folder.mkdir(parents=True)
     logger = MMLogger.get_instance(
-        'visualize_tsne', log_file=str(folder / 'extract.log')
+        str(folder.resolve()), log_file=str(folder / 'extract.log')
     )
     logger.info(f'Apply t-SNE to visualize {len(labels)} samples.')
     device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     model.to(device).eval()
     settings.setdefault('collate_fn', dict(type='default_collate'))
+    # In the order of the labels.
+    settings['sampler'] = dict(type='DefaultSampler', shuffle=False)
     loader = Runner.build_dataloader(
         dict(settings, dataset=dataset), seed=args.seed
     )
