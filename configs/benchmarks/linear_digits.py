@@ -3,8 +3,11 @@
 # docs/ecosystem.md shows; without it an untrained one is probed.
 # The host's config is inherited by path, from where it is installed: as
 # 'mmselfsup::...' its parts of mmcls would be looked for in mmselfsup.
+# ahpcl comes first: that file inherits 'mmcls::...', for which mmengine needs
+# pkg_resources, gone from setuptools 82, or our mend.
 _base_ = (
-    __import__('mmselfsup').__path__[0]
+    __import__('ahpcl').compat
+    and __import__('mmselfsup').__path__[0]
     + '/.mim/configs/benchmarks/classification/imagenet/'
     'resnet50_linear-8xb32-steplr-100e_in1k.py'
 )
