@@ -95,6 +95,14 @@ def test_it_writes_a_picture_without_seaborn(
     assert len(colours) > 50  # not an empty page
 
 
+def test_a_name_without_a_suffix_is_that_of_a_png(tool, log, tmp_path, capsys):
+    tool.main(['plot_curve', str(log), '--out', str(tmp_path / 'curve')])
+    with Image.open(tmp_path / 'curve.png') as picture:
+        assert picture.format == 'PNG'
+    said = capsys.readouterr().out
+    assert f'save curve to: {tmp_path / "curve.png"}' in said
+
+
 def test_legend_and_title_are_drawn(tool, log, tmp_path, monkeypatch):
     import matplotlib
 
@@ -112,12 +120,14 @@ def test_legend_and_title_are_drawn(tool, log, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--keys', 'los'], "got 'los'; did you mean loss"),
+        (['--keys', 'los'], "got 'los'; did you mean loss.* It has "),
+        (['--keys', 'qqqq'], "got 'qqqq'; it has .*epoch/acc_proto"),
         (['--legend', 'a', 'b'], 'expected 1 texts for --legend.*got 2'),
         (['--style', 'baroque'], "got 'baroque'"),
         (['--backend', 'baroque'], 'baroque'),
         (['--backend', 'agg'], 'expected --out FILE'),
         (['--out', 'a.baroque'], 'baroque'),
+        (['--out', '.'], 'expected a file for --out, got the folder'),
     ],
 )
 def test_what_it_refuses(tool, log, arguments, message, tmp_path, monkeypatch):

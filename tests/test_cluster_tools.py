@@ -3,8 +3,10 @@
 import csv
 import importlib
 import json
+import math
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +14,11 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from ahpcl.core import PrototypeHierarchy
+from ahpcl.core import PrototypeHierarchy, PrototypeLevel
 from ahpcl.core.neighbours import neighbour_outliers
-from ahpcl.evaluation.cluster_table import write_table
+from ahpcl.evaluation.cluster_table import prototype_table, write_table
 from ahpcl.evaluation.run_data import RunData
-from toy import ROOT
+from toy import CONFIGS, ROOT
 
 FOLDER = ROOT / 'tools' / 'analysis_tools'
 NAMES = ('export_clusters', 'find_similar')
@@ -127,6 +129,85 @@ def test_parquet_reads_back_what_was_written(tmp_path):
         write_table(table, tmp_path / 'table.xls')
 
 
+def test_classes_of_a_set_with_few_labels(files):
+    run = RunData(Config.fromfile(files[0]), files[1])
+    level, labels = run.hierarchy.levels[0], run.training.labels.clone()
+    labels[level.assignments == 3] = -1  # of one cluster none is known,
+    labels[::2] = -1  # of the others every second
+    run.training = replace(run.training, labels=labels)
+    table = prototype_table(run, 0)
+    for cluster in range(10):
+        own = labels[level.assignments == cluster].tolist()
+        counts = [own.count(label) for label in range(10)]
+        if cluster == 3:
+            assert max(counts) == 0
+            assert (table['class'][3], table['class_share'][3]) == ('', 0)
+        else:
+            assert table['class'][cluster] == str(counts.index(max(counts)))
+            assert table['class_share'][cluster] == pytest.approx(
+                max(counts) / sum(counts)
+            )
+    run.training = replace(run.training, labels=torch.full_like(labels, -1))
+    assert 'class' not in prototype_table(run, 0)
+
+
+def test_names_that_are_no_text(tmp_path):
+    names = ['a\nb', '=1+1', 'x\udcff.png', '']
+    table = dict(path=np.array(names), index=np.arange(4))
+    for form in ('csv', 'npz'):
+        write_table(table, tmp_path / f'table.{form}')
+    with np.load(tmp_path / 'table.npz', allow_pickle=False) as file:
+        assert file['path'].tolist() == names
+    path = tmp_path / 'table.csv'
+    assert b'x\xff.png' in path.read_bytes()
+    with path.open(newline='', errors='surrogateescape') as file:
+        assert [row['path'] for row in csv.DictReader(file)] == names
+    parquet = pytest.importorskip('pyarrow.parquet')
+    write_table(table, tmp_path / 'table.parquet')
+    found = parquet.read_table(tmp_path / 'table.parquet')['path'].to_pylist()
+    assert found == ['a\nb', '=1+1', 'x\\udcff.png', '']
+
+
+def test_a_checkpoint_without_prototypes_is_refused(tools, files, tmp_path):
+    content = torch.load(files[1], weights_only=True)
+    del content['ahpcl']
+    bare = str(tmp_path / 'bare.pth')
+    torch.save(content, bare)
+    export = tools['export_clusters'].main
+    out = tmp_path / 'out'
+    with pytest.raises(SystemExit, match=r'prototypes in bare\.pth, got none'):
+        export([files[0], bare, str(out)])
+    assert not (tmp_path / 'features').exists()  # nothing was extracted
+    written = export([files[0], bare, str(out), '--tables', 'features'])
+    assert written == [out / 'features.csv']
+    written = export([files[0], bare, str(out), '--fresh'])
+    assert out / 'prototypes_k30.csv' in written
+    found = tools['find_similar'].main([files[0], bare, '--outliers', '2'])
+    assert list(found) == ['neighbours']
+    assert set(found['neighbours'][0]) == {'score', 'index', 'path', 'class'}
+
+
+def test_checkpoints_of_another_model_are_refused(tools, files, tmp_path):
+    config = Config.fromfile(CONFIGS / 'baselines' / 'simclr_digits.py')
+    out = tmp_path / 'out'
+
+    def refused():
+        config.dump(tmp_path / 'simclr.py')
+        arguments = [str(tmp_path / 'simclr.py'), files[1], str(out)]
+        with pytest.raises(SystemExit) as caught:
+            tools['export_clusters'].main(arguments)
+        message = str(caught.value.code)
+        assert '\n' not in message
+        return message
+
+    # Another backbone; then the same one, in a method without prototypes.
+    assert 'another architecture' in refused()
+    config.model.backbone.update(stem_channels=8, base_channels=8)
+    config.model.neck.update(in_channels=32)
+    assert 'not of the SimCLRBaseline of the config' in refused()
+    assert not out.exists()
+
+
 def test_images_like_a_training_image(tools, files, run, tmp_path):
     out = tmp_path / 'found.json'
     arguments = [*files, '17', '--top', '5', '--json', str(out)]
@@ -167,6 +248,45 @@ def test_the_odd_ones_are_named(tools, files, run):
     loosest = [row['distance_to_mean'] for row in found['loose']]
     assert loosest == sorted(loosest, reverse=True)
     assert loosest[0] > 1
+
+
+def test_a_cluster_without_images_is_small_and_valid_json(
+    tools, run, monkeypatch, tmp_path
+):
+    fine, coarse = run.hierarchy.levels
+    emptied = fine.assignments.clone()
+    emptied[emptied == 4] = 5
+    fine = PrototypeLevel(
+        fine.centroids, emptied, fine.concentration, parents=fine.parents
+    )
+    monkeypatch.setitem(
+        run.__dict__, 'hierarchy', PrototypeHierarchy((fine, coarse))
+    )
+    tool = tools['find_similar']
+    monkeypatch.setattr(tool, 'open_run', lambda args: run)
+    out = tmp_path / 'odd.json'
+    arguments = ['config', 'checkpoint', '--outliers', '3', '--json']
+    found = tool.main([*arguments, str(out)])
+    first = found['small'][0]
+    assert (first['level'], first['cluster'], first['size']) == ('k10', 4, 0)
+    assert first['distance'] is None
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    read = json.loads(out.read_text(), parse_constant=refuse)
+    assert read == found
+    assert all(math.isfinite(row['distance']) for row in read['loose'])
+    with pytest.raises(SystemExit, match='error: '):
+        tool.main([*arguments, str(out / 'below a file.json')])
+
+
+def test_brackets_in_a_path_are_text(tools, capsys):
+    rows = [{'path': 'x[old]/[/b]/a.png', 'cosine': None}]
+    tools['find_similar'].show('like [old]/b.png', rows)
+    printed = capsys.readouterr().out
+    assert 'like [old]/b.png' in printed
+    assert 'x[old]/[/b]/a.png' in printed
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,9 @@ def test_images_without_labels_are_all_shown(tool, tmp_path):
         (['--max-num-class', '0'], 'raise --max-num-class'),
         (['--checkpoint', 'none.pth'], 'none.pth, which does not exist'),
         (['--cfg-options', 'extract_dataloader=None'], 'inherit one of'),
+        # The last of two counts.
+        (['--device', 'abacus'], 'that works here, such as cpu, got abacus'),
+        (['--device', 'cuda:99'], 'that works here, such as cpu, got cuda:99'),
     ],
 )
 def test_what_it_refuses(tool, tmp_path, arguments, message):

@@ -2,6 +2,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
+from ahpcl.core import neighbours
 from ahpcl.core.neighbours import (
     nearest_neighbours,
     neighbour_outliers,
@@ -14,7 +15,7 @@ def features():
     return torch.randn(90, 6, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize('chunk_size', [7, 1000])
+@pytest.mark.parametrize('chunk_size', [7, 1000, None])
 def test_neighbours_are_scikit_learns(features, chunk_size):
     query = features[:20] + 0.3
     judge = NearestNeighbors(n_neighbors=5, metric='cosine')
@@ -28,7 +29,7 @@ def test_neighbours_are_scikit_learns(features, chunk_size):
     assert nearest_neighbours(query, features, 500)[0].shape == (20, 90)
 
 
-@pytest.mark.parametrize('chunk_size', [7, 1000])
+@pytest.mark.parametrize('chunk_size', [7, 1000, None])
 def test_outliers_are_far_from_their_neighbours(features, chunk_size):
     found = neighbour_outliers(features, k=4, chunk_size=chunk_size)
     unit = torch.nn.functional.normalize(features.double(), dim=1)
@@ -50,6 +51,25 @@ def test_a_distance_counts_more_in_a_tight_cluster():
         torch.tensor([0.1, 0.4]),
     )
     assert found.tolist() == pytest.approx([2.0, 0.5, 0.25])
+
+
+def test_memory_bounds_the_chunk(features, monkeypatch):
+    whole = nearest_neighbours(features, features, 3)
+    odd = neighbour_outliers(features)
+    monkeypatch.setattr(neighbours, '_CELLS', 200)  # two queries at once
+    sizes = []
+    topk = torch.Tensor.topk
+
+    def seen(rows, *args, **kwargs):
+        sizes.append(len(rows))
+        return topk(rows, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, 'topk', seen)
+    found = nearest_neighbours(features, features, 3)
+    assert sizes == [2] * 45
+    assert torch.equal(found[1], whole[1])
+    torch.testing.assert_close(neighbour_outliers(features), odd)
+    assert sizes == [2] * 90
 
 
 def test_what_does_not_fit_is_refused(features):

@@ -108,10 +108,10 @@ def series_of(log: RunLog, key: str, name: str) -> list[tuple[int, float]]:
         return found
     names = sorted(log.scalars)
     near = difflib.get_close_matches(key, names, n=3)
-    hint = f'did you mean {", ".join(near)}? ' if near else ''
+    hint = f'did you mean {", ".join(near)}? It' if near else 'it'
     raise ValueError(
-        f'expected a scalar of {name} in --keys, got {key!r}; {hint}'
-        f'It has {", ".join(names)}'
+        f'expected a scalar of {name} in --keys, got {key!r}; {hint} '
+        f'has {", ".join(names)}'
     )
 
 
@@ -156,7 +156,7 @@ def plot_curve(
 
     Raises:
         ValueError: For a key that a log lacks, a legend of another length,
-            or an unknown style, backend or kind of file.
+            a folder to write, or an unknown style, backend or kind of file.
         ImportError: Without matplotlib.
     """
     axis, curves = curves_of(logs, args.keys)
@@ -166,9 +166,10 @@ def plot_curve(
             f'expected {len(curves)} texts for --legend, one for each of '
             f'{len(args.keys)} keys of {len(logs)} logs, got {len(legend)}'
         )
+    out = _picture(args.out)
     plt = _pyplot(args.backend)
     style = _style(plt, args.style)
-    if args.out is None and plt.get_backend().lower() in FILES_ONLY:
+    if out is None and plt.get_backend().lower() in FILES_ONLY:
         raise ValueError(
             'expected --out FILE, as no window can be opened here (--backend '
             f'is {plt.get_backend()})'
@@ -189,12 +190,12 @@ def plot_curve(
         axes.legend(fontsize=9)
         if args.title is not None:
             axes.set_title(args.title)
-        if args.out is None:
+        if out is None:
             plt.show()
         else:
-            Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(args.out, dpi=120)
-            say(f'save curve to: {args.out}')
+            out.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(out, dpi=120)
+            say(f'save curve to: {out}')
         plt.close(figure)
 
 
@@ -231,6 +232,16 @@ def cal_train_time(
             say(f'time std over epochs is {spread:.4f}')
         values = [value for own in epochs.values() for value in own]
         say(f'average iter time: {sum(values) / len(values):.4f} s/iter\n')
+
+
+def _picture(name: str | None) -> Path | None:
+    """The file to write: a PNG, where the name does not say."""
+    if name is None:
+        return None
+    path = Path(name)
+    if path.is_dir():
+        raise ValueError(f'expected a file for --out, got the folder {name}')
+    return path if path.suffix else path.with_suffix('.png')
 
 
 def _pyplot(backend: str | None) -> Any:

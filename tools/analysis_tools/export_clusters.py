@@ -10,8 +10,10 @@ r"""Write what a run says of its training images as tables.
   features.<format>         pooled features, and keys in the prototypes' space
 
 Images are assigned as by the last E-step, before the last epoch; distances
-are of the features now. `tools/model_converters/export_prototypes.py` writes
-the prototypes of any method without its images.
+are of the features now. A checkpoint without prototypes (another method, the
+warm-up) is refused, or grouped by a k-means of its features with --fresh.
+`tools/model_converters/export_prototypes.py` writes the prototypes of any
+method without its images.
 """
 
 from __future__ import annotations
@@ -53,7 +55,31 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--tables', nargs='+', choices=TABLES, default=list(TABLES)
     )
+    parser.add_argument(
+        '--fresh',
+        action='store_true',
+        help='group a checkpoint without prototypes by a fresh k-means',
+    )
     return parser.parse_args(argv)
+
+
+def check_prototypes(run: RunData) -> None:
+    """Refuses a checkpoint without prototypes, before any extraction.
+
+    Raises:
+        ValueError: If it has none that belong to the model of the config.
+    """
+    if run.own_prototypes:
+        return
+    state = run.content.get('ahpcl') or {}
+    why = 'none: it is of another method, or of the warm-up'
+    if state.get('hierarchy') is not None:
+        kind = type(run.model).__name__
+        why = f'some that are not of the {kind} of the config: give its own'
+    raise ValueError(
+        f'expected prototypes in {run.name}, got {why}; --tables features '
+        'needs none, and --fresh groups the features anew'
+    )
 
 
 def export(
@@ -64,8 +90,6 @@ def export(
     Returns:
         The files.
     """
-    if 'parquet' in forms:
-        check_parquet()
     written = []
     levels = run.hierarchy.levels
     makers = {
@@ -93,9 +117,13 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
     """Runs the command line; returns the files."""
     args = parse_args(argv)
     try:
+        if 'parquet' in args.format:
+            check_parquet()
         run = open_run(args)
+        if not args.fresh and set(args.tables) != {'features'}:
+            check_prototypes(run)
         return export(run, Path(args.out), args.format, args.tables)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         raise SystemExit(f'error: {error}') from None
 
 

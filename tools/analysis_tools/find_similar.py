@@ -10,13 +10,15 @@ training images by the cosine of the query backbone's pooled features.
 
 The odd ones are told in three ways: images far from their ten nearest
 neighbours (Angiulli & Pizzuti, PKDD 2002), images far from their prototype in
-units of its concentration phi, and clusters that are small or loose.
+units of its concentration phi, and clusters that are small or loose. The last
+two need a checkpoint with prototypes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +29,7 @@ import _threads  # noqa: F401  # isort: skip  (before torch)
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from _cli import add_run_arguments, open_run
@@ -97,8 +100,9 @@ def about(run: RunData, place: int) -> dict[str, Any]:
     row: dict[str, Any] = dict(index=place, path=data.paths[place])
     if label >= 0:
         row['class'] = data.class_name(label)
-    for level in run.hierarchy.levels:
-        row[f'k{level.num_clusters}'] = int(level.assignments[place])
+    if run.own_prototypes:
+        for level in run.hierarchy.levels:
+            row[f'k{level.num_clusters}'] = int(level.assignments[place])
     return row
 
 
@@ -110,10 +114,13 @@ def oddest(run: RunData, number: int) -> dict[str, list[dict[str, Any]]]:
         number: Of each kind.
 
     Returns:
-        ``neighbours``, ``prototypes`` (at the finest level), ``small`` and
-        ``loose`` clusters (of all levels).
+        ``neighbours``, and of a checkpoint with prototypes ``prototypes``
+        (at the finest level), ``small`` and ``loose`` clusters (of all
+        levels).
     """
     far = neighbour_outliers(run.training.features)
+    if not run.own_prototypes:
+        return dict(neighbours=_top_images(run, far, number))
     level = run.hierarchy.levels[0]
     apart = prototype_outliers(
         run.distances(0), level.assignments, level.concentration
@@ -134,11 +141,16 @@ def oddest(run: RunData, number: int) -> dict[str, list[dict[str, Any]]]:
             entry['size_to_median'] = entry['size'] / usual
             # Coarse levels are looser, all of them.
             entry['distance_to_mean'] = entry['distance'] / max(mean, 1e-12)
-            clusters.append(entry)
+            clusters.append({k: _known(v) for k, v in entry.items()})
     inhabited = [row for row in clusters if row['size'] > 0]
     found['small'] = sorted(clusters, key=lambda r: r['size_to_median'])
     found['loose'] = sorted(inhabited, key=lambda r: -r['distance_to_mean'])
     return {name: rows[:number] for name, rows in found.items()}
+
+
+def _known(value: Any) -> Any:
+    """None for what JSON has no word for: the distance of no image."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _top_images(
@@ -153,17 +165,24 @@ def _top_images(
 
 def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
     """Prints rows; a dash for what a row lacks."""
-    table = Table(title=title, title_justify='left')
+    # As text: a folder called [old] is no style.
+    table = Table(title=_cell(title), title_justify='left')
     names = list(dict.fromkeys(name for row in rows for name in row))
     for name in names:
         table.add_column(name, overflow='fold')
     for row in rows:
-        values = [row.get(name, '-') for name in names]
-        table.add_row(
-            *(f'{v:.4f}' if isinstance(v, float) else str(v) for v in values)
-        )
+        table.add_row(*(_cell(row.get(name)) for name in names))
     width = None if sys.stdout.isatty() else 160
     Console(width=width).print(table)
+
+
+def _cell(value: Any) -> Text:
+    if value is None:
+        return Text('-')
+    if isinstance(value, float):
+        return Text(f'{value:.4f}')
+    # Bytes of a path that are no text can't be printed.
+    return Text(str(value).encode('utf-8', 'backslashreplace').decode())
 
 
 def main(argv: Sequence[str] | None = None) -> Any:
@@ -188,13 +207,17 @@ def main(argv: Sequence[str] | None = None) -> Any:
                 small='clusters with few images',
                 loose='clusters whose images are far from their prototype',
             )
-            for name, title in titles.items():
-                show(title, found[name])
-    except (ValueError, OSError) as error:
+            for name, rows in found.items():
+                show(titles[name], rows)
+            if not run.own_prototypes:
+                print(f'{run.name} holds no prototypes: no odd clusters')
+        if args.json:
+            target = Path(args.json)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(found, indent=1, allow_nan=False)
+            target.write_text(f'{text}\n', 'utf-8')
+    except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f'error: {error}') from None
-    if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(found, indent=1) + '\n', 'utf-8')
     return found
 
 

@@ -78,6 +78,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def device_of(name: str | None) -> str:
+    """The device to run on: a GPU if there is one, where none is named.
+
+    Raises:
+        ValueError: If it can't be used here.
+    """
+    name = name or ('cuda:0' if torch.cuda.is_available() else 'cpu')
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition('\n')[0]
+        raise ValueError(
+            f'expected a --device that works here, such as cpu, got {name}: '
+            f'{reason}'
+        ) from error
+    return name
+
+
 def lay_out(features: np.ndarray, args: argparse.Namespace) -> np.ndarray:
     """t-SNE of features (N, C), scaled to [0, 1] in every dimension."""
     from sklearn.manifold import TSNE
@@ -156,6 +174,7 @@ def run(args: argparse.Namespace, cfg: Config) -> None:
         raise ValueError(
             f'expected --n-iter of at least 250, got {args.n_iter}'
         )
+    device = device_of(args.device)
     init_default_scope(cfg.get('default_scope', 'mmselfsup'))
     model, _ = load_model(cfg, args.checkpoint)
     dataset, labels, names = labelled_part(
@@ -172,7 +191,6 @@ def run(args: argparse.Namespace, cfg: Config) -> None:
         str(folder.resolve()), log_file=str(folder / 'extract.log')
     )
     logger.info(f'Apply t-SNE to visualize {len(labels)} samples.')
-    device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     model.to(device).eval()
     settings.setdefault('collate_fn', dict(type='default_collate'))
     # In the order of the labels.

@@ -15,8 +15,11 @@ __all__ = [
 ]
 
 
+_CELLS = 2**25  # cosines at once, 128 MiB
+
+
 def nearest_neighbours(
-    query: Tensor, bank: Tensor, k: int, *, chunk_size: int = 1024
+    query: Tensor, bank: Tensor, k: int, *, chunk_size: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """The k rows of a bank that are nearest by cosine.
 
@@ -24,7 +27,8 @@ def nearest_neighbours(
         query: (M, D); normalised here.
         bank: (N, D), likewise.
         k: From 1; more than N are N.
-        chunk_size: Queries at once; memory grows with `chunk_size * N`.
+        chunk_size: Queries at once; memory grows with `chunk_size * N`. None
+            takes as many as 128 MiB of cosines have room for.
 
     Returns:
         Cosines, nearest first, (M, k), and indices into the bank, (M, k).
@@ -33,7 +37,7 @@ def nearest_neighbours(
         ValueError: If shapes do not fit or a feature is not finite.
     """
     k = min(whole_number(k, 'k', least=1), len(bank))
-    chunk_size = whole_number(chunk_size, 'chunk_size', least=1)
+    chunk_size = _chunk(chunk_size, len(bank))
     rows, all_rows = _unit(query), _unit(bank)
     if rows.shape[1] != all_rows.shape[1]:
         raise ValueError(
@@ -49,7 +53,7 @@ def nearest_neighbours(
 
 
 def neighbour_outliers(
-    features: Tensor, *, k: int = 10, chunk_size: int = 1024
+    features: Tensor, *, k: int = 10, chunk_size: int | None = None
 ) -> Tensor:
     """How far every image is from its k nearest others, in the mean.
 
@@ -59,7 +63,7 @@ def neighbour_outliers(
     Args:
         features: (N, D), N from 2; normalised here.
         k: Others; more than N - 1 are N - 1.
-        chunk_size: Images at once.
+        chunk_size: Images at once, as in :func:`nearest_neighbours`.
 
     Returns:
         (N,), larger is odder.
@@ -71,6 +75,7 @@ def neighbour_outliers(
     if len(features) < 2:
         raise ValueError(f'expected at least two images, got {len(features)}')
     k = min(whole_number(k, 'k', least=1), len(features) - 1)
+    chunk_size = _chunk(chunk_size, len(features))
     rows = _unit(features)
     scores = []
     for start in range(0, len(rows), chunk_size):
@@ -108,6 +113,12 @@ def prototype_outliers(
             f'{tuple(distances.shape)} and {tuple(assignments.shape)}'
         )
     return distances / concentration[assignments].to(distances)
+
+
+def _chunk(chunk_size: int | None, number: int) -> int:
+    if chunk_size is None:
+        return max(1, _CELLS // max(number, 1))
+    return whole_number(chunk_size, 'chunk_size', least=1)
 
 
 def _unit(rows: Tensor) -> Tensor:

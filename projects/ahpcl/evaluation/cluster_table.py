@@ -53,7 +53,8 @@ def prototype_table(run: RunData, level: int) -> Table:
     Columns ``cluster``, ``size``, ``phi``, ``distance`` (mean of its images,
     NaN without), ``parent`` and ``parent_share`` (of its images in that
     parent) where there is a coarser level, ``class`` and ``class_share`` of
-    its most frequent class where labels are known, and ``centroid`` (K, D).
+    the most frequent class of those images whose label is known, where any
+    is, and ``centroid`` (K, D).
 
     Args:
         run: A checkpoint.
@@ -75,15 +76,16 @@ def prototype_table(run: RunData, level: int) -> Table:
     if found is not None:
         table['parent'] = found.parents.numpy()
         table['parent_share'] = found.share.numpy()
-    if run.training.has_labels:
-        labels = run.training.labels.numpy()
+    labels = run.training.labels.numpy()
+    known = labels >= 0
+    if known.any():
         counts = np.zeros((count, labels.max() + 1), dtype=np.int64)
-        np.add.at(counts, (own, labels), 1)
-        best = counts.argmax(axis=1)
+        np.add.at(counts, (own[known], labels[known]), 1)
+        best, labelled = counts.argmax(axis=1), counts.sum(axis=1)
         names = [run.training.class_name(int(label)) for label in best]
-        table['class'] = np.where(sizes > 0, names, '')
+        table['class'] = np.where(labelled > 0, names, '')
         share = np.zeros(count)
-        np.divide(counts.max(axis=1), sizes, out=share, where=sizes > 0)
+        np.divide(counts.max(axis=1), labelled, out=share, where=labelled > 0)
         table['class_share'] = share.astype(np.float32)
     table['centroid'] = chosen.centroids.float().numpy()
     return table
@@ -115,6 +117,11 @@ def write_table(table: Mapping[str, np.ndarray], path: Path) -> None:
     CSV and NPZ need nothing; rows of vectors are a column each in a CSV
     (``feature_0``, ...), a list in Parquet and an array (N, D) in an NPZ,
     which loads without pickle. The file appears when it is complete.
+
+    Text is written as it is: a path that begins with ``=`` is one to a
+    spreadsheet too, so import the column as text there. Bytes of a path that
+    are no UTF-8 stay as they are in a CSV (read it with
+    ``errors='surrogateescape'``); Parquet has them escaped.
 
     Args:
         table: Columns of equal length.
@@ -169,7 +176,9 @@ def _write_csv(table: Mapping[str, np.ndarray], path: Path) -> None:
         else:
             for place in range(values.shape[1]):
                 columns[f'{name}_{place}'] = values[:, place]
-    with path.open('w', newline='', encoding='utf-8') as file:
+    with path.open(
+        'w', newline='', encoding='utf-8', errors='surrogateescape'
+    ) as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
@@ -181,7 +190,9 @@ def _write_parquet(table: Mapping[str, np.ndarray], path: Path) -> None:
 
     columns = {}
     for name, values in table.items():
-        if values.ndim == 1:
+        if values.dtype.kind == 'U':
+            columns[name] = pyarrow.array([_utf8(v) for v in values.tolist()])
+        elif values.ndim == 1:
             columns[name] = pyarrow.array(values)
         else:
             flat = pyarrow.array(values.reshape(-1))
@@ -189,3 +200,7 @@ def _write_parquet(table: Mapping[str, np.ndarray], path: Path) -> None:
                 flat, values.shape[1]
             )
     parquet.write_table(pyarrow.table(columns), path)
+
+
+def _utf8(text: str) -> str:
+    return text.encode('utf-8', 'backslashreplace').decode('utf-8')
