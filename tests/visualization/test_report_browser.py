@@ -55,6 +55,18 @@ def report(toy_run, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope='module')
+def numbered(toy_run, tmp_path_factory):
+    """A report with classes called 3 and n0000, n0001, ..."""
+    run = RunData(Config.fromfile(toy_run.config), toy_run.checkpoint)
+    names = ['3', *(f'n{label:04d}' for label in range(1, 10))]
+    run.training = replace(run.training, classes=tuple(names))
+    text = report_page(run, toy_run.work_dir, config='c.py', max_images=100)
+    path = tmp_path_factory.mktemp('numbered') / 'report.html'
+    write_page(text, path)
+    return path
+
+
 class Opened:
     """A page, with everything it said, asked for or popped up."""
 
@@ -193,6 +205,28 @@ def test_search_finds_clusters_and_classes(opened):
     assert page.locator('#found').inner_text() == 'Nothing found'
 
 
+def test_a_number_is_a_class_or_a_cluster_of_that_number(browser, numbered):
+    found = Opened(browser, numbered)
+    page = found.page
+    query, results = page.locator('#query'), page.locator('#results li')
+    query.fill('3')  # clusters, and class 3, but no class such as n0003
+    texts = results.all_inner_texts()
+    assert [t.split('\n')[0] for t in texts[:2]] == ['K = 5 #3', 'K = 10 #3']
+    assert all('class 3:' in text for text in texts[2:])
+    assert len(texts) > 2
+    query.fill('0003')  # neither: part of names, then
+    texts = results.all_inner_texts()
+    assert texts
+    assert all('class n0003:' in text for text in texts)
+    # Many findings leave the tree in sight.
+    query.fill('n000')
+    box = page.locator('#results').bounding_box()
+    assert results.count() > 20
+    assert box['height'] < 320
+    assert found.said == []
+    page.close()
+
+
 def test_the_order_can_be_chosen(opened):
     page = opened.page
     page.locator('#order').select_option('number')
@@ -235,6 +269,10 @@ def test_a_narrow_screen_does_not_scroll_sideways(browser, report, scheme):
     page = found.page
     page.locator('#tree > .node > summary').first.click()
     page.locator('#tree .image').first.click()
+    # What a click tells is in sight, below however many rows of images.
+    detail = page.locator('#tree .detail').first.bounding_box()
+    assert detail['y'] >= 0
+    assert detail['y'] + detail['height'] <= 800
     page.locator('.gallery > summary').first.click()
     page.locator('details.fold').evaluate_all(
         'all => all.forEach((e) => { e.open = true; })'

@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         )
         out = Path(args.out) if args.out else folder / 'report.html'
         size = write_page(text, out)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f'error: {error}') from None
     say(f'wrote {out}, {size / 1e6:.1f} MB')
     return out

@@ -123,6 +123,7 @@
         }
         button.setAttribute('aria-pressed', 'true');
         showDetail(panel, place, level);
+        panel.scrollIntoView({ block: 'nearest' });
       });
       grid.append(button);
     }
@@ -274,11 +275,16 @@
     const query = text.trim().toLowerCase();
     const found = [];
     if (!query) return found;
-    const asked = query.match(/^(?:k\s*=?\s*(\d+)\s*[,#:\s]\s*)?#?\s*(\d+)$/);
+    const asked = query.match(
+      /^(?:k\s*=?\s*(\d+)\s*[,#:\s]\s*)?#?\s*(0|[1-9]\d*)$/);
+    // A number that names a class or a cluster is no part of other names.
     const labels = new Set();
-    classes.forEach((name, label) => {
-      if (name.toLowerCase().includes(query)) labels.add(label);
+    const named = (fits) => classes.forEach((name, label) => {
+      if (fits(name.toLowerCase())) labels.add(label);
     });
+    named((name) => name === query);
+    const cluster = asked && levels.some(({ k }) => Number(asked[2]) < k);
+    if (!labels.size && !cluster) named((name) => name.includes(query));
     for (let level = top; level >= 0; level -= 1) {
       if (only !== '' && Number(only) !== level) continue;
       const { k, top: best, known } = levels[level];
