@@ -29,7 +29,7 @@ def run(toy_run):
 
 def test_more_labels_teach_more_and_the_model_stays(run):
     before = copy.deepcopy(run.model.state_dict())
-    labels, query = run.evaluation_roles()
+    labels, query = run.evaluation_roles
     images = raw_images(run)
     state = torch.get_rng_state()
     metric = FineTuneMetric(fractions=(0.05, 0.8), flip=False, backbone_lr=0.1)
@@ -179,7 +179,7 @@ def test_every_task_is_a_metric_of_the_validation(tmp_path):
 
 
 def test_without_the_model_it_says_what_to_do(run):
-    labels, query = run.evaluation_roles()
+    labels, query = run.evaluation_roles
     with pytest.raises(ValueError, match='ModelAccessHook'):
         FineTuneMetric().measure(raw_images(run), labels, query)
     with pytest.raises(ValueError, match='batch_size >= 1, got 0'):

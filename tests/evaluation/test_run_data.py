@@ -183,7 +183,7 @@ def test_a_folder_of_classes_is_split_by_class(config, toy_run, tmp_path):
     run = RunData(
         config, toy_run.checkpoint, evaluate_on=str(tmp_path / 'set')
     )
-    labels, query = run.evaluation_roles()
+    labels, query = run.evaluation_roles
     assert labels.tolist() == [0] * 10 + [1] * 6
     assert [int(query[labels == c].sum()) for c in (0, 1)] == [2, 1]
     found = run.evaluation

@@ -7,7 +7,7 @@ import pytest
 
 from ahpcl.visualization.curves import curves_figure, label_rows
 from ahpcl.visualization.log_panels import Stay, panels, stays
-from ahpcl.visualization.run_log import EpochRow, RunLog
+from ahpcl.visualization.run_log import EpochRow, RunLog, rungs_in_use
 from visualization.figure_text import assert_readable, texts
 
 RUNGS = {1: (), 2: (40, 20), 3: (40, 20), 4: (20, 10), 5: (20, 10)}
@@ -66,7 +66,11 @@ def test_rungs_follow_from_the_e_steps_without_a_text_log(tmp_path):
 
 def test_an_ascending_ladder_ends_with_its_largest():
     values = {'estep/k5/objective': 1.0, 'estep/k20/objective': 1.0}
-    rows = [EpochRow(1, 10, values, rungs=(20,)), EpochRow(2, 20, rungs=(20,))]
+    newest = {'ladder/newest': 20.0}
+    rows = [
+        EpochRow(1, 10, values, rungs=rungs_in_use(values | newest)),
+        EpochRow(2, 20, rungs=rungs_in_use(newest)),
+    ]
     assert stays(rows) == [Stay(0, 2, (5, 20))]
 
 

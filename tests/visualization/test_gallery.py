@@ -4,7 +4,7 @@ import torch
 
 from ahpcl.core.prototypes import PrototypeLevel
 from ahpcl.visualization.gallery import gallery_figures, gallery_indices
-from ahpcl.visualization.majority import contingency, majority_text
+from ahpcl.visualization.majority import class_table, majority_text
 from ahpcl.visualization.thumbnails import strip, thumbnail
 from visualization.figure_text import assert_readable, texts
 
@@ -161,13 +161,13 @@ def test_thumbnails_keep_proportions():
 def test_majority():
     assignments = torch.tensor([0, 0, 0, 1, 1])
     labels = torch.tensor([2, 2, 0, -1, -1])
-    table = contingency(assignments, labels, 2)
+    table = class_table(assignments, labels, 2)
     assert table.tolist() == [[1, 0, 2], [0, 0, 0]]
     assert majority_text(table[0], lambda c: f'class {c}') == (
         '67 % are class 2'
     )
     assert majority_text(table[1]) == ''
     with pytest.raises(ValueError, match='expected labels of some'):
-        contingency(assignments, torch.full((5,), -1), 2)
+        class_table(assignments, torch.full((5,), -1), 2)
     with pytest.raises(ValueError, match='expected labels of 5 images'):
-        contingency(assignments, labels[:2], 2)
+        class_table(assignments, labels[:2], 2)

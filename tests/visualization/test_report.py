@@ -20,6 +20,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from ahpcl.evaluation.run_data import RunData
+from ahpcl.visualization.by_distance import by_distance
 from ahpcl.visualization.log_panels import Stay
 from ahpcl.visualization.report import report_page, write_page
 from ahpcl.visualization.report_charts import (
@@ -30,7 +31,6 @@ from ahpcl.visualization.report_charts import (
 from ahpcl.visualization.report_explorer import (
     FARTHEST,
     NEAREST,
-    by_distance,
     choose_images,
     explorer,
 )
@@ -406,7 +406,7 @@ def test_the_ladder_shows_every_stay():
     'sizes', [[3], [0, 0, 5], list(range(100)), [1, 1, 1, 900], [7] * 2000]
 )
 def test_every_cluster_is_in_a_bar(sizes):
-    chart = size_chart(sizes)
+    chart = size_chart(torch.tensor(sizes))
     Tags(chart)
     bars = re.findall(
         r'<title>(\d+) clusters of (\d+)(?: to (\d+))? images', chart

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ahpcl.visualization.confusion import confusion_figure, ordered_confusion
-from ahpcl.visualization.sizes import size_histogram, sizes_figure
+from ahpcl.visualization.size_histogram import size_histogram
+from ahpcl.visualization.sizes import sizes_figure
 from visualization.figure_text import assert_readable, texts
 
 

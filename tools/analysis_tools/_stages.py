@@ -11,6 +11,8 @@ from mmengine.registry import DATASETS
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
+from ahpcl.engine.extraction import preprocessed
+from ahpcl.evaluation.extracted import class_names, known_of
 from ahpcl.models.features import pool_features
 
 STAGES = ('backbone', 'neck', 'pre_logits')
@@ -36,19 +38,14 @@ def labelled_part(
     dataset = DATASETS.build(copy.deepcopy(settings))
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
-    labels = torch.tensor(
-        [
-            int(dataset.get_data_info(index).get('gt_label', -1))
-            for index in range(len(dataset))
-        ]
-    )
+    labels = known_of(dataset).labels
     places = (labels < most).nonzero().squeeze(1)
     if len(places) == 0:
         raise ValueError(
             f'expected images of the first {most} classes, got none; raise '
             '--max-num-class'
         )
-    names = dataset.metainfo.get('classes') or ()
+    names = class_names(dataset)
     return Subset(dataset, places.tolist()), labels[places], names
 
 
@@ -106,10 +103,7 @@ def extract(
     outputs = list(getattr(model.backbone, 'out_indices', (0,)))
     parts: list[list[Tensor]] = []
     for batch in loader:
-        data = model.data_preprocessor(batch)
-        if isinstance(data, dict):
-            data = data['inputs'], data['data_samples']
-        found = stage_features(model, *data, stage)
+        found = stage_features(model, *preprocessed(model, batch), stage)
         parts.append([own.float().cpu() for own in found])
     names = outputs[-len(parts[0]) :]
     return {

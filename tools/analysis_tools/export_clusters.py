@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,6 +30,7 @@ import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from _cli import add_run_arguments, open_run
 from ahpcl.evaluation.cluster_table import (
     FORMATS,
+    Table,
     check_parquet,
     feature_table,
     image_table,
@@ -91,26 +92,28 @@ def export(
         The files.
     """
     written = []
-    levels = run.hierarchy.levels
-    makers = {
-        'images': {'images': lambda: image_table(run)},
-        'prototypes': {
-            f'prototypes_k{level.num_clusters}': (
-                lambda place=place: prototype_table(run, place)
-            )
-            for place, level in enumerate(levels)
-        },
-        'features': {'features': lambda: feature_table(run)},
-    }
     for kind in tables:
-        for name, make in makers[kind].items():
-            table = make()
+        for name, table in MAKERS[kind](run):
             for form in forms:
                 path = out / f'{name}.{form}'
                 write_table(table, path)
                 written.append(path)
                 print(f'wrote {path}: {len(table)} columns', flush=True)
     return written
+
+
+def prototype_tables(run: RunData) -> Iterator[tuple[str, Table]]:
+    """Name and table of every level."""
+    for place, level in enumerate(run.hierarchy.levels):
+        name = f'prototypes_k{level.num_clusters}'
+        yield name, prototype_table(run, place)
+
+
+MAKERS = {
+    'images': lambda run: [('images', image_table(run))],
+    'prototypes': prototype_tables,
+    'features': lambda run: [('features', feature_table(run))],
+}
 
 
 def main(argv: Sequence[str] | None = None) -> list[Path]:

@@ -13,13 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import _threads  # noqa: F401, I001  (before torch)
-from _cli import (
-    add_run_arguments,
-    check_checkpoint,
-    open_run,
-    read_config,
-    say,
-)
+from _cli import add_run_arguments, open_run, say
 
 from mmengine.logging import MMLogger
 
@@ -79,8 +73,7 @@ def figures(args: argparse.Namespace) -> Iterator:
 
     work_dir = Path(args.checkpoint).resolve().parent
     others = [kind for kind in args.kinds if kind != 'curves']
-    if others:
-        data = open_run(args)
+    data = open_run(args)
     if 'curves' in args.kinds:
         try:
             log = RunLog(work_dir)
@@ -102,8 +95,6 @@ def figures(args: argparse.Namespace) -> Iterator:
 def main() -> None:
     """Draws and writes."""
     args = parse_args()
-    read_config(args.config)  # refuses what is none, before anything else
-    check_checkpoint(args.checkpoint)
     MMLogger.get_current_instance().setLevel(logging.WARNING)
     from ahpcl.visualization.save import log_figures, save_figure
 

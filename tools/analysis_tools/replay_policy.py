@@ -39,6 +39,7 @@ from _cli import add_config_options, apply_options, read_config
 from ahpcl.core import ClusterLadder
 from ahpcl.engine import build_ladder
 from ahpcl.visualization.policy_signals import Signals, read_signals
+from ahpcl.visualization.report_files import find_config
 
 UNBOUNDED = 1 << 60
 
@@ -76,11 +77,8 @@ def find_hook(args: argparse.Namespace) -> dict[str, Any]:
         ValueError: If there is none and the arguments do not say all.
     """
     path = args.config
-    if path is None and Path(args.log).is_dir():
-        found = sorted(
-            Path(args.log).glob('*.py'), key=lambda p: p.stat().st_mtime
-        )
-        path = found[-1] if found else None
+    if path is None and any(Path(args.log).glob('*.py')):
+        path = find_config(args.log)
     if path is None:
         if args.policy and args.ladder:
             return {}

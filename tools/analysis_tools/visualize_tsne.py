@@ -36,7 +36,7 @@ from torch import Tensor
 
 import ahpcl  # noqa: F401  (before the config is read)
 from _stages import STAGES, extract, labelled_part
-from ahpcl.evaluation.load_model import load_model
+from ahpcl.evaluation.load_model import load_model, usable_device
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -76,24 +76,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         text = f'{text} (default: {default:g})'
         add(f'--{name}', type=type(default), default=default, help=text)
     return parser.parse_args(argv)
-
-
-def device_of(name: str | None) -> str:
-    """The device to run on: a GPU if there is one, where none is named.
-
-    Raises:
-        ValueError: If it can't be used here.
-    """
-    name = name or ('cuda:0' if torch.cuda.is_available() else 'cpu')
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition('\n')[0]
-        raise ValueError(
-            f'expected a --device that works here, such as cpu, got {name}: '
-            f'{reason}'
-        ) from error
-    return name
 
 
 def lay_out(features: np.ndarray, args: argparse.Namespace) -> np.ndarray:
@@ -174,7 +156,7 @@ def run(args: argparse.Namespace, cfg: Config) -> None:
         raise ValueError(
             f'expected --n-iter of at least 250, got {args.n_iter}'
         )
-    device = device_of(args.device)
+    device = usable_device(args.device)
     init_default_scope(cfg.get('default_scope', 'mmselfsup'))
     model, _ = load_model(cfg, args.checkpoint)
     dataset, labels, names = labelled_part(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import ahpcl  # noqa: F401  (checkpoints are loaded without pickle)
 from ahpcl.compat.checkpoints import TRUST_VARIABLE, PickledCheckpointError
+from ahpcl.engine.whole_file import whole_file
 
 
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:
@@ -129,11 +130,5 @@ def _whole_file(path: str, source: str) -> Iterator[BinaryIO]:
         raise ValueError(
             f'expected another file to write to than {source}, got the same'
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f'{target.name}.part')
-    try:
-        with beside.open('wb') as file:
-            yield file
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_file(target) as beside, beside.open('wb') as file:
+        yield file

@@ -14,7 +14,9 @@ __all__ = [
     'ClusteringAgreement',
     'cluster_sizes',
     'clustering_agreement',
+    'contingency',
     'hungarian_accuracy',
+    'observed_contingency',
     'purity',
 ]
 
@@ -90,7 +92,7 @@ def hungarian_accuracy(predicted: Tensor, labels: Tensor) -> float:
     """
     from scipy import optimize
 
-    table: Any = _contingency(predicted, labels).numpy()
+    table: Any = observed_contingency(predicted, labels)[0].numpy()
     rows, columns = optimize.linear_sum_assignment(table, maximize=True)
     return 100.0 * float(table[rows, columns].sum()) / len(predicted)
 
@@ -110,7 +112,7 @@ def purity(predicted: Tensor, labels: Tensor) -> float:
     Raises:
         ValueError: If the shapes do not fit or N is 0.
     """
-    table = _contingency(predicted, labels)
+    table, _, _ = observed_contingency(predicted, labels)
     return 100.0 * float(table.amax(dim=1).sum()) / len(predicted)
 
 
@@ -145,19 +147,59 @@ def cluster_sizes(assignments: Tensor, num_clusters: int) -> ClusterSizes:
     )
 
 
-def _contingency(a: Tensor, b: Tensor) -> Tensor:
-    """How many images have the i-th value of a and the j-th of b."""
+def contingency(a: Tensor, b: Tensor, num_a: int, num_b: int) -> Tensor:
+    """Count the images of every pair of groups.
+
+    Args:
+        a: Group of every image, (N,) integers below R.
+        b: Another grouping, (N,) integers below C; images whose entry is
+            negative are not counted.
+        num_a: R.
+        num_b: C.
+
+    Returns:
+        (R, C) int64.
+
+    Raises:
+        ValueError: If the shapes do not fit or N is 0.
+    """
+    _check_pair(a, b)
+    known = b >= 0
+    flat = a[known] * num_b + b[known]
+    return torch.bincount(flat, minlength=num_a * num_b).view(num_a, num_b)
+
+
+def observed_contingency(
+    a: Tensor, b: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same of the groups that occur, whatever their numbers.
+
+    Args:
+        a: Group of every image, (N,) integers.
+        b: Another grouping, (N,) integers.
+
+    Returns:
+        (R, C) int64, and which groups rows (R,) and columns (C,) are,
+        ascending.
+
+    Raises:
+        ValueError: If the shapes do not fit or N is 0.
+    """
     _check_pair(a, b)
     rows, row = torch.unique(a.cpu(), return_inverse=True)
     columns, column = torch.unique(b.cpu(), return_inverse=True)
-    flat = row * len(columns) + column
-    size = len(rows) * len(columns)
-    return torch.bincount(flat, minlength=size).view(len(rows), -1)
+    table = contingency(row, column, len(rows), len(columns))
+    return table, rows, columns
 
 
 def _check_pair(a: Tensor, b: Tensor) -> None:
-    if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
+    if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(
             f'expected two groupings of the same images, each (N,), got '
             f'{tuple(a.shape)} and {tuple(b.shape)}'
+        )
+    if len(a) == 0:
+        raise ValueError(
+            'expected two groupings of the same images, one image or more, '
+            'got none'
         )

@@ -13,6 +13,7 @@ from ahpcl.core.agreement import (
     cluster_sizes,
     clustering_agreement,
     hungarian_accuracy,
+    observed_contingency,
     purity,
 )
 from ahpcl.core.validation import whole_number
@@ -190,18 +191,7 @@ def confusion(assignments: Tensor, labels: Tensor) -> Confusion:
     """
     from scipy import optimize
 
-    if assignments.ndim != 1 or assignments.shape != labels.shape:
-        raise ValueError(
-            f'expected a cluster and a class for every image, got '
-            f'{tuple(assignments.shape)} and {tuple(labels.shape)}'
-        )
-    if len(labels) == 0:
-        raise ValueError('expected at least one image, got none')
-    clusters, row = torch.unique(assignments.cpu(), return_inverse=True)
-    classes, column = torch.unique(labels.cpu(), return_inverse=True)
-    table = torch.bincount(
-        row * len(classes) + column, minlength=len(clusters) * len(classes)
-    ).view(len(clusters), len(classes))
+    table, clusters, classes = observed_contingency(assignments, labels)
     found: Any = optimize.linear_sum_assignment(table.numpy(), maximize=True)
     rows, columns = (torch.as_tensor(part) for part in found)
     first = table[rows, columns].argsort(descending=True, stable=True)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ahpcl.core.agreement import contingency
 from ahpcl.core.prototypes import PrototypeLevel
 
 __all__ = ['Lineage', 'lineage']
@@ -45,10 +46,12 @@ def lineage(fine: PrototypeLevel, coarse: PrototypeLevel) -> Lineage:
             f'expected two levels of the same images, got '
             f'{len(fine.assignments)} and {len(coarse.assignments)}'
         )
-    flat = fine.assignments * coarse.num_clusters + coarse.assignments
-    table = torch.bincount(
-        flat, minlength=fine.num_clusters * coarse.num_clusters
-    ).view(fine.num_clusters, coarse.num_clusters)
+    table = contingency(
+        fine.assignments,
+        coarse.assignments,
+        fine.num_clusters,
+        coarse.num_clusters,
+    )
     sizes = table.sum(dim=1)
     if fine.parents is not None:
         parents = fine.parents

@@ -105,6 +105,15 @@ class PrototypeLevel:
         """Images of every cluster, (K,) int64."""
         return torch.bincount(self.assignments, minlength=self.num_clusters)
 
+    def distances(self, features: Tensor) -> Tensor:
+        """Euclidean distance of every image to its centroid, (N,) float32.
+
+        Args:
+            features: Of the images, (N, D).
+        """
+        own = self.centroids.float()[self.assignments]
+        return (features - own).norm(dim=1)
+
     def to(self, device: torch.device | str) -> PrototypeLevel:
         """The level on another device; itself where it is there already."""
         if self.centroids.device == torch.device(device):

@@ -45,8 +45,7 @@ def extract_features(
     indices, rows = [], []
     with _evaluating(model):
         for batch in progress_over(dataloader, 'E-step: features'):
-            data = model.data_preprocessor(batch, False)
-            inputs, samples = _inputs_and_samples(data)
+            inputs, samples = preprocessed(model, batch)
             rows.append(encode(inputs))
             indices += [_index(sample) for sample in samples]
     own_indices = torch.tensor(indices, device=device, dtype=torch.long)
@@ -147,11 +146,21 @@ def _index(sample: object) -> int:
     return int(getattr(index, 'value', index))
 
 
-def _inputs_and_samples(data: object) -> tuple:
-    """Of either host: a pair, or a dict with these two keys."""
+def preprocessed(model: nn.Module, batch: object) -> tuple:
+    """Images as the model takes them, with their samples.
+
+    Args:
+        model: The unwrapped algorithm, of either host: what its data
+            preprocessor gives is a pair, or a dict with these two keys.
+        batch: Collated.
+
+    Returns:
+        Inputs, a tensor (B, C, H, W) or a list of views, and data samples.
+    """
+    data = model.data_preprocessor(batch, False)
     if isinstance(data, dict):
         return data['inputs'], data['data_samples']
-    return tuple(data)  # type: ignore[arg-type]
+    return tuple(data)
 
 
 @contextmanager

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import numpy as np
 import torch
 from mmengine.dataset import default_collate
 from torch import Tensor, nn
@@ -16,6 +12,9 @@ from torch.utils.data import Dataset
 from ahpcl.core import seed_from
 from ahpcl.datasets import set_epoch
 from ahpcl.models.features import first_view, pool_features
+
+from .extraction import preprocessed
+from .random_state import random_state_kept
 
 
 @torch.no_grad()
@@ -54,7 +53,7 @@ def two_view_features(
     try:
         for epoch in (-1, -2):
             set_epoch(dataset, epoch, seed)
-            with _own_generators(seed_from(seed, 'view', epoch)):
+            with random_state_kept(seed_from(seed, 'view', epoch)):
                 views.append(_features(model, dataset, places, batch_size))
     finally:
         model.train(training)
@@ -69,8 +68,7 @@ def _features(
     for start in range(0, len(places), batch_size):
         chosen = places[start : start + batch_size]
         batch = default_collate([dataset[i] for i in chosen])
-        data = model.data_preprocessor(batch, False)
-        inputs = data['inputs'] if isinstance(data, dict) else data[0]
+        inputs, _ = preprocessed(model, batch)
         rows.append(pool_features(model.extract_feat(first_view(inputs))))
     return torch.cat(rows)
 
@@ -86,18 +84,3 @@ def _twin(dataset: Dataset) -> Dataset:
     if 'datasets' in vars(twin):
         twin.datasets = [_twin(part) for part in twin.datasets]
     return twin
-
-
-@contextmanager
-def _own_generators(seed: int) -> Iterator[None]:
-    """Seed the global generators of the CPU, and put them back."""
-    states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        random.seed(seed)
-        np.random.seed(seed % (1 << 32))
-        torch.default_generator.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])

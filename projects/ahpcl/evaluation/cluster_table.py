@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ahpcl.core.agreement import contingency
+from ahpcl.engine.whole_file import whole_file
+
 from .run_data import RunData
 
 FORMATS = ('csv', 'parquet', 'npz')
@@ -30,7 +33,7 @@ def image_table(run: RunData) -> Table:
     table: Table = dict(
         index=np.arange(data.num_images), path=np.array(data.paths)
     )
-    if bool((data.labels >= 0).any()):
+    if data.has_labels:
         labels = data.labels.tolist()
         names = [data.class_name(i) if i >= 0 else '' for i in labels]
         table['label'] = data.labels.numpy()
@@ -76,11 +79,11 @@ def prototype_table(run: RunData, level: int) -> Table:
     if found is not None:
         table['parent'] = found.parents.numpy()
         table['parent_share'] = found.share.numpy()
-    labels = run.training.labels.numpy()
-    known = labels >= 0
-    if known.any():
-        counts = np.zeros((count, labels.max() + 1), dtype=np.int64)
-        np.add.at(counts, (own[known], labels[known]), 1)
+    if run.training.has_labels:
+        labels = run.training.labels
+        counts = contingency(
+            chosen.assignments, labels, count, int(labels.max()) + 1
+        ).numpy()
         best, labelled = counts.argmax(axis=1), counts.sum(axis=1)
         names = [run.training.class_name(int(label)) for label in best]
         table['class'] = np.where(labelled > 0, names, '')
@@ -138,9 +141,7 @@ def write_table(table: Mapping[str, np.ndarray], path: Path) -> None:
         )
     if form == 'parquet':
         check_parquet()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f'{path.name}.part')
-    try:
+    with whole_file(path) as beside:
         if form == 'npz':
             with beside.open('wb') as file:
                 np.savez_compressed(file, **table)
@@ -148,9 +149,6 @@ def write_table(table: Mapping[str, np.ndarray], path: Path) -> None:
             _write_csv(table, beside)
         else:
             _write_parquet(table, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def check_parquet() -> None:

@@ -57,12 +57,17 @@ def evaluate(
         tasks = DEFAULT if labelled else WITHOUT_LABELS
     metrics = build_tasks(tasks, run.config)
     if labelled:
-        labels, query = run.evaluation_roles()
+        labels, query = run.evaluation_roles
     else:
         number = len(run.training_loader.dataset)
         labels = torch.full((number,), -1)
         query = torch.ones(number, dtype=torch.bool)
-        metrics['cluster'] = []  # the prototypes alone
+        if 'cluster' in metrics:  # the prototypes, and what names its K
+            metrics['cluster'] = [
+                metric
+                for metric in metrics['cluster']
+                if getattr(metric, 'num_clusters', None) is not None
+            ]
     _check(metrics, labels, query)
 
     start = time.perf_counter()
@@ -120,14 +125,14 @@ def _measure(
     query: Tensor,
 ) -> dict[str, float]:
     """What a metric says of the images that count for it."""
-    rows = features.features
-    if hasattr(metric, 'fine_tune'):
-        images = raw_images(run)
-        return metric.fine_tune(run.model, images, labels, query)
+    rows = features.features.to(run.device)
+    if metric.needs_images:
+        metric.set_model(run.model)
+        rows = raw_images(run)
     if metric.needs_labels:
         known = labels >= 0
         rows, labels, query = rows[known], labels[known], query[known]
-    return metric.measure(rows.to(run.device), labels, query)
+    return metric.measure(rows, labels, query)
 
 
 def _alignment(run: RunData) -> dict[str, float]:

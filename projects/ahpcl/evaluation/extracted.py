@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ahpcl.datasets.transforms import SetRole
-from ahpcl.engine.extraction import extract_features
+from ahpcl.engine.extraction import extract_features, preprocessed
 from ahpcl.models.features import pool_features
 
 from .feature_set import FeatureSet
@@ -36,13 +36,13 @@ def training_features(model: nn.Module, loader: DataLoader) -> FeatureSet:
         return torch.cat([features, model.extract_keys(inputs)], dim=1)
 
     rows = extract_features(model, loader, encode).float().cpu()
-    labels, _ = labels_and_roles(loader.dataset)
+    known = known_of(loader.dataset)
     return FeatureSet(
         features=rows[:, : widths[0]].contiguous(),
-        labels=labels,
+        labels=known.labels,
         query=torch.zeros(len(rows), dtype=torch.bool),
         keys=rows[:, widths[0] :].contiguous() if has_keys else None,
-        paths=image_paths(loader.dataset),
+        paths=known.paths,
         classes=class_names(loader.dataset),
     )
 
@@ -60,10 +60,7 @@ def evaluation_features(model: nn.Module, loader: DataLoader) -> FeatureSet:
     """
     rows = []
     for batch in loader:
-        data = model.data_preprocessor(batch, False)
-        samples = data['data_samples'] if isinstance(data, dict) else data[1]
-        inputs = data['inputs'] if isinstance(data, dict) else data[0]
-        for sample in model.predict(inputs, samples):
+        for sample in model.predict(*preprocessed(model, batch)):
             rows.append(sample.feature.float().cpu())
     features = torch.stack(rows)
     bad = int((~torch.isfinite(features).all(1)).sum())
@@ -71,48 +68,52 @@ def evaluation_features(model: nn.Module, loader: DataLoader) -> FeatureSet:
         raise FloatingPointError(
             f'features of {bad} of {len(features)} images with NaN or infinity'
         )
-    labels, query = labels_and_roles(loader.dataset)
     return FeatureSet(
         features=features,
-        labels=labels,
-        query=query,
-        paths=image_paths(loader.dataset),
+        **known_of(loader.dataset)._asdict(),
         classes=class_names(loader.dataset),
     )
 
 
-def labels_and_roles(dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """What is known of images before any is read.
+class Known(NamedTuple):
+    """What is known of N images before any is read.
+
+    Args:
+        labels: Classes (N,) int64, -1 where unknown.
+        query: (N,) bool, True for images that are tested.
+        paths: File, or another name, of every image.
+    """
+
+    labels: Tensor
+    query: Tensor
+    paths: tuple[str, ...]
+
+
+def known_of(dataset: Dataset) -> Known:
+    """Look at the entries of a data set.
 
     Args:
         dataset: Or several, joined; the pipeline of each may set the role.
-
-    Returns:
-        Classes (N,) int64, -1 where unknown, and (N,) bool, True for images
-        that are tested.
     """
-    labels, query = [], []
+    labels: list[int] = []
+    query: list[bool] = []
+    paths: list[str] = []
     for part in getattr(dataset, 'datasets', None) or [dataset]:
-        found = [
-            part.get_data_info(i).get('gt_label') for i in range(len(part))
-        ]
-        labels += [-1 if label is None else int(label) for label in found]
+        for index in range(len(part)):
+            info = part.get_data_info(index)
+            label = info.get('gt_label')
+            labels.append(-1 if label is None else int(label))
+            paths.append(str(info.get('img_path', len(paths))))
         roles = [
             transform.role
             for transform in part.pipeline.transforms
             if isinstance(transform, SetRole)
         ]
         query += [not roles or roles[-1] == 'query'] * len(part)
-    return torch.tensor(labels), torch.tensor(query)
+    return Known(torch.tensor(labels), torch.tensor(query), tuple(paths))
 
 
 def class_names(dataset: Dataset) -> tuple[str, ...]:
     """Names of the classes; empty if the set has none."""
     names = dataset.metainfo.get('classes') or ()
     return tuple(map(str, names))
-
-
-def image_paths(dataset: Dataset) -> tuple[str, ...]:
-    """File, or another name, of every image."""
-    infos = (dataset.get_data_info(i) for i in range(len(dataset)))
-    return tuple(str(info.get('img_path', i)) for i, info in enumerate(infos))

@@ -20,6 +20,9 @@ class FeatureMetric(BaseMetric):
 
     #: Whether images without a label are left out.
     needs_labels: ClassVar[bool] = True
+    #: Whether ``measure`` takes images (N, C, H, W) uint8 in place of
+    #: features; such a metric has ``set_model``.
+    needs_images: ClassVar[bool] = False
 
     def process(self, data_batch: dict, data_samples: list[dict]) -> None:
         """Collect a batch."""

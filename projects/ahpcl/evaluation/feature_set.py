@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ahpcl.engine.whole_file import whole_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +64,12 @@ class FeatureSet:
 
     @property
     def has_labels(self) -> bool:
-        """Whether every image has a label."""
-        return bool((self.labels >= 0).all())
+        """Whether any image has a label."""
+        return bool((self.labels >= 0).any())
 
     def class_name(self, label: int) -> str:
         """Name of a class; its number if it has none."""
-        known = 0 <= label < len(self.classes)
-        return self.classes[label] if known else str(label)
+        return class_name(self.classes, label)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write an ``.npz`` that loads without pickle.
@@ -85,15 +86,8 @@ class FeatureSet:
         )
         if self.keys is not None:
             arrays['keys'] = self.keys.numpy()
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f'{target.name}.{os.getpid()}.part')
-        try:
-            with beside.open('wb') as file:
-                np.savez(file, **arrays)
-            beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
+        with whole_file(path) as beside, beside.open('wb') as file:
+            np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> FeatureSet:
@@ -126,3 +120,8 @@ class FeatureSet:
             classes=tuple(content['classes'].tolist()),
             digest=str(content['digest']),
         )
+
+
+def class_name(classes: Sequence[str], label: int) -> str:
+    """Name of a class; its number if it has none."""
+    return classes[label] if 0 <= label < len(classes) else str(label)

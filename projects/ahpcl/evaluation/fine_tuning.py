@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ahpcl.engine.extraction import preprocessed
 from ahpcl.models.features import first_view, pool_features
 
 
@@ -23,7 +22,7 @@ class Learner:
     """
 
     def __init__(self, model: nn.Module, image: Tensor, classes: int) -> None:
-        self.preprocessor = model.data_preprocessor
+        self.model = model
         self.backbone = copy.deepcopy(model.backbone)
         self.backbone.eval()
         for parameter in self.backbone.parameters():
@@ -50,18 +49,9 @@ class Learner:
         )
 
     def _features(self, images: Tensor) -> Tensor:
-        data = dict(inputs=[images.to(self.device)], data_samples=[])
-        done = self.preprocessor(data, False)
-        inputs = done['inputs'] if isinstance(done, dict) else done[0]
+        batch = dict(inputs=[images.to(self.device)], data_samples=[])
+        inputs, _ = preprocessed(self.model, batch)
         return pool_features(self.backbone(first_view(inputs)))
-
-
-@contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """For layers that draw, such as dropout; the global state stays."""
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
 
 
 def augmented(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +15,14 @@ from ahpcl.core.metrics import topk_accuracy
 from ahpcl.core.seeding import seed_from
 from ahpcl.core.stratified import stratified_count, stratified_share
 from ahpcl.core.validation import whole_number
+from ahpcl.engine.random_state import random_state_kept
 
 from .feature_metric import (
     FeatureMetric,
     check_reference_classes,
     label_of,
 )
-from .fine_tuning import Learner, augmented, own_randomness
+from .fine_tuning import Learner, augmented
 
 
 @METRICS.register_module()
@@ -54,6 +56,7 @@ class FineTuneMetric(FeatureMetric):
     """
 
     default_prefix = 'semisup'
+    needs_images: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -161,7 +164,8 @@ class FineTuneMetric(FeatureMetric):
             share |= stratified_share(labels[references], fraction, seed=seed)
             chosen = references[share]
             learner = Learner(model, images[:1], int(labels.max()) + 1)
-            with own_randomness(seed):
+            # For layers that draw, such as dropout.
+            with random_state_kept(seed, learner.device):
                 self._train(learner, images[chosen], labels[chosen], seed)
             scores = learner.scores(images[tested], self.batch_size)
             name = f'top1_{100 * fraction:g}pct'

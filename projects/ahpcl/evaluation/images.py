@@ -11,6 +11,7 @@ from mmengine.dataset import default_collate
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from ahpcl.engine.extraction import preprocessed
 from ahpcl.models.features import first_view, pool_features
 
 
@@ -68,6 +69,5 @@ def encode_image(
         raise ValueError(
             f'expected an image file, got {path}: {error}'
         ) from error
-    data = model.data_preprocessor(default_collate([sample]), False)
-    inputs = data['inputs'] if isinstance(data, dict) else data[0]
+    inputs, _ = preprocessed(model, default_collate([sample]))
     return pool_features(model.extract_feat(first_view(inputs)))[0].cpu()

@@ -17,6 +17,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ahpcl.compat.checkpoints import PickledCheckpointError
+from ahpcl.engine.random_state import random_state_kept
 from ahpcl.engine.start_checkpoint_hook import fit_checkpoint
 
 
@@ -39,8 +40,7 @@ def load_model(
             another model.
     """
     seed = (config.get('randomness') or {}).get('seed') or 0
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with random_state_kept(seed):
         model = MODELS.build(copy.deepcopy(config.model))
         if checkpoint is None:
             with _quiet():
@@ -67,6 +67,26 @@ def load_model(
         strict=False,
     )
     return model, content
+
+
+def usable_device(
+    device: str | torch.device | None = None,
+) -> torch.device:
+    """The device to run on: a GPU where there is one, if none is named.
+
+    Raises:
+        ValueError: If it cannot be used here.
+    """
+    if device is None:
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition('\n')[0]
+        raise ValueError(
+            f'expected a --device that works here, such as cpu, got {device}: '
+            f'{reason}'
+        ) from error
 
 
 @contextmanager

@@ -64,4 +64,4 @@ def true_labels(run: RunData) -> dict[str, Tensor | None]:
     if not run.training.has_labels:
         return {'none': None}
     labels = run.training.labels
-    return {f'{len(labels.unique())} classes': labels}
+    return {f'{len(labels[labels >= 0].unique())} classes': labels}

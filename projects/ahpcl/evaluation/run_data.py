@@ -26,13 +26,13 @@ from ahpcl.core.stratified import stratified_share
 from .digest import digest_of
 from .extracted import (
     evaluation_features,
-    labels_and_roles,
+    known_of,
     training_features,
 )
 from .feature_cache import FeatureCache
 from .feature_set import FeatureSet
 from .images import load_image
-from .load_model import load_model
+from .load_model import load_model, usable_device
 
 UNTRAINED = 'untrained'
 FOLDER_SHARE = 0.2
@@ -55,7 +55,8 @@ class RunData:
             tested.
 
     Raises:
-        ValueError: If the checkpoint cannot be read or is of another model.
+        ValueError: If the checkpoint cannot be read or is of another model,
+            or the device cannot be used.
 
     Attributes:
         model: The algorithm with the weights, in eval mode.
@@ -81,11 +82,9 @@ class RunData:
                 "expected 'test', 'val' or a folder with one folder of images "
                 f'for every class to evaluate on, got {evaluate_on!r}'
             )
-        if device is None:
-            device = 'cuda' if torch.cuda.is_available() else 'cpu'
         self.config = config
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self.name = UNTRAINED if checkpoint is None else self.checkpoint.name
         stem = UNTRAINED if checkpoint is None else self.checkpoint.stem
         self._cache = FeatureCache(cache, stem)
@@ -126,6 +125,7 @@ class RunData:
                 return self._loader(settings)
         return None
 
+    @cached_property
     def evaluation_roles(self) -> tuple[Tensor, Tensor]:
         """Labels (N,) and roles (N,) of :attr:`evaluation`, unextracted.
 
@@ -141,7 +141,7 @@ class RunData:
                 'of labelled images, got one without; name a folder with one '
                 'folder of images for every class (evaluate.py --data FOLDER)'
             )
-        labels, query = labels_and_roles(self.evaluation_loader.dataset)
+        labels, query, _ = known_of(self.evaluation_loader.dataset)
         if self.evaluate_on not in ('test', 'val'):
             query = stratified_share(labels, FOLDER_SHARE)
         return labels, query
@@ -169,7 +169,7 @@ class RunData:
         found = self._cache.get(
             name, self.model, self.evaluation_loader, evaluation_features
         )
-        _, query = self.evaluation_roles()
+        _, query = self.evaluation_roles
         return replace(found, query=query)
 
     def read_features(self, path: str | os.PathLike) -> FeatureSet:
@@ -253,9 +253,7 @@ class RunData:
         Args:
             level: 0 is the finest.
         """
-        chosen = self.hierarchy.levels[level]
-        own = chosen.centroids.float()[chosen.assignments]
-        return (self.points - own).norm(dim=1)
+        return self.hierarchy.levels[level].distances(self.points)
 
     def lineage(self, level: int) -> Lineage | None:
         """Parents of the clusters of a level; None of the coarsest.

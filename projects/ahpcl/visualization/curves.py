@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from .canvas import GREY, INK, Canvas, count, heading, tidy
 from .colours import distinct_colours
-from .log_panels import Panel, Stay, panels, stays
+from .log_panels import Panel, Stay, last_epoch, panels, stays
 from .run_log import EpochRow, RunLog
 
 _WIDTH, _HEIGHT = 4.1, 1.9
@@ -37,11 +37,7 @@ def curves_figure(log: RunLog, *, source: str = '') -> Figure:
         )
     drawn = panels(log)
     periods = stays(log.epochs)
-    last = max(
-        [row.epoch for row in log.epochs]
-        + [log.epoch_of(s) for s, _ in log.scalars.get('loss', [])]
-        + [1]
-    )
+    last = last_epoch(log)
     heights = [
         _HEIGHT + 0.55 + 0.14 * max(_extra_rows(p) for p in drawn[i : i + 2])
         for i in range(0, len(drawn), 2)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 
-import numpy as np
-import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -18,8 +15,10 @@ from ahpcl.core.lineage import lineage
 from ahpcl.core.prototypes import PrototypeHierarchy
 from ahpcl.engine.distributed import on_rank_0
 from ahpcl.engine.extraction import build_extract_loader, extract_features
+from ahpcl.engine.random_state import random_state_kept
 from ahpcl.engine.unwrap import unwrap
-from ahpcl.evaluation.extracted import class_names, labels_and_roles
+from ahpcl.evaluation.extracted import class_names, known_of
+from ahpcl.evaluation.feature_set import class_name
 from ahpcl.evaluation.images import load_image
 
 KINDS = ('gallery', 'sizes', 'tsne')
@@ -86,7 +85,8 @@ class FigureHook(Hook):
         if hierarchy is None or (runner.epoch + 1) % self.interval:
             return
         device = next(model.parameters()).device
-        with untouched_random_state(device):
+        # A loader draws a seed for its workers whenever it is passed over.
+        with random_state_kept(device=device):
             keys = extract_features(model, self._loader).cpu()
             on_rank_0(
                 lambda: self._draw(runner, keys, hierarchy.to('cpu')),
@@ -105,12 +105,8 @@ class FigureHook(Hook):
         from .sizes import sizes_figure
 
         dataset = self._loader.dataset
-        labels, _ = labels_and_roles(dataset)
-        names = class_names(dataset)
-
-        def class_name(label: int) -> str:
-            return names[label] if label < len(names) else str(label)
-
+        labels = known_of(dataset).labels
+        named = partial(class_name, class_names(dataset))
         source = f'before epoch {runner.epoch + 1}'
         figures = {}
         if 'sizes' in self.kinds:
@@ -118,13 +114,12 @@ class FigureHook(Hook):
             figures['sizes'] = sizes_figure(sizes, source=source)
         if 'gallery' in self.kinds:
             for level in hierarchy:
-                own = level.centroids.float()[level.assignments]
                 pages = gallery_figures(
                     level,
-                    (keys - own).norm(dim=1),
+                    level.distances(keys),
                     lambda index: load_image(dataset, index),
                     labels=labels,
-                    class_name=class_name,
+                    class_name=named,
                     source=source,
                     max_pages=self.max_pages,
                 )
@@ -144,7 +139,7 @@ class FigureHook(Hook):
             ]
             colourings = by_prototype(projection, hierarchy, lineages)
             if bool((labels >= 0).any()):
-                colourings.insert(0, by_class(projection, labels, class_name))
+                colourings.insert(0, by_class(projection, labels, named))
             figures['tsne'] = embedding_figure(
                 projection,
                 colourings,
@@ -153,22 +148,3 @@ class FigureHook(Hook):
                 source=source,
             )
         log_figures(runner.visualizer, figures, runner.iter)
-
-
-@contextmanager
-def untouched_random_state(device: torch.device) -> Iterator[None]:
-    """Put the random states of torch, NumPy and Python back afterwards.
-
-    A loader draws a seed for its workers whenever it is passed over.
-
-    Args:
-        device: Whose generator counts, besides the CPU's.
-    """
-    devices = [device] if device.type == 'cuda' else []
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

@@ -13,8 +13,9 @@ from torch import Tensor
 from ahpcl.core.prototypes import PrototypeLevel
 from ahpcl.core.seeding import seed_from
 
+from .by_distance import by_distance
 from .canvas import DPI, GREY, INK, Canvas, count
-from .majority import ClassName, contingency, majority_text
+from .majority import ClassName, class_table, majority_text
 from .thumbnails import ImageSource, strip
 
 _SIDE, _GAP = 48, 2  # px
@@ -72,11 +73,9 @@ def gallery_indices(
             f'expected distances of {len(assignments)} images, got '
             f'{tuple(distances.shape)}'
         )
-    order = torch.argsort(distances.cpu(), stable=True)
-    order = order[torch.argsort(assignments.cpu()[order], stable=True)]
-    sizes = torch.bincount(assignments.cpu(), minlength=num_clusters)
+    orders = by_distance(distances.cpu(), assignments.cpu(), num_clusters)
     found = []
-    for cluster, own in enumerate(order.split(sizes.tolist())):
+    for cluster, own in enumerate(orders):
         first = own[:nearest]
         rest = own[nearest:]
         cut = max(0, len(rest) - farthest)
@@ -87,9 +86,9 @@ def gallery_indices(
         drawn = torch.randperm(len(between), generator=generator)[:random]
         found.append(
             ClusterImages(
-                tuple(first.tolist()),
-                tuple(between[drawn.sort().values].tolist()),
-                tuple(last.tolist()),
+                tuple(first),
+                tuple(between[place] for place in drawn.sort().values),
+                tuple(last),
             )
         )
     return found
@@ -131,7 +130,7 @@ def gallery_figures(
     order = [cluster for cluster in order if sizes[cluster] > 0]
     table = None
     if labels is not None and bool((labels >= 0).any()):
-        table = contingency(
+        table = class_table(
             level.assignments.cpu(), labels, level.num_clusters
         )
     pages = math.ceil(len(order) / per_page)

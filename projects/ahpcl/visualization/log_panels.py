@@ -57,7 +57,7 @@ def stays(rows: Sequence[EpochRow]) -> list[Stay]:
     """
     found: list[Stay] = []
     for row in rows:
-        rungs = _rungs(row)
+        rungs = row.rungs
         if not rungs:
             continue
         last = found[-1].rungs if found else ()
@@ -68,6 +68,16 @@ def stays(rows: Sequence[EpochRow]) -> list[Stay]:
         else:
             found.append(Stay(row.epoch - 1, row.epoch, rungs))
     return found
+
+
+def last_epoch(log: RunLog) -> float:
+    """Where the plots end."""
+    ends = [float(row.epoch) for row in log.epochs]
+    for found in ('loss', 'acc_inst'):
+        ends += [epoch for epoch, _ in log.series(found)[-1:]]
+    for name in log.by_epoch:
+        ends += [epoch for epoch, _ in log.series(name)[-1:]]
+    return max(ends, default=1.0)
 
 
 def panels(log: RunLog) -> list[Panel]:
@@ -115,13 +125,3 @@ def _by_rung(names: Sequence[str], pattern: str) -> dict[str, str]:
         reverse=True,
     )
     return {str(rung): name for rung, name in pairs}
-
-
-def _rungs(row: EpochRow) -> tuple[int, ...]:
-    """As logged; where only the newest was, those of the E-step."""
-    if len(row.rungs) != 1:
-        return row.rungs
-    clustered = sorted(map(int, _by_rung(list(row.values), _OBJECTIVE)))
-    if clustered and row.rungs[0] == clustered[0]:
-        clustered.reverse()  # of a descending ladder
-    return tuple(clustered) or row.rungs

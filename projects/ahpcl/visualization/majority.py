@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
+
+from ahpcl.core.agreement import contingency
 
 ClassName = Callable[[int], str]
 
 
-def contingency(assignments: Tensor, labels: Tensor, clusters: int) -> Tensor:
+def class_table(assignments: Tensor, labels: Tensor, clusters: int) -> Tensor:
     """Images of every cluster and class, (K, C) int64.
 
     Args:
@@ -25,13 +26,10 @@ def contingency(assignments: Tensor, labels: Tensor, clusters: int) -> Tensor:
         raise ValueError(
             f'expected labels of {len(assignments)} images, got {len(labels)}'
         )
-    known = labels >= 0
-    if not bool(known.any()):
+    if not bool((labels >= 0).any()):
         raise ValueError('expected labels of some images, got none')
     classes = int(labels.max()) + 1
-    flat = assignments[known] * classes + labels[known]
-    table = torch.bincount(flat, minlength=clusters * classes)
-    return table.view(clusters, classes)
+    return contingency(assignments, labels, clusters, classes)
 
 
 def majority_text(row: Tensor, class_name: ClassName = str) -> str:

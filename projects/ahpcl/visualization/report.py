@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from ahpcl.engine.whole_file import whole_file
 from ahpcl.evaluation.run_data import RunData
 
 from .report_explorer import FARTHEST, NEAREST, Explorer, explorer
@@ -90,16 +91,10 @@ def write_page(text: str, path: str | os.PathLike) -> int:
     Returns:
         Its size in bytes.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f'{target.name}.{os.getpid()}.part')
     # Names of files may hold bytes that are no text.
     content = text.encode('utf-8', 'replace')
-    try:
+    with whole_file(path) as beside:
         beside.write_bytes(content)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
     return len(content)
 
 

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 from .log_panels import Stay
 from .report_markup import escape, number
+from .size_histogram import size_histogram
 
 Points = Sequence[tuple[float, float]]
 
@@ -120,14 +122,12 @@ def ladder_chart(
     )
 
 
-def size_chart(sizes: Sequence[int]) -> str:
-    """Histogram of the number of images of the clusters of a level."""
-    values = np.asarray(sizes)
-    low, high = int(values.min()), int(values.max())
-    bins = min(max(round(2 * len(values) ** 0.5), 5), 30)
-    step = -(-(high - low + 1) // bins)
-    edges = np.arange(low, high + step + 1, step) - 0.5
-    counts = np.histogram(values, edges)[0].tolist()
+def size_chart(sizes: Tensor) -> str:
+    """Histogram of the number of images of the clusters of a level, (K,)."""
+    found = size_histogram(sizes)
+    low, high, edges = found.smallest, found.largest, found.edges
+    step = int(edges[1] - edges[0])
+    counts = found.clusters.tolist()
     top = _whole_ticks(max(counts), 4)
     if top[-1] < max(counts):
         top.append(top[-1] + top[1] - top[0])
@@ -145,14 +145,13 @@ def size_chart(sizes: Sequence[int]) -> str:
                 f'height="{axes.y(0) - y:.1f}"><title>{count} clusters of '
                 f'{span} images</title></rect>'
             )
-    median = float(np.median(values))
-    parts.append(axes.dashed(median))
+    parts.append(axes.dashed(found.median))
     title = (
-        f'K = {len(values)}: {low:,} to {high:,} images, median {median:,g}'
+        f'K = {len(sizes)}: {low:,} to {high:,} images, median '
+        f'{found.median:,g}'
     )
-    empty = int((values == 0).sum())
-    if empty:
-        title += f', {empty} empty'
+    if found.empty:
+        title += f', {found.empty} empty'
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
         f'{axes.svg(parts, "Clusters by size; " + title)}</figure>'

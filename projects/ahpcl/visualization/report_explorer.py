@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ahpcl.evaluation.run_data import RunData
 
-from .majority import contingency
+from .by_distance import by_distance
+from .majority import class_table
 from .report_pictures import COLUMNS, PER_SHEET, sheets, side_of
 
 NEAREST = 18
@@ -92,25 +93,6 @@ def explorer(run: RunData, max_images: int) -> Explorer:
     return Explorer(data, sheets(run.image, indices, side), len(indices), bare)
 
 
-def by_distance(
-    distances: Tensor, assignments: Tensor, clusters: int
-) -> list[list[int]]:
-    """Images of every cluster, the nearest to its prototype first.
-
-    Args:
-        distances: Of every image to its prototype, (N,).
-        assignments: Cluster of every image, (N,).
-        clusters: K.
-
-    Returns:
-        K lists of indices; of equal distances the lower index is first.
-    """
-    order = torch.argsort(distances, stable=True)
-    order = order[torch.argsort(assignments[order], stable=True)]
-    sizes = torch.bincount(assignments, minlength=clusters)
-    return [own.tolist() for own in order.split(sizes.tolist())]
-
-
 def choose_images(
     orders: Sequence[Sequence[Sequence[int]]], max_images: int
 ) -> dict[int, int]:
@@ -154,7 +136,7 @@ def _level(
     labels = run.training.labels
     table = None
     if bool((labels >= 0).any()):
-        table = contingency(
+        table = class_table(
             level.assignments.cpu(), labels, level.num_clusters
         )
     return dict(

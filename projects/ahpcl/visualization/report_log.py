@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .log_panels import Stay, panels, stays
+from .log_panels import Stay, last_epoch, panels, stays
 from .report_charts import ladder_chart, line_chart
 from .report_markup import folded, paragraph, table
 from .run_log import RunLog
@@ -50,16 +50,6 @@ def curves(log: RunLog) -> str:
         )
     parts.append('</div>')
     return '\n'.join([paragraph(' '.join(notes), 'note'), *parts])
-
-
-def last_epoch(log: RunLog) -> float:
-    """Where the plots end."""
-    ends = [float(row.epoch) for row in log.epochs]
-    for found in ('loss', 'acc_inst'):
-        ends += [epoch for epoch, _ in log.series(found)[-1:]]
-    for name in log.by_epoch:
-        ends += [epoch for epoch, _ in log.series(name)[-1:]]
-    return max(ends, default=1.0)
 
 
 def decisions(log: RunLog) -> str:

@@ -126,9 +126,7 @@ def clusters(run: RunData) -> str:
         + paragraph('Up: clusters. Dashed: the median.', 'note')
         + '<div class="charts">'
     )
-    parts += [
-        size_chart(level.sizes().tolist()) for level in run.hierarchy.levels
-    ]
+    parts += [size_chart(level.sizes()) for level in run.hierarchy.levels]
     parts.append('</div>')
     return '\n'.join(parts)
 

@@ -101,10 +101,6 @@ def _lineages(data: RunData) -> list:
     return [data.lineage(place) for place in range(len(data.hierarchy))]
 
 
-def _has_labels(data: RunData) -> bool:
-    return bool((data.training.labels >= 0).any())
-
-
 def _gallery(
     data: RunData, place: int, seed: int
 ) -> Iterator[tuple[str, Figure]]:
@@ -125,7 +121,7 @@ def _gallery(
 def _confusion(
     data: RunData, chosen: Sequence[int], tell: Tell
 ) -> Iterator[tuple[str, Figure]]:
-    if not _has_labels(data):
+    if not data.training.has_labels:
         tell('confusion left out: the training images have no labels')
         return
     for place in chosen:
@@ -145,7 +141,7 @@ def _embedding(
 ) -> Iterator[tuple[str, Figure]]:
     """Points with the prototypes, then pooled features by class."""
     training = data.training
-    labels = training.labels if _has_labels(data) else None
+    labels = training.labels if data.training.has_labels else None
     spaces = ['points']
     if labels is None:
         tell(f'{method} by class left out: the images have no labels')

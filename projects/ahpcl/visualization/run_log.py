@@ -16,6 +16,7 @@ _DECISION = re.compile(
     r'[\d.]+ s, E-step'
 )
 _RUNGS = re.compile(r' at K = ([\d, ]+?);')
+_OBJECTIVE = re.compile(r'estep/k(\d+)/objective')
 _ACTIONS = {0: 'keep', 1: 'raise_threshold', 2: 'advance'}
 
 
@@ -32,7 +33,8 @@ class EpochRow:
             where none was asked.
         reason: That it gave; empty where the text log is not there.
         rungs: Cluster counts in use, in the order of the ladder; empty in
-            the warm-up, and where the text log is not there only the newest.
+            the warm-up. Where the text log is not there, those of the E-step
+            before the epoch; without one, the newest alone.
     """
 
     epoch: int
@@ -166,8 +168,7 @@ class RunLog:
         for row in rows.values():
             action = row.values.get('policy/action')
             row.action = None if action is None else _ACTIONS[int(action)]
-            newest = row.values.get('ladder/newest')
-            row.rungs = () if newest is None else (int(newest),)
+            row.rungs = rungs_in_use(row.values)
             if row.epoch in said:
                 reason, rungs = said[row.epoch]
                 row.reason, row.rungs = reason, rungs or row.rungs
@@ -189,6 +190,18 @@ class RunLog:
                         tuple(int(count) for count in counts),
                     )
         return said
+
+
+def rungs_in_use(values: dict[str, float]) -> tuple[int, ...]:
+    """Cluster counts in use, as far as the scalars of an epoch tell."""
+    if 'ladder/newest' not in values:
+        return ()
+    newest = int(values['ladder/newest'])
+    found = [_OBJECTIVE.fullmatch(name) for name in values]
+    counts = sorted(int(match[1]) for match in found if match)
+    if counts and newest == counts[0]:
+        counts.reverse()  # of a descending ladder
+    return tuple(counts) or (newest,)
 
 
 def _of_validation(row: dict) -> bool:

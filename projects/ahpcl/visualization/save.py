@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,8 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from ahpcl.engine.whole_file import whole_file
 
 from .canvas import DPI
 
@@ -40,14 +42,8 @@ def save_figure(figure: Figure, stem: str | os.PathLike) -> list[Path]:
     files = []
     for suffix in ('png', 'svg'):
         target = Path(f'{os.fspath(stem)}.{suffix}')
-        write = _writer(figure, suffix)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f'{target.name}.{os.getpid()}.part')
-        try:
-            write(beside)
-            beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
+        with whole_file(target) as beside:
+            _write(figure, beside, suffix)
         files.append(target)
     return files
 
@@ -87,18 +83,9 @@ def log_figures(
         writer.add_image(name, render(figure), step, **options)
 
 
-def _writer(figure: Figure, suffix: str) -> Callable[[Path], None]:
-    date = {'Date': None} if suffix == 'svg' else {}
-
-    def write(path: Path) -> None:
-        with matplotlib.rc_context(_SETTINGS):
-            figure.savefig(
-                path,
-                format=suffix,
-                dpi=DPI,
-                metadata={'Creator': 'ahpcl', **date}
-                if suffix == 'svg'
-                else {'Software': 'ahpcl'},
-            )
-
-    return write
+def _write(figure: Figure, path: Path, suffix: str) -> None:
+    metadata = {'Software': 'ahpcl'}
+    if suffix == 'svg':
+        metadata = {'Creator': 'ahpcl', 'Date': None}
+    with matplotlib.rc_context(_SETTINGS):
+        figure.savefig(path, format=suffix, dpi=DPI, metadata=metadata)
