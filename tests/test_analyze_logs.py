@@ -1,6 +1,5 @@
 """The tool that takes the place of the host's analyze_logs.py."""
 
-import importlib.util
 import json
 import sys
 
@@ -8,9 +7,8 @@ import pytest
 from PIL import Image
 
 from ahpcl.visualization.run_log import RunLog
-from toy import ROOT
+from tools_modules import tool_modules
 
-TOOL = ROOT / 'tools' / 'analysis_tools' / 'analyze_logs.py'
 # Two epochs of four iterations, logged every second one; validated after each.
 ROWS = (
     dict(loss=4.0, time=0.9, epoch=1, iter=2, step=2),
@@ -25,12 +23,8 @@ ROWS = (
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('analyze_logs', TOOL)
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules['analyze_logs'] = loaded
-    spec.loader.exec_module(loaded)
-    yield loaded
-    del sys.modules['analyze_logs']
+    with tool_modules('analysis_tools', 'analyze_logs') as loaded:
+        yield loaded['analyze_logs']
 
 
 def write(path, rows=ROWS):

@@ -1,31 +1,22 @@
 """The tools that compare methods: their arithmetic, and a run of seconds."""
 
-import importlib
 import json
-import sys
 
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ahpcl.engine import unwrap
-from toy import CONFIGS, ROOT, toy_config
+from tools_modules import tool_modules
+from toy import CONFIGS, toy_config
 
-FOLDER = ROOT / 'tools' / 'benchmarks'
 NAMES = ('_tables', '_runs', '_measure', 'methods', 'compare_runs')
 
 
 @pytest.fixture(scope='module')
 def tools():
-    """The modules, as Python runs them: from their own folder."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        loaded = {name: importlib.import_module(name) for name in NAMES}
-    finally:
-        sys.path.remove(str(FOLDER))
-    yield loaded
-    for name in NAMES:
-        sys.modules.pop(name, None)
+    with tool_modules('benchmarks', *NAMES) as loaded:
+        yield loaded
 
 
 def write_toys(folder):

@@ -1,27 +1,20 @@
 """Decisions of a policy on logged accuracies."""
 
 import csv
-import importlib.util
 import json
-import sys
 
 import pytest
 from mmengine.runner import Runner
 
 from ahpcl.core import ClusterLadder, SlidingWindowPolicy
-from toy import ROOT, toy_config
-
-TOOL = ROOT / 'tools' / 'analysis_tools' / 'replay_policy.py'
+from tools_modules import tool_modules
+from toy import toy_config
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('replay_policy', TOOL)
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules['replay_policy'] = loaded  # where its dataclass looks
-    spec.loader.exec_module(loaded)
-    yield loaded
-    del sys.modules['replay_policy']
+    with tool_modules('analysis_tools', 'replay_policy') as loaded:
+        yield loaded['replay_policy']
 
 
 @pytest.fixture(scope='module')
