@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -88,3 +90,76 @@ def test_serves_the_vectors_of_a_neck():
     plain = nn.BatchNorm1d(3).train()
     expected = torch.cat([plain(vectors[:4]), plain(vectors[4:])])
     torch.testing.assert_close(split(vectors), expected)
+
+
+def forward_backward(split, images, weight):
+    images = images.clone().requires_grad_()
+    outputs = split(images)
+    outputs.backward(weight)
+    return outputs.detach(), images.grad, split.weight.grad, split.bias.grad
+
+
+@pytest.mark.parametrize('batch', [16, 10])
+def test_channels_last_stays_so_and_changes_nothing(batch):
+    torch.manual_seed(0)
+    images, weight = torch.randn(2, batch, 8, 6, 6).unbind()
+    split = SplitBatchNorm(8).train()
+    expected = forward_backward(split, images, weight)
+    split.zero_grad()
+    last = torch.channels_last
+    found = forward_backward(
+        split, images.to(memory_format=last), weight.to(memory_format=last)
+    )
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    for tensor in found[:2]:
+        assert tensor.is_contiguous(memory_format=last)
+
+
+@pytest.mark.parametrize('shape', [(16, 8, 6, 6), (10, 8, 3, 3), (9, 8)])
+@pytest.mark.parametrize('affine', [True, False])
+def test_what_is_compiled_is_the_same(shape, affine, monkeypatch):
+    torch.manual_seed(0)
+    images, weight = torch.randn(2, *shape).unbind()
+    split = SplitBatchNorm(8, affine=affine).train()
+    twin = copy.deepcopy(split)
+    expected = split_outputs(split, images, weight)
+    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)
+    torch.testing.assert_close(
+        split_outputs(twin, images, weight), expected, atol=1e-5, rtol=1e-4
+    )
+    assert not any('NormaliseParts' in name for name in graph(twin, images))
+
+
+def split_outputs(split, images, weight):
+    images = images.clone().requires_grad_()
+    outputs = split(images)
+    outputs.backward(weight)
+    gradients = [p.grad for p in split.parameters()]
+    buffers = [split.running_mean, split.running_var]
+    return [outputs.detach(), images.grad, *gradients, *buffers]
+
+
+def graph(split, images):
+    """Names of the functions behind the output."""
+    names, todo = [], [split(images.clone().requires_grad_()).grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is not None:
+            names.append(node.name())
+            todo += [inner for inner, _ in node.next_functions]
+    return names
+
+
+def test_bfloat16_inputs_have_float32_statistics():
+    torch.manual_seed(0)
+    images = torch.randn(8, 3, 4, 4)
+    split, twin = SplitBatchNorm(3).train(), SplitBatchNorm(3).train()
+    outputs = split(images.bfloat16())
+    assert outputs.dtype == torch.bfloat16
+    assert split.running_mean.dtype == torch.float32
+    torch.testing.assert_close(
+        outputs.float(), twin(images), atol=3e-2, rtol=3e-2
+    )
+    torch.testing.assert_close(
+        split.running_var, twin.running_var, atol=1e-3, rtol=1e-2
+    )

@@ -1,9 +1,12 @@
 """Batch norm over parts of a batch, so that one device acts like several."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 @MODELS.register_module('SplitBN')
@@ -61,48 +64,17 @@ class SplitBatchNorm(nn.BatchNorm2d):
         splits = min(self.num_splits, max(len(input) // 2, 1))
         if not self.training or splits == 1:
             return super().forward(input)
-        if len(input) % splits == 0:
-            return self._forward_even(input, splits)
-        parts = input.tensor_split(splits)
-        means, variances, outputs = [], [], []
-        for part in parts:
-            output, mean, variance = self._normalise(part)
-            outputs.append(output)
-            means.append(mean)
-            variances.append(variance)
-        self._track(torch.stack(means), torch.stack(variances))
-        return torch.cat(outputs)
-
-    def _forward_even(self, input: Tensor, splits: int) -> Tensor:
-        """All parts in one call: a part becomes a group of channels."""
-        batch, channels, *size = input.shape
-        grouped = (
-            input.reshape(splits, batch // splits, channels, *size)
-            .transpose(0, 1)
-            .reshape(batch // splits, splits * channels, *size)
+        sizes = [len(part) for part in input.tensor_split(splits)]
+        weight = self.weight if self.affine else None
+        bias = self.bias if self.affine else None
+        # A compiler fuses plain operations and cannot look into the other.
+        compiling = torch.compiler.is_compiling()
+        normalise = _normalise if compiling else _NormaliseParts.apply
+        output, means, variances = normalise(
+            input, weight, bias, sizes, self.eps
         )
-        output, mean, variance = self._normalise(grouped, splits)
-        self._track(mean.view(splits, -1), variance.view(splits, -1))
-        return (
-            output.reshape(batch // splits, splits, channels, *size)
-            .transpose(0, 1)
-            .reshape(batch, channels, *size)
-        )
-
-    def _normalise(
-        self, part: Tensor, repeat: int = 1
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised ``part``, its mean and its unbiased variance."""
-        channels = self.num_features * repeat
-        # With momentum 1 the "running" statistics are those of this call.
-        mean = torch.zeros(channels, device=part.device)
-        variance = torch.ones(channels, device=part.device)
-        weight = self.weight.repeat(repeat) if self.affine else None
-        bias = self.bias.repeat(repeat) if self.affine else None
-        output = F.batch_norm(
-            part, mean, variance, weight, bias, True, 1.0, self.eps
-        )
-        return output, mean, variance
+        self._track(means, variances)
+        return output
 
     @torch.no_grad()
     def _track(self, means: Tensor, variances: Tensor) -> None:
@@ -116,3 +88,118 @@ class SplitBatchNorm(nn.BatchNorm2d):
             factor = self.momentum
         self.running_mean.lerp_(means.mean(0), factor)
         self.running_var.lerp_(variances.mean(0), factor)
+
+
+class _NormaliseParts(torch.autograd.Function):
+    """Batch norm of consecutive parts, without a copy of the input.
+
+    Every part is a slice, in whatever memory format the input has, and is
+    normalised into its slice of the output.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        sizes: Sequence[int],
+        eps: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised (B, C, ...), means and unbiased variances (S, C)."""
+        shape = (len(sizes), input.shape[1])
+        dtype = torch.promote_types(input.dtype, torch.float32)
+        output = torch.empty_like(input)
+        # With momentum 1 the "running" statistics are those of this call.
+        means = torch.zeros(shape, dtype=dtype, device=input.device)
+        variances, saved_means, saved_inverses = (
+            torch.ones_like(means) for _ in range(3)
+        )
+        for part, target, mean, variance, saved_mean, saved_inverse in zip(
+            input.split(sizes),
+            output.split(sizes),
+            means,
+            variances,
+            saved_means,
+            saved_inverses,
+            strict=True,
+        ):
+            torch.native_batch_norm(
+                part,
+                weight,
+                bias,
+                mean,
+                variance,
+                True,
+                1.0,
+                eps,
+                out=(target, saved_mean, saved_inverse),
+            )
+        ctx.save_for_backward(input, weight, saved_means, saved_inverses)
+        ctx.sizes, ctx.eps = sizes, eps
+        ctx.mark_non_differentiable(means, variances)
+        return output, means, variances
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, gradient: Tensor, *_: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        """Gradients of the input, the weight and the bias."""
+        input, weight, means, inverses = ctx.saved_tensors
+        needed = list(ctx.needs_input_grad[:3])
+        parts = [
+            torch.ops.aten.native_batch_norm_backward(
+                part_gradient,
+                part,
+                weight,
+                None,
+                None,
+                mean,
+                inverse,
+                True,
+                ctx.eps,
+                needed,
+            )
+            for part_gradient, part, mean, inverse in zip(
+                gradient.split(ctx.sizes),
+                input.split(ctx.sizes),
+                means,
+                inverses,
+                strict=True,
+            )
+        ]
+        inputs, weights, biases = zip(*parts, strict=True)
+        return (
+            torch.cat(inputs) if needed[0] else None,
+            torch.stack(weights).sum(0) if needed[1] else None,
+            torch.stack(biases).sum(0) if needed[2] else None,
+            None,
+            None,
+        )
+
+
+def _normalise(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    sizes: Sequence[int],
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same as :class:`_NormaliseParts` in operations that compile."""
+    channels = input.shape[1]
+    shape = (1, channels) + (1,) * (input.ndim - 2)
+    others = [0, *range(2, input.ndim)]
+    outputs, means, variances = [], [], []
+    for part in input.split(sizes):
+        x = part.to(torch.promote_types(part.dtype, torch.float32))
+        variance, mean = torch.var_mean(x, others, correction=0)
+        scale = torch.rsqrt(variance + eps)
+        y = (x - mean.view(shape)) * scale.view(shape)
+        if weight is not None and bias is not None:
+            y = y * weight.view(shape) + bias.view(shape)
+        outputs.append(y.to(input.dtype))
+        means.append(mean.detach())
+        number = x.numel() // channels
+        variances.append(variance.detach() * (number / max(number - 1, 1)))
+    return torch.cat(outputs), torch.stack(means), torch.stack(variances)
