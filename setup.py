@@ -91,11 +91,13 @@ INSTALL = [
 ]
 
 FAISS = ['faiss-cpu>=1.8']
+FAST = ['superkmeans>=0.2; platform_system != "Windows"']
 GPU = ['faiss-gpu-cu12>=1.14; platform_system == "Linux"', 'flash-kmeans>=0.3']
 VIZ = ['matplotlib>=3.8', 'openTSNE>=1.0', 'umap-learn>=0.5.6']
 EXPORT = ['pyarrow>=14']
 TESTS = [
     *FAISS,
+    *FAST,
     *VIZ,
     *EXPORT,
     'playwright>=1.40',

@@ -21,7 +21,8 @@ FLOORS = {
     'doctor': 2,
     '': 2,  # ahpcl/__init__.py
 }
-PURE = {'torch', 'numpy', 'sklearn', 'scipy', 'faiss', 'flash_kmeans'}
+PURE = {'torch', 'numpy', 'sklearn', 'scipy'}
+PURE |= {'faiss', 'flash_kmeans', 'superkmeans'}  # the search backends
 
 
 def module_name(path: Path) -> str:

@@ -205,6 +205,18 @@ def test_no_cluster_is_empty_where_k_distinct_points_exist(
         assert result.objective < 1e-10
 
 
+def test_few_distinct_points_are_all_learnt_from():
+    # A random nine of these eleven rows lack one of the five points.
+    generator = torch.Generator().manual_seed(5)
+    rows = F.normalize(torch.randn(5, 3, generator=generator), dim=1)
+    x = rows.repeat_interleave(torch.tensor([1, 1, 3, 1, 5]), dim=0)
+    with pytest.warns(UserWarning, match='only 5 distinct points'):
+        result = spherical_kmeans(
+            x, 9, spherical=False, n_init=1, max_points=1
+        )
+    assert result.objective < 1e-10
+
+
 def test_lost_clusters_are_repaired_and_counted():
     x = blobs(300, 3, noise=0.1)
     # Nine of the ten warm-start centroids are where no point is.

@@ -119,6 +119,29 @@ def test_purity_is_not_symmetric():
 
 
 @pytest.mark.parametrize(
+    ('num', 'k', 'kept'),
+    [(60, 60, 0.5), (500, 4, 0.0), (2000, 700, 0.3), (3000, 90, 0.9)],
+)
+def test_adjusted_information_parity_at_many_sizes(num, k, kept):
+    generator = torch.Generator().manual_seed(k)
+    a = torch.randint(k, (num,), generator=generator)
+    b = torch.randint(k, (num,), generator=generator)
+    b = torch.where(torch.rand(num, generator=generator) < kept, a, b)
+    expected = judge.adjusted_mutual_info_score(a.numpy(), b.numpy())
+    assert clustering_agreement(a, b).ami == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize('num', [1, 2, 9])
+def test_adjusted_information_of_trivial_groupings(num):
+    one, own = torch.zeros(num).long(), torch.arange(num)
+    for a, b in ((one, one), (own, own), (one, own), (own, one)):
+        expected = judge.adjusted_mutual_info_score(a.numpy(), b.numpy())
+        assert clustering_agreement(a, b).ami == pytest.approx(
+            expected, abs=1e-9
+        )
+
+
+@pytest.mark.parametrize(
     'function', [clustering_agreement, hungarian_accuracy, purity]
 )
 def test_agreement_bad_input(function):

@@ -6,12 +6,15 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ahpcl.core import search_engines
 from ahpcl.core.search import (
     BACKENDS,
+    NearestSearch,
     available_backends,
     nearest,
     resolve_backend,
 )
+from ahpcl.core.search_engines import block_shape
 from ahpcl.core.segments import (
     nearest_in_group,
     rank_in_segment,
@@ -25,12 +28,12 @@ def points(n, d, seed=0, unit=True):
     return F.normalize(rows, dim=1) if unit else rows
 
 
-@pytest.mark.parametrize('backend', ['torch', 'faiss', 'auto'])
+@pytest.mark.parametrize('backend', ['torch', 'faiss', 'superkmeans', 'auto'])
 @pytest.mark.parametrize('unit', [True, False])
 @pytest.mark.parametrize('k', [1, 7, 300])
 def test_nearest_is_the_smallest_distance(backend, unit, k):
-    if backend == 'faiss':
-        pytest.importorskip('faiss')
+    if backend in ('faiss', 'superkmeans'):
+        pytest.importorskip(backend)
     x, c = points(5000, 16, 1, unit), points(k, 16, 2, unit)
     expected = torch.cdist(x.double(), c.double()).argmin(dim=1)
     found = nearest(x, c, backend=backend)
@@ -50,13 +53,66 @@ def test_search_is_float32_under_autocast_and_for_half():
     )
 
 
-def test_search_of_more_points_than_a_chunk(monkeypatch):
-    import ahpcl.core.search as search
+@pytest.mark.parametrize('chunk_mib', [1, 2.5, None])
+@pytest.mark.parametrize(('n', 'k'), [(1500, 700), (3000, 3000), (7, 9000)])
+def test_blocks_of_any_size_give_the_same(n, k, chunk_mib):
+    x, c = points(n, 8, 1), points(k, 8, 2)
+    search = NearestSearch('torch', chunk_mib=chunk_mib)
+    expected = torch.cdist(x.double(), c.double()).argmin(dim=1)
+    assert torch.equal(search.find(x, c), expected)
+    rows, columns = block_shape(k, x.device, chunk_mib)
+    assert rows * columns * 4 <= (chunk_mib or 4) * 2**20
 
-    x, c = points(1000, 8, 1), points(20, 8, 2)
-    expected = nearest(x, c)
-    monkeypatch.setattr(search, 'rows_per_chunk', lambda k, device: 33)
-    assert torch.equal(nearest(x, c), expected)
+
+def test_equal_centroids_in_two_blocks_give_the_first():
+    c = points(3000, 4, 2)
+    c[2900] = c[5]
+    found = NearestSearch('torch', chunk_mib=1).find(c[5:6], c)
+    assert found.tolist() == [5]
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_reduced_precision_is_near_and_the_exact_search_exact(dtype):
+    x, c = points(2000, 32, 1), points(200, 32, 2)
+    search = NearestSearch('torch', precision=dtype)
+    expected = nearest(x, c, backend='torch')
+    found = search.find(x, c, unit=True)
+    # Another cluster only where it is nearly as near.
+    gap = (x - c[found]).norm(dim=1) - (x - c[expected]).norm(dim=1)
+    assert 0 < (found != expected).float().mean() < 0.1
+    assert gap.max() < 0.02
+    assert torch.equal(search.exact(x, c), expected)
+    assert not search.is_exact(x.device, 200)
+
+
+def test_bad_precision_and_chunk():
+    with pytest.raises(ValueError, match="got 'int8'"):
+        NearestSearch(precision='int8')
+    with pytest.raises(ValueError, match='chunk_mib of at least 1'):
+        NearestSearch(chunk_mib=0.5)
+
+
+def test_a_library_that_fails_in_mid_run_is_replaced(monkeypatch):
+    def gone(features, centroids):
+        raise ImportError('no module named faiss')
+
+    monkeypatch.setitem(search_engines.LIBRARIES, 'faiss', gone)
+    x, c = points(50, 8, 1), points(5, 8, 2)
+    with pytest.warns(UserWarning, match='done by backend="torch"'):
+        found = NearestSearch('faiss').find(x, c)
+    assert torch.equal(found, nearest(x, c, backend='torch'))
+
+
+def test_auto_on_the_cpu_depends_on_size_and_what_is_there(monkeypatch):
+    cpu = torch.device('cpu')
+    assert resolve_backend('auto', cpu, 10) == 'torch'
+    assert resolve_backend('auto', torch.device('cuda'), 1000) == 'torch'
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    assert resolve_backend('auto', cpu, 1000) == 'torch'
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: object())
+    assert resolve_backend('auto', cpu, 1000) == 'superkmeans'
+    with pytest.raises(ValueError, match='on a CPU device'):
+        resolve_backend('superkmeans', torch.device('cuda'))
 
 
 def test_unknown_backend_and_wrong_shapes():

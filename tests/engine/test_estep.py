@@ -28,9 +28,3 @@ def test_agreement_of_the_counts_in_both():
     assert abs(agreement[10] - expected) < 1e-12
     assert estep.agreement_by_level(now, None) == {}
     assert estep.agreement_by_level(now, now)[20] == 1.0
-
-
-def test_no_agreement_where_it_would_take_hours(monkeypatch):
-    monkeypatch.setattr(estep, 'MAX_COMPARED_CLUSTERS', 15)
-    now = hierarchy(0, 20, 10)
-    assert set(estep.agreement_by_level(now, now)) == {10}

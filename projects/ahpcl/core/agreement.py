@@ -69,9 +69,60 @@ def clustering_agreement(a: Tensor, b: Tensor) -> ClusteringAgreement:
     first, second = a.cpu().numpy(), b.cpu().numpy()
     return ClusteringAgreement(
         nmi=float(metrics.normalized_mutual_info_score(first, second)),
-        ami=float(metrics.adjusted_mutual_info_score(first, second)),
+        ami=_adjusted_mutual_information(a.cpu(), b.cpu()),
         ari=float(metrics.adjusted_rand_score(first, second)),
     )
+
+
+def _adjusted_mutual_information(a: Tensor, b: Tensor) -> float:
+    """AMI with the arithmetic mean (Vinh et al., JMLR 2010).
+
+    The expected mutual information depends on the sizes of a pair of groups
+    alone, and few sizes are distinct: at 3,200 clusters of 38,400 images
+    this takes milliseconds, where a loop over all pairs takes seconds.
+    """
+    from sklearn import metrics
+
+    num = len(a)
+    sizes = []
+    entropy = []
+    for groups in (a, b):
+        counts = torch.unique(groups, return_counts=True)[1].double()
+        entropy.append(float(-(counts / num * (counts / num).log()).sum()))
+        sizes.append(torch.unique(counts, return_counts=True))
+    (rows, row_count), (columns, column_count) = sizes
+    pairs = len(torch.unique(torch.stack([a, b]), dim=1)[0])
+    if pairs == int(row_count.sum()) == int(column_count.sum()):
+        return 1.0  # one grouping under two names
+    mutual = float(metrics.mutual_info_score(a.numpy(), b.numpy()))
+    expected = 0.0
+    log_fact = torch.lgamma(torch.arange(num + 1).double() + 1)
+    for size, often in zip(rows.long(), row_count, strict=True):
+        s = int(size)
+        common = torch.arange(1, s + 1)
+        t = columns.long()[:, None]
+        valid = (common <= t) & (common >= s + t - num)
+        rest = (num - s - t + common).clamp(min=0)
+        log_p = (
+            log_fact[s]
+            + log_fact[t]
+            + log_fact[num - s]
+            + log_fact[num - t]
+            - log_fact[num]
+            - log_fact[common]
+            - log_fact[s - common]
+            - log_fact[(t - common).clamp(min=0)]
+            - log_fact[rest]
+        )
+        share = common.double() / num
+        gain = share * (num * share * num / (s * t)).log()
+        terms = torch.where(valid, gain * log_p.exp(), 0.0).sum(dim=1)
+        expected += float(often * (terms * column_count).sum())
+    # Where both are 0 the groupings say nothing: as scikit-learn, 0.
+    above, below = mutual - expected, sum(entropy) / 2 - expected
+    tiny = torch.finfo(torch.float64).eps
+    below = min(below, -tiny) if below < 0 else max(below, tiny)
+    return above / below
 
 
 def hungarian_accuracy(predicted: Tensor, labels: Tensor) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from ahpcl.core.prototypes import PrototypeHierarchy, PrototypeLevel
 from ahpcl.core.search import resolve_backend
 from ahpcl.core.seeding import seed_from
 from ahpcl.core.segments import distances_to
+from ahpcl.core.shards import ALONE, Shards
 
 __all__ = [
     'LINKAGES',
@@ -56,6 +57,11 @@ def build_hierarchy(
     extra_iter_per_doubling: int = 0,
     alpha: float = 10.0,
     clip: tuple[float, float] = (10, 90),
+    precision: str = 'auto',
+    chunk_mib: float | None = None,
+    tolerance: float = 0.0,
+    warm_iter: int | None = None,
+    shards: Shards = ALONE,
 ) -> PrototypeHierarchy:
     """Cluster the features at every granularity asked for.
 
@@ -100,6 +106,14 @@ def build_hierarchy(
             count over the smallest.
         alpha: See `concentration`.
         clip: See `concentration`.
+        precision: See `spherical_kmeans`.
+        chunk_mib: See `spherical_kmeans`.
+        tolerance: See `spherical_kmeans`.
+        warm_iter: Iterations at most of a level with `init`; None for as
+            many as any.
+        shards: Where the other points are, see `spherical_kmeans`; the
+            hierarchy is of all points, and the same on every process. Not
+            for divisive linkage.
 
     Returns:
         The levels, finest first.
@@ -110,10 +124,10 @@ def build_hierarchy(
             or backend; features that are not finite.
         ImportError: If the backend's library is not installed.
     """
-    features = check_features(features)
+    features = check_features(features, may_be_empty=shards is not ALONE)
     counts = check_hierarchy(
         num_clusters,
-        len(features),
+        shards.num_points(features),
         linkage=linkage,
         backend=backend,
         balance=balance,
@@ -125,6 +139,11 @@ def build_hierarchy(
             f'expected extra_iter_per_doubling >= 0, got '
             f'{extra_iter_per_doubling}'
         )
+    if linkage == 'divisive' and shards is not ALONE:
+        raise ValueError(
+            "expected linkage 'independent' or 'agglomerative' with features "
+            "in parts, got 'divisive': splits need all points in one process"
+        )
     warm = {
         k: check_init(v, k, features)
         for k, v in (init or {}).items()
@@ -133,19 +152,29 @@ def build_hierarchy(
 
     def settings(k: int) -> dict[str, Any]:
         extra = extra_iter_per_doubling * math.log2(k / counts[-1])
+        most = n_iter + round(extra)
+        if k in warm and warm_iter is not None:
+            most = min(most, warm_iter)
         return {
-            'n_iter': n_iter + round(extra),
+            'n_iter': most,
             'n_init': n_init,
             'seed': seed_from(seed, k),
             'init': warm.get(k),
             'spherical': spherical,
         }
 
-    images = {
+    search = {
         'backend': backend,
+        'precision': precision,
+        'chunk_mib': chunk_mib,
+        'tolerance': tolerance,
+    }
+    images = {
         'min_points': min_points,
         'max_points': max_points,
         'balance': balance,
+        'shards': shards,
+        **search,
     }
     found: list[_Found] = []  # finest first
     if linkage == 'independent':
@@ -162,7 +191,12 @@ def build_hierarchy(
         for k in counts[1:]:
             fine = found[-1]
             coarse, parents = _merge(
-                features, fine.clustering, k, **settings(k), backend=backend
+                features,
+                fine.clustering,
+                k,
+                shards,
+                **settings(k),
+                **search,
             )
             found[-1] = _Found(fine.clustering, parents)
             found.append(_Found(coarse))
@@ -181,7 +215,7 @@ def build_hierarchy(
             found.insert(0, _Found(split, parents))
     return PrototypeHierarchy(
         prototype_level(
-            f.clustering,
+            _of_all(f.clustering, shards),
             f.parents,
             temperature=temperature,
             alpha=alpha,
@@ -251,20 +285,36 @@ def _cluster(features: Tensor, k: int, **settings: Any) -> Clustering:
     )
 
 
+def _of_all(found: Clustering, shards: Shards) -> Clustering:
+    """The clustering of all points from that of the own ones."""
+    return replace(
+        found,
+        assignments=shards.whole(found.assignments),
+        distances=shards.whole(found.distances),
+    )
+
+
 def _merge(
-    features: Tensor, fine: Clustering, k: int, **settings: Any
+    features: Tensor,
+    fine: Clustering,
+    k: int,
+    shards: Shards,
+    **settings: Any,
 ) -> tuple[Clustering, Tensor]:
     """A coarser level over the centroids of a finer one, and the parents."""
-    sizes = fine.assignments.bincount(minlength=len(fine.centroids))
+    sizes = shards.sum(
+        fine.assignments.bincount(minlength=len(fine.centroids))
+    )
     result = spherical_kmeans(
         fine.centroids, k, weights=sizes.float(), **settings
     )
-    parents = result.assignments
+    centroids = shards.same(result.centroids)
+    parents = shards.same(result.assignments)
     assignments = parents[fine.assignments]
     coarse = Clustering(
-        result.centroids,
+        centroids,
         assignments,
-        distances_to(features, result.centroids, assignments),
+        distances_to(features, centroids, assignments),
         result.n_iter,
         result.num_repaired,
     )

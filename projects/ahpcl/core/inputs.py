@@ -15,14 +15,19 @@ __all__ = ['LINKAGES', 'check_counts', 'check_features', 'check_init']
 LINKAGES = ('independent', 'agglomerative', 'divisive')
 
 
-def check_features(features: Tensor) -> Tensor:
+def check_features(features: Tensor, *, may_be_empty: bool = False) -> Tensor:
     """Features as finite float32 without a graph.
+
+    Args:
+        features: (N, D).
+        may_be_empty: Whether N may be 0.
 
     Raises:
         ValueError: If they are not (N, D) floating point, are empty, or
             hold NaN, infinity or a row whose squared length overflows.
     """
-    if features.ndim != 2 or 0 in features.shape:
+    least = 0 if may_be_empty else 1
+    if features.ndim != 2 or len(features) < least or features.shape[1] < 1:
         raise ValueError(
             f'expected features of shape (N, D), not empty, got '
             f'{tuple(features.shape)}'
@@ -32,7 +37,8 @@ def check_features(features: Tensor) -> Tensor:
             f'expected floating-point features, got {features.dtype}'
         )
     features = features.detach().float()
-    bad = ~torch.isfinite(features.square().sum(dim=1))
+    norm = torch.linalg.vector_norm(features, dim=1)
+    bad = ~torch.isfinite(norm.square())
     if bool(bad.any()):
         raise ValueError(
             f'expected finite features, got NaN, infinity or an overflow in '

@@ -11,9 +11,10 @@ from torch import Tensor
 from ahpcl.core.balance import balanced_clustering, check_balance
 from ahpcl.core.inputs import check_features, check_init
 from ahpcl.core.lloyd import Clustering, Lloyd
-from ahpcl.core.search import resolve_backend
+from ahpcl.core.search import NearestSearch, resolve_backend
 from ahpcl.core.seeding import seed_from
 from ahpcl.core.segments import Groups
+from ahpcl.core.shards import ALONE, Shards
 
 __all__ = ['KMeansResult', 'spherical_kmeans']
 
@@ -60,6 +61,10 @@ def spherical_kmeans(
     spherical: bool = True,
     weights: Tensor | None = None,
     balance: float | None = None,
+    precision: str = 'auto',
+    chunk_mib: float | None = None,
+    tolerance: float = 0.0,
+    shards: Shards = ALONE,
 ) -> KMeansResult:
     """Cluster points by cosine (or plainly, with `spherical=False`).
 
@@ -98,6 +103,16 @@ def spherical_kmeans(
             [floor(N / K / balance), ceil(N / K * balance)], and a point need
             not be in its nearest cluster. None for no bound. See
             `ahpcl.core.balance`.
+        precision: Of the products in the iterations, see
+            `ahpcl.core.search.NearestSearch`.
+        chunk_mib: Memory for scores, in MiB, see there.
+        tolerance: Share of the points, 0 to below 1; an iteration that moves
+            no more of them is the last.
+        shards: Where the other points are, if the features are a part of
+            them: all processes call this at once, with equal arguments but
+            for features and weights. N is then the number of all points,
+            and assignments and distances are those of the own ones. Not
+            together with `balance`.
 
     Returns:
         The clustering, on the device of the features.
@@ -107,12 +122,18 @@ def spherical_kmeans(
             features are not finite.
         ImportError: If the backend's library is not installed.
     """
-    features = check_features(features)
-    num_points = len(features)
-    _check_numbers(num_clusters, num_points, n_iter, n_init)
-    resolve_backend(backend, features.device)
+    features = check_features(features, may_be_empty=shards is not ALONE)
+    num_points = shards.num_points(features)
+    _check_numbers(num_clusters, num_points, n_iter, n_init, tolerance)
+    resolve_backend(backend, features.device, num_clusters)
+    search = NearestSearch(backend, precision, chunk_mib)
     weights = _check_weights(weights, features, balance)
     check_balance(balance)
+    if balance is not None and shards is not ALONE:
+        raise ValueError(
+            f'expected balance=None with features in parts, got {balance}: '
+            f'bounded sizes need all points in one process'
+        )
     subset = _training_subset(
         num_points, num_clusters, seed, min_points, max_points
     )
@@ -124,15 +145,21 @@ def spherical_kmeans(
         )
         start, n_init = (init, given), 1
 
-    def lloyd(rows: Tensor | None) -> Lloyd:
-        chosen = features if rows is None else features[rows]
-        mass = weights if rows is None or weights is None else weights[rows]
+    def lloyd(
+        chosen: Tensor, mass: Tensor | None, parts: Shards = shards
+    ) -> Lloyd:
         groups = Groups.single(len(chosen), num_clusters, features.device)
         return Lloyd(
-            chosen, groups, weights=mass, spherical=spherical, backend=backend
+            chosen,
+            groups,
+            weights=mass,
+            spherical=spherical,
+            search=search,
+            tolerance=tolerance,
+            shards=parts,
         )
 
-    everything = lloyd(None)
+    everything = lloyd(features, weights)
     distinct = everything.num_distinct()
     if distinct < num_clusters:
         warnings.warn(
@@ -141,12 +168,15 @@ def spherical_kmeans(
             f'may have collapsed',
             stacklevel=2,
         )
-    if subset is None:
+    # A part may lack some of the few points that there are.
+    if subset is None or distinct <= num_clusters:
         found = everything.run(
             n_iter=n_iter, n_init=n_init, seed=seed, start=start
         )
     else:
-        learnt = lloyd(subset.to(features.device)).run(
+        rows, parts = shards.subset(subset.to(features.device))
+        mass = None if weights is None else weights[rows]
+        learnt = lloyd(features[rows], mass, parts).run(
             n_iter=n_iter, n_init=n_init, seed=seed, start=start
         )
         found = everything.settle(
@@ -156,11 +186,15 @@ def spherical_kmeans(
         )
     if balance is not None:
         found = balanced_clustering(everything, found, balance)
-    return _result(found, everything.weights)
+    return _result(found, everything.weights, shards)
 
 
 def _check_numbers(
-    num_clusters: int, num_points: int, n_iter: int, n_init: int
+    num_clusters: int,
+    num_points: int,
+    n_iter: int,
+    n_init: int,
+    tolerance: float,
 ) -> None:
     if not 1 <= num_clusters <= num_points:
         raise ValueError(
@@ -170,6 +204,11 @@ def _check_numbers(
     if n_iter < 1 or n_init < 1:
         raise ValueError(
             f'expected n_iter >= 1 and n_init >= 1, got {n_iter} and {n_init}'
+        )
+    if not 0 <= tolerance < 1:
+        raise ValueError(
+            f'expected tolerance as a share of the points, 0 to below 1, got '
+            f'{tolerance}'
         )
 
 
@@ -191,7 +230,7 @@ def _check_weights(
     weights = weights.detach().to(features.device, torch.float32)
     if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
         raise ValueError('expected finite weights >= 0')
-    if not bool((weights > 0).any()):
+    if not bool((weights > 0).any()) and len(weights) > 0:
         raise ValueError('expected a weight above 0, got only zeros')
     return weights
 
@@ -224,14 +263,17 @@ def _training_subset(
     return order[:size].sort().values
 
 
-def _result(found: Clustering, weights: Tensor) -> KMeansResult:
+def _result(
+    found: Clustering, weights: Tensor, shards: Shards
+) -> KMeansResult:
     mass = weights.double()
     squared = found.distances.double().square()
+    sums = shards.sum(torch.stack([(squared * mass).sum(), mass.sum()]))
     return KMeansResult(
         centroids=found.centroids,
         assignments=found.assignments,
         distances=found.distances,
-        objective=float((squared * mass).sum() / mass.sum()),
+        objective=float(sums[0] / sums[1]),
         n_iter=found.n_iter,
         num_repaired=found.num_repaired,
     )

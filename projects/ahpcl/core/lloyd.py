@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from ahpcl.core.plusplus import seed_centroids
 from ahpcl.core.points import identify, unit_rows
 from ahpcl.core.repair import repair_empty
-from ahpcl.core.search import nearest
+from ahpcl.core.search import NearestSearch
 from ahpcl.core.seeding import seed_from
 from ahpcl.core.segments import (
     Groups,
@@ -19,10 +18,13 @@ from ahpcl.core.segments import (
     nearest_in_group,
     segment_sum,
 )
+from ahpcl.core.shards import ALONE, Shards
 
 __all__ = ['Clustering', 'Lloyd']
 
-Search = Callable[[Tensor, Tensor], Tensor]
+# Seeds are drawn from so many points, or so many per cluster, at most.
+_SEED_POINTS = 2**16
+_SEED_POINTS_PER_CLUSTER = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +33,9 @@ class Clustering:
 
     Attributes:
         centroids: (K, D) float32.
-        assignments: Cluster of every point, (N,) int64.
-        distances: Euclidean distance of every point to its centroid, (N,).
+        assignments: Cluster of every own point, (n,) int64.
+        distances: Euclidean distance of every own point to its centroid,
+            (n,).
         n_iter: Iterations that were run, of the slowest group.
         num_repaired: Empty clusters that were repaired on the way.
     """
@@ -47,14 +50,24 @@ class Clustering:
 class Lloyd:
     """k-means of one set of points, with restarts and repair.
 
+    The points may lie in parts on several processes (`shards`): every one
+    searches for its own, sums and counts are added up, and what is known of
+    every point but its features is gathered where an empty cluster is to be
+    repaired. Up to the rounding of the sums the result is that of one
+    process.
+
     Args:
-        features: Points, sorted by group, (N, D) float32, finite.
-        groups: Which clusters belong to which points.
-        weights: Weight of every point, >= 0, (N,) float32, or None for 1.
+        features: The own points, sorted by group, (n, D) float32, finite.
+        groups: Which clusters belong to which points; a single group where
+            there are several processes.
+        weights: Weight of every point, >= 0, (n,) float32, or None for 1.
         spherical: Whether centroids have length 1.
-        backend: Search backend of the loop; only for a single group, as the
-            search within groups is torch's. The final assignment is torch's
-            exact one in any case.
+        search: Of the iterations; only for a single group, as the search
+            within groups is torch's. The final assignment is exact float32
+            in any case.
+        tolerance: Share of the points; an iteration that moves no more of
+            them is the last.
+        shards: Where the other points are.
     """
 
     def __init__(
@@ -64,24 +77,37 @@ class Lloyd:
         *,
         weights: Tensor | None = None,
         spherical: bool = True,
-        backend: str = 'auto',
+        search: NearestSearch | None = None,
+        tolerance: float = 0.0,
+        shards: Shards = ALONE,
     ) -> None:
+        assert shards is ALONE or groups.num_groups == 1
         self.features = features
         self.groups = groups
         self.spherical = spherical
-        self.backend = backend
+        self.search = NearestSearch() if search is None else search
+        self.shards = shards
+        self.num_points = shards.num_points(features)
+        self._most_moved = int(tolerance * self.num_points)
         if weights is None:
             weights = features.new_ones(len(features))
             self._weighted = features
         else:
             self._weighted = features * weights[:, None]
         self.weights = weights
-        self.ids, self.eligible = identify(features, spherical)
-        self.eligible = self.eligible & (weights > 0)
+        # Of all points, not of the own alone.
+        self._ids, eligible = identify(features, spherical, shards)
+        self._eligible = eligible & (shards.whole(weights) > 0)
+        if shards is ALONE:
+            self._all_groups = groups
+        else:
+            self._all_groups = Groups.single(
+                self.num_points, groups.num_clusters, features.device
+            )
 
     def num_distinct(self) -> int:
         """Distinct points that can fill a cluster, over all groups."""
-        return len(torch.unique(self.ids[self.eligible]))
+        return len(torch.unique(self._ids[self._eligible]))
 
     def run(
         self,
@@ -106,14 +132,14 @@ class Lloyd:
         for restart in range(n_init):
             generator = torch.Generator()
             generator.manual_seed(seed_from(seed, 'kmeans', restart))
-            centroids = seed_centroids(
-                self.features, groups, self.weights, generator, start
-            )
+            centroids = self._seeds(generator, start)
             result = self.refine(self._shape(centroids), n_iter)
-            cost = segment_sum(
-                self.weights * result.distances.square(),
-                groups.of_point,
-                groups.num_groups,
+            cost = self.shards.sum(
+                segment_sum(
+                    self.weights * result.distances.square(),
+                    groups.of_point,
+                    groups.num_groups,
+                )
             )
             if best is None:
                 best, best_cost = result, cost
@@ -145,43 +171,71 @@ class Lloyd:
     def refine(self, centroids: Tensor, n_iter: int) -> Clustering:
         """Lloyd's iterations from given centroids, then `settle`."""
         previous: Tensor | None = None
+        known: Tensor | None = None
         iteration = repaired = 0
         while iteration < n_iter:
             iteration += 1
             assignments = self._search(centroids)
             assignments, fixed = self._repair(centroids, assignments)
             repaired += fixed
-            if previous is not None and torch.equal(assignments, previous):
-                break
+            if previous is not None:
+                moved = self.shards.sum((assignments != previous).sum())
+                if int(moved) == 0 and not fixed:
+                    # Centroids are the means of these very assignments.
+                    known = assignments if self._is_exact() else None
+                    break
+                if int(moved) <= self._most_moved:
+                    centroids = self.means(assignments, centroids)
+                    break
             centroids = self.means(assignments, centroids)
             previous = assignments
-        return self.settle(centroids, n_iter=iteration, num_repaired=repaired)
+        return self.settle(
+            centroids, n_iter=iteration, num_repaired=repaired, known=known
+        )
 
     def settle(
-        self, centroids: Tensor, *, n_iter: int = 0, num_repaired: int = 0
+        self,
+        centroids: Tensor,
+        *,
+        n_iter: int = 0,
+        num_repaired: int = 0,
+        known: Tensor | None = None,
     ) -> Clustering:
         """Exact assignment to the nearest of given centroids, none empty.
 
         A repaired cluster has one point for its centroid, and that point
         (with its equals) stays with it, so that every pass settles at least
         one cluster for good.
+
+        Args:
+            centroids: (K, D).
+            n_iter: Iterations so far.
+            num_repaired: Repairs so far.
+            known: The exact assignment, (n,), where it is known already.
         """
         centroids = centroids.clone()
-        pin = torch.full_like(self.ids, -1)
+        pin = torch.full_like(self._ids, -1)
         while True:
-            assignments = self._search(centroids, exact=True)
-            assignments = torch.where(pin >= 0, pin, assignments)
+            if known is None:
+                assignments = self._search(centroids, exact=True)
+            else:
+                assignments, known = known, None
+            own = self.shards.own(pin)
+            assignments = torch.where(own >= 0, own, assignments)
             distances = distances_to(self.features, centroids, assignments)
+            if not self._any_empty(assignments):
+                break
             empty, donors = repair_empty(
-                assignments,
-                torch.where(pin >= 0, -1.0, distances),
-                self.ids,
-                self.eligible,
-                self.groups,
+                self.shards.whole(assignments),
+                torch.where(pin >= 0, -1.0, self.shards.whole(distances)),
+                self._ids,
+                self._eligible,
+                self._all_groups,
             )
             if len(empty) == 0:
                 break
-            centroids[empty] = self._shape(self.features[donors])
+            points = self.shards.rows(self.features, donors)
+            centroids[empty] = self._shape(points)
             pin = torch.maximum(pin, self._spread(empty, donors))
             num_repaired += len(empty)
         return Clustering(
@@ -195,8 +249,12 @@ class Lloyd:
         previous centroid.
         """
         num_clusters = self.groups.num_clusters
-        total = segment_sum(self._weighted, assignments, num_clusters)
-        mass = segment_sum(self.weights, assignments, num_clusters)[:, None]
+        total = self.shards.sum(
+            segment_sum(self._weighted, assignments, num_clusters)
+        )
+        mass = self.shards.sum(
+            segment_sum(self.weights, assignments, num_clusters)
+        )[:, None]
         mean = torch.where(mass > 0, total / mass.clamp(min=1e-30), previous)
         if self.spherical:
             return unit_rows(mean.float(), previous)
@@ -205,39 +263,84 @@ class Lloyd:
     def _shape(self, centroids: Tensor) -> Tensor:
         return unit_rows(centroids) if self.spherical else centroids
 
+    def _seeds(
+        self, generator: torch.Generator, start: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """Centroids to begin with, from all points or a random part."""
+        if start is not None and bool(start[1].all()):
+            return start[0]
+        num_clusters = self.groups.num_clusters
+        most = max(_SEED_POINTS, _SEED_POINTS_PER_CLUSTER * num_clusters)
+        if self.shards is ALONE and (
+            self.groups.num_groups > 1 or self.num_points <= most
+        ):
+            return seed_centroids(
+                self.features, self.groups, self.weights, generator, start
+            )
+        device = self.features.device
+        points = torch.arange(self.num_points)
+        if self.num_points > most:
+            order = torch.randperm(self.num_points, generator=generator)
+            points = order[:most].sort().values
+        points = points.to(device)
+        weights = self.shards.whole(self.weights)[points]
+        chosen = seed_centroids(
+            self.shards.rows(self.features, points),
+            Groups.single(len(points), num_clusters, device),
+            weights,
+            generator,
+            start,
+        )
+        return self.shards.same(chosen)
+
+    def _is_exact(self) -> bool:
+        groups = self.groups
+        return groups.num_groups > 1 or self.search.is_exact(
+            self.features.device, groups.num_clusters
+        )
+
     def _search(self, centroids: Tensor, *, exact: bool = False) -> Tensor:
         groups = self.groups
-        if groups.num_groups == 1:
-            backend = 'torch' if exact else self.backend
-            return nearest(self.features, centroids, backend=backend)
-        return nearest_in_group(
-            self.features,
-            centroids,
-            groups.of_point,
-            groups.starts,
-            groups.counts,
+        if groups.num_groups > 1:
+            return nearest_in_group(
+                self.features,
+                centroids,
+                groups.of_point,
+                groups.starts,
+                groups.counts,
+            )
+        if exact:
+            return self.search.exact(self.features, centroids)
+        return self.search.find(self.features, centroids, unit=self.spherical)
+
+    def _any_empty(self, assignments: Tensor) -> bool:
+        eligible = self.shards.own(self._eligible)
+        sizes = torch.bincount(
+            assignments[eligible], minlength=self.groups.num_clusters
         )
+        return bool((self.shards.sum(sizes) == 0).any())
 
     def _repair(
         self, centroids: Tensor, assignments: Tensor
     ) -> tuple[Tensor, int]:
         """Assignments without empty clusters, and how many there were."""
-        sizes = torch.bincount(
-            assignments[self.eligible], minlength=self.groups.num_clusters
-        )
-        if bool((sizes > 0).all()):
+        if not self._any_empty(assignments):
             return assignments, 0
         distances = distances_to(self.features, centroids, assignments)
         empty, donors = repair_empty(
-            assignments, distances, self.ids, self.eligible, self.groups
+            self.shards.whole(assignments),
+            self.shards.whole(distances),
+            self._ids,
+            self._eligible,
+            self._all_groups,
         )
-        moved = self._spread(empty, donors)
+        moved = self.shards.own(self._spread(empty, donors))
         return torch.where(moved >= 0, moved, assignments), len(empty)
 
     def _spread(self, empty: Tensor, donors: Tensor) -> Tensor:
         """New cluster of every point equal to a donor, else -1, (N,)."""
-        num_ids = int(self.ids.max()) + 1
-        key = self.groups.of_point * num_ids + self.ids
+        num_ids = int(self._ids.max()) + 1
+        key = self._all_groups.of_point * num_ids + self._ids
         wanted, order = key[donors].sort()
         if len(wanted) == 0:
             return torch.full_like(key, -1)

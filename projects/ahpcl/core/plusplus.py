@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ahpcl.core.contrast import full_precision
-from ahpcl.core.search import rows_per_chunk
+from ahpcl.core.search_engines import rows_per_chunk
 from ahpcl.core.segments import (
     Groups,
     distances_to,

@@ -112,7 +112,8 @@ class PrototypeLevel:
             features: Of the images, (N, D).
         """
         own = self.centroids.float()[self.assignments]
-        return (features - own).norm(dim=1)
+        found: Tensor = (features - own).norm(dim=1)
+        return found
 
     def to(self, device: torch.device | str) -> PrototypeLevel:
         """The level on another device; itself where it is there already."""

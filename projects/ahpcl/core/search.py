@@ -1,37 +1,46 @@
 """Nearest-centroid search with interchangeable backends.
 
-`torch` needs nothing and runs on any device; `faiss` and `flash` are imported
-only when asked for. The k-means of this package knows one function of this
-file, `nearest`.
+`torch` needs nothing and runs on any device; `superkmeans`, `faiss` and
+`flash` are imported only when they are used. The k-means of this package
+knows one thing of this file, `NearestSearch`.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ahpcl.core.contrast import full_precision
+from ahpcl.core.search_engines import LIBRARIES, torch_nearest
 
 __all__ = [
     'BACKENDS',
+    'PRECISIONS',
+    'NearestSearch',
     'available_backends',
     'nearest',
     'resolve_backend',
-    'rows_per_chunk',
 ]
 
-BACKENDS = ('torch', 'faiss', 'flash')
+BACKENDS = ('torch', 'superkmeans', 'faiss', 'flash')
+PRECISIONS = ('auto', 'float32', 'float16', 'bfloat16')
 
 _INSTALL = {
+    'superkmeans': 'pip install "ahpcl[fast]"',
     'faiss': 'pip install "ahpcl[faiss]"',
     'flash': 'pip install "ahpcl[gpu]"',
 }
-_MODULE = {'faiss': 'faiss', 'flash': 'flash_kmeans'}
+_MODULE = {
+    'superkmeans': 'superkmeans',
+    'faiss': 'faiss',
+    'flash': 'flash_kmeans',
+}
+_DEVICE = {'superkmeans': 'cpu', 'flash': 'cuda'}
+# Below so many centroids torch is as quick.
+_FEW = 64
 
 
 def available_backends() -> dict[str, str | None]:
@@ -54,29 +63,37 @@ def available_backends() -> dict[str, str | None]:
     return reasons
 
 
-def resolve_backend(backend: str, device: torch.device) -> str:
+def resolve_backend(
+    backend: str, device: torch.device, num_clusters: int | None = None
+) -> str:
     """The backend to use, checked before any work is done.
 
-    `auto` is `torch` everywhere. On two CPU cores, D = 128, one search of
-    38,400 points took torch 2.5, 38 and 290 ms at K = 10, 400 and 3200, and
-    faiss 1.15 (flat index) 8, 120 and 620 ms; on one core torch won by 1.5
-    to 2.3 times as well. On CUDA neither was measured; torch is chosen
-    there because it needs no second CUDA library.
+    `auto` on a CPU is `superkmeans` from 64 centroids on, where it is
+    installed, else `torch`. On one core, D = 128, one search of 38,400
+    points took superkmeans, torch and faiss (flat index) 0.014, 0.022 and
+    0.040 s at K = 100, 0.069, 0.12 and 0.28 s at K = 800, and 0.29, 0.36 and
+    1.17 s at K = 3200; at K = 25 and below the first two are level. On other
+    devices `auto` is `torch`, which needs no second CUDA library; on CUDA
+    nothing was measured.
 
     Args:
         backend: `'auto'`, or one of `BACKENDS`.
         device: Where the features are.
+        num_clusters: K, if it is known.
 
     Returns:
         One of `BACKENDS`.
 
     Raises:
-        ValueError: If the name is unknown, or `flash` is asked for features
-            that are not on CUDA.
+        ValueError: If the name is unknown, or the backend does not work on
+            the device.
         ImportError: If the backend's library is not installed.
     """
     if backend == 'auto':
-        return 'torch'
+        if device.type != 'cpu' or (num_clusters or _FEW) < _FEW:
+            return 'torch'
+        found = importlib.util.find_spec(_MODULE['superkmeans'])
+        return 'torch' if found is None else 'superkmeans'
     if backend not in BACKENDS:
         raise ValueError(
             f'expected backend to be auto or one of {BACKENDS}, '
@@ -89,12 +106,104 @@ def resolve_backend(backend: str, device: torch.device) -> str:
             f'backend={backend!r} needs the module {_MODULE[backend]}, which '
             f'is not installed: {_INSTALL[backend]}, or use backend="torch"'
         )
-    if backend == 'flash' and device.type != 'cuda':
+    needed = _DEVICE.get(backend, device.type)
+    if device.type != needed:
         raise ValueError(
-            f'expected features on a CUDA device for backend="flash", got '
-            f'{device}; use backend="auto"'
+            f'expected features on a {needed.upper()} device for '
+            f'backend={backend!r}, got {device}; use backend="auto"'
         )
     return backend
+
+
+@dataclass(frozen=True)
+class NearestSearch:
+    """Finds the nearest centroid of every point; settings, no state.
+
+    Attributes:
+        backend: `'auto'` or one of `BACKENDS`.
+        precision: Of the products of the `torch` backend, one of
+            `PRECISIONS`. `'auto'` is float16 for unit rows on CUDA
+            (bfloat16's speed with three bits more, and no range to run out
+            of), else float32: on CPUs without matrix instructions bfloat16
+            was half as fast. What needs the exact nearest asks for it.
+        chunk_mib: Memory for the block of scores that is computed at once,
+            in MiB; None for what fits the caches of a CPU, and 256 on other
+            devices. With many clusters the block is over a part of them.
+
+    Raises:
+        ValueError: For an unknown precision, or a chunk below 1 MiB.
+    """
+
+    backend: str = 'auto'
+    precision: str = 'auto'
+    chunk_mib: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f'expected precision to be one of {PRECISIONS}, got '
+                f'{self.precision!r}'
+            )
+        if self.chunk_mib is not None and not self.chunk_mib >= 1:
+            raise ValueError(
+                f'expected chunk_mib of at least 1 (MiB), or None, got '
+                f'{self.chunk_mib}'
+            )
+
+    def is_exact(self, device: torch.device, num_clusters: int) -> bool:
+        """Whether `find` is `exact` there, by backend and precision."""
+        name = resolve_backend(self.backend, device, num_clusters)
+        return name == 'torch' and self.dtype(device, True) == torch.float32
+
+    def dtype(self, device: torch.device, unit: bool) -> torch.dtype:
+        """Of the products.
+
+        Args:
+            device: Of the features.
+            unit: Whether all rows have length 1.
+        """
+        if self.precision != 'auto':
+            found: torch.dtype = getattr(torch, self.precision)
+            return found
+        if device.type == 'cuda' and unit:
+            return torch.float16
+        return torch.float32
+
+    def find(
+        self, features: Tensor, centroids: Tensor, *, unit: bool = False
+    ) -> Tensor:
+        """Index of the nearest centroid, up to the backend's rounding.
+
+        A library that fails in mid-run (removed, out of its own resources)
+        is replaced by `torch`, with a warning.
+
+        Args:
+            features: Points, (N, D) float32.
+            centroids: Centroids, (K, D) float32, on the same device.
+            unit: Whether all rows have length 1.
+
+        Returns:
+            Indices in [0, K), (N,) int64, on the device of the features.
+        """
+        name = resolve_backend(self.backend, features.device, len(centroids))
+        if name == 'torch':
+            dtype = self.dtype(features.device, unit)
+            return torch_nearest(features, centroids, self.chunk_mib, dtype)
+        try:
+            return LIBRARIES[name](features, centroids)
+        except (ImportError, OSError, RuntimeError) as error:
+            warnings.warn(
+                f'backend={name!r} failed ({error}): this search is done by '
+                f'backend="torch", whose answer is the same up to rounding',
+                stacklevel=2,
+            )
+            return self.exact(features, centroids)
+
+    def exact(self, features: Tensor, centroids: Tensor) -> Tensor:
+        """The same by torch in float32."""
+        return torch_nearest(
+            features, centroids, self.chunk_mib, torch.float32
+        )
 
 
 def nearest(
@@ -109,7 +218,7 @@ def nearest(
     Args:
         features: Points, (N, D) floating point.
         centroids: Centroids, (K, D), on the same device.
-        backend: `'auto'`, `'torch'`, `'faiss'` or `'flash'`.
+        backend: `'auto'` or one of `BACKENDS`.
 
     Returns:
         Indices in [0, K), (N,) int64, on the device of the features.
@@ -128,79 +237,5 @@ def nearest(
             f'expected features (N, D) and centroids (K, D) with K >= 1, got '
             f'{tuple(features.shape)} and {tuple(centroids.shape)}'
         )
-    name = resolve_backend(backend, features.device)
-    return _SEARCH[name](features.detach().float(), centroids.detach().float())
-
-
-def rows_per_chunk(num_columns: int, device: torch.device) -> int:
-    """How many rows of a score matrix are computed at once.
-
-    About 4 MiB of float32 on a CPU (which fits its caches) and 256 MiB on
-    other devices, but never fewer than 256 rows.
-    """
-    budget = 2**20 if device.type == 'cpu' else 2**26
-    return max(256, budget // max(1, num_columns))
-
-
-def _torch_nearest(features: Tensor, centroids: Tensor) -> Tensor:
-    """`argmin |x - c|^2 = argmax x.c - |c|^2 / 2`, chunk by chunk."""
-    result = torch.empty(
-        len(features), dtype=torch.long, device=features.device
-    )
-    rows = rows_per_chunk(len(centroids), features.device)
-    with full_precision(features.device), torch.no_grad():
-        bias = centroids.square().sum(dim=1).mul_(-0.5)
-        columns = centroids.t().contiguous()
-        for start in range(0, len(features), rows):
-            scores = torch.addmm(bias, features[start : start + rows], columns)
-            torch.argmax(scores, dim=1, out=result[start : start + rows])
-    return result
-
-
-def _faiss_nearest(features: Tensor, centroids: Tensor) -> Tensor:
-    """A flat index: exact. On a GPU only where faiss was built for one."""
-    import faiss
-
-    index: Any = faiss.IndexFlatL2(features.shape[1])
-    if features.is_cuda:
-        if hasattr(faiss, 'StandardGpuResources'):
-            device = features.device.index or 0
-            resources = faiss.StandardGpuResources()
-            index = faiss.index_cpu_to_gpu(resources, device, index)
-        else:
-            warnings.warn(
-                'the installed faiss knows no GPU: features are copied to '
-                'the CPU for every search; backend="torch" keeps them on '
-                'the device',
-                stacklevel=3,
-            )
-    index.add(centroids.cpu().contiguous().numpy())
-    _, found = index.search(features.cpu().contiguous().numpy(), 1)
-    return torch.from_numpy(found[:, 0]).to(features.device)
-
-
-def _flash_nearest(features: Tensor, centroids: Tensor) -> Tensor:
-    """The Triton kernel of flash-kmeans (0.3), CUDA only.
-
-    Its dot products are TF32, so near ties may differ from the exact ones;
-    the k-means of this package ends with an exact assignment for that
-    reason. Written from the library's source: **it has not been run on a
-    GPU yet**.
-    """
-    from flash_kmeans.assign_euclid_triton import (
-        euclid_assign_triton,
-    )
-
-    points = features.contiguous()[None]
-    squares = points.square().sum(dim=2)
-    found: Tensor = euclid_assign_triton(
-        points, centroids.contiguous()[None], squares
-    )
-    return found[0].to(torch.long)
-
-
-_SEARCH: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    'torch': _torch_nearest,
-    'faiss': _faiss_nearest,
-    'flash': _flash_nearest,
-}
+    search = NearestSearch(backend, precision='float32')
+    return search.find(features.detach().float(), centroids.detach().float())

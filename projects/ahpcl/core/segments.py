@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ahpcl.core.contrast import full_precision
-from ahpcl.core.search import rows_per_chunk
+from ahpcl.core.search_engines import rows_per_chunk
 
 __all__ = [
     'Groups',

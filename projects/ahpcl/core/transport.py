@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from ahpcl.core.search import rows_per_chunk
+from ahpcl.core.search_engines import rows_per_chunk
 from ahpcl.core.segments import rank_in_segment
 
 __all__ = ['row_chunks', 'transport']

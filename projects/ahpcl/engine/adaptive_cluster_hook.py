@@ -9,12 +9,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ahpcl.core import ClusterLadder, Decision, PrototypeHierarchy
+from ahpcl.models.feature_bank import FeatureBank
 
 from .cluster_log import ClusterLog
 from .distributed import sync_batch_norm_stats
 from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
 from .extraction import build_extract_loader
+from .extraction_settings import ExtractionSettings
 from .invalid_values import invalid_value_message
 from .ladders import build_ladder
 from .unwrap import unwrap
@@ -42,6 +44,12 @@ class AdaptiveClusterHook(Hook):
             :class:`LadderSmoothing`; None for none.
         warmup_epochs: Epochs with the instance loss alone.
         interval: Epochs between two E-steps; an advance forces one.
+        features: ``'extract'``: an E-step passes all images through the key
+            encoder. ``'bank'``: it takes the keys of the training pass
+            instead, one augmented view per image, up to an epoch old.
+        refresh_every: With a bank, an E-step extracts all the same in its
+            first epoch and then every so many epochs.
+        extraction: Config of the pass, see :class:`ExtractionSettings`.
 
     Raises:
         ValueError: at the start of training, for settings that cannot work.
@@ -60,7 +68,15 @@ class AdaptiveClusterHook(Hook):
         label_smoothing: dict | None = None,
         warmup_epochs: int = 0,
         interval: int = 1,
+        features: str = 'extract',
+        refresh_every: int = 10,
+        extraction: dict | None = None,
     ) -> None:
+        if features not in ('extract', 'bank') or refresh_every < 1:
+            raise ValueError(
+                "expected features 'extract' or 'bank' and refresh_every of "
+                f'at least 1, got {features!r} and {refresh_every}'
+            )
         if warmup_epochs < 0 or interval < 1:
             raise ValueError(
                 'expected warmup_epochs of at least 0 and interval of at '
@@ -91,6 +107,9 @@ class AdaptiveClusterHook(Hook):
                 f'{type(self.policy).__name__}, got True: warm starts '
                 'inflate the agreement that it watches'
             )
+        self.features = features
+        self.refresh_every = refresh_every
+        self._extraction = ExtractionSettings(**(extraction or {}))
         self._extract_config = extract_dataloader
         self._ladder_config = ladder
         self._means = EpochMeans()
@@ -121,7 +140,13 @@ class AdaptiveClusterHook(Hook):
             next(model.parameters()).device,
         )
         model.head.check_linkage(self.linkage)
-        self._estep = EStep(loader, self._clustering, self.linkage)
+        self._estep = EStep(
+            loader,
+            self._clustering,
+            self.linkage,
+            self._extraction,
+            self._keep_keys(model, len(train.dataset)),
+        )
         if self._resumed is not None:
             self._restore(model, self._resumed)
         else:
@@ -153,6 +178,7 @@ class AdaptiveClusterHook(Hook):
                 seed=runner.seed,
                 epoch=runner.epoch,
                 previous=previous,
+                fresh=self._is_fresh(runner.epoch),
             )
         except FloatingPointError as error:
             message = invalid_value_message(runner, str(error))
@@ -223,6 +249,8 @@ class AdaptiveClusterHook(Hook):
             linkage=self.linkage,
             log=self._log.state_dict(),
         )
+        if self._estep.bank is not None:
+            checkpoint['ahpcl']['bank'] = self._estep.bank.state_dict()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the state for :meth:`before_train`, on resume only."""
@@ -243,6 +271,8 @@ class AdaptiveClusterHook(Hook):
         self._means.load_state_dict(state['means'])
         self._agreement = state['agreement']
         self._log.load_state_dict(state['log'])
+        if self._estep.bank is not None and 'bank' in state:
+            self._estep.bank.load_state_dict(state['bank'])
         if state['hierarchy'] is not None:
             hierarchy = PrototypeHierarchy.from_state_dict(state['hierarchy'])
             device = next(model.parameters()).device
@@ -254,6 +284,23 @@ class AdaptiveClusterHook(Hook):
         self, model: nn.Module, hierarchy: PrototypeHierarchy
     ) -> None:
         model.head.set_prototypes(hierarchy, self._smoothing.at(self.ladder))
+
+    def _keep_keys(
+        self, model: nn.Module, num_images: int
+    ) -> FeatureBank | None:
+        if self.features == 'extract':
+            return None
+        if not hasattr(model, 'keep_keys'):
+            raise ValueError(
+                "expected features='extract' with "
+                f"{type(model).__name__}, got 'bank': only AHPCL keeps the "
+                'keys of the training pass'
+            )
+        return model.keep_keys(num_images)
+
+    def _is_fresh(self, epoch: int) -> bool:
+        """Whether an E-step extracts features though there is a bank."""
+        return (epoch - self.warmup_epochs) % self.refresh_every == 0
 
     def _fits(self, hierarchy: PrototypeHierarchy) -> bool:
         return set(hierarchy.num_clusters) == set(self.ladder.current)

@@ -1,8 +1,10 @@
 """The clustering of the E-step as typed settings."""
 
+import logging
 from dataclasses import dataclass, replace
 
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
@@ -12,6 +14,9 @@ from ahpcl.core import (
     build_hierarchy,
     check_hierarchy,
 )
+from ahpcl.core.identity import keep_identities
+from ahpcl.core.search import NearestSearch, resolve_backend
+from ahpcl.core.shards import ALONE, Shards
 
 
 @TASK_UTILS.register_module()
@@ -22,7 +27,15 @@ class KMeansClustering:
     Attributes:
         n_iter: Most iterations of a k-means.
         n_init: Restarts of which the best is taken.
-        backend: ``'auto'``, ``'torch'``, ``'faiss'`` or ``'flash'``.
+        backend: ``'auto'``, ``'torch'``, ``'superkmeans'``, ``'faiss'`` or
+            ``'flash'``. If its library is gone in mid-run, torch goes on.
+        precision: Of the products in the iterations: ``'auto'``,
+            ``'float32'``, ``'float16'`` or ``'bfloat16'``; the last
+            assignment is exact float32.
+        chunk_mib: Memory for scores in MiB, beside the features; None for
+            4 on a CPU and 256 elsewhere.
+        tolerance: Share of the images; an iteration that moves no more of
+            them to another cluster is the last.
         spherical: Normalise the centroids in every iteration; PCL does not.
         min_points: Warn below so many images per cluster (faiss's meaning).
         max_points: Train on at most so many images per cluster.
@@ -32,12 +45,17 @@ class KMeansClustering:
         extra_iter_per_doubling: More iterations for every doubling of K.
         alpha: Smoothing of the concentration for small clusters.
         clip: Percentiles to which the concentration is clipped.
-        warm_start: Start from the last centroids of the same K.
+        warm_start: Start from the last centroids of the same K. A rung that
+            is new in the window starts anew, and so does the whole window
+            every ``restart_every`` epochs.
+        warm_iter: Most iterations of a warm start; None for ``n_iter``.
+        restart_every: Epochs between full starts, with ``warm_start``; None
+            for never.
         concentration: ``'estimated'`` from the distances (PCL, section 3.3),
             or ``'fixed'``: phi is tau for every cluster.
 
     Raises:
-        ValueError: for another ``concentration``.
+        ValueError: for another ``concentration``, or numbers out of range.
     """
 
     n_iter: int = 20
@@ -52,6 +70,11 @@ class KMeansClustering:
     alpha: float = 10.0
     clip: tuple[float, float] = (10, 90)
     warm_start: bool = False
+    warm_iter: int | None = 3
+    restart_every: int | None = 10
+    precision: str = 'auto'
+    chunk_mib: float | None = None
+    tolerance: float = 0.0
     concentration: str = 'estimated'
 
     def __post_init__(self) -> None:
@@ -60,6 +83,30 @@ class KMeansClustering:
                 "expected clustering.concentration 'estimated' or 'fixed', "
                 f'got {self.concentration!r}'
             )
+        for name in ('warm_iter', 'restart_every'):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(
+                    f'expected clustering.{name} of at least 1, or None, got '
+                    f'{value}'
+                )
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(
+                'expected clustering.tolerance as a share of the images, 0 '
+                f'to below 1, got {self.tolerance}'
+            )
+        NearestSearch('auto', self.precision, self.chunk_mib)  # checks them
+
+    def works_in_parts(self, linkage: str) -> bool:
+        """Whether the features may stay on the ranks that have them."""
+        return linkage != 'divisive' and self.balance is None
+
+    def starts_anew(self, epoch: int) -> bool:
+        """Whether the E-step of an epoch, from 0, takes no warm start."""
+        if not self.warm_start:
+            return True
+        every = self.restart_every
+        return every is not None and epoch % every == 0
 
     def check(
         self,
@@ -102,10 +149,27 @@ class KMeansClustering:
         temperature: float,
         seed: int,
         previous: PrototypeHierarchy | None = None,
+        epoch: int | None = None,
+        shards: Shards = ALONE,
     ) -> PrototypeHierarchy:
-        """Cluster features (N, D) at every count of ``num_clusters``."""
-        init = None
-        if self.warm_start and previous is not None:
+        """Cluster features at every count of ``num_clusters``.
+
+        Args:
+            features: (N, D), or the own ones, (n, D).
+            num_clusters: The rungs in use.
+            linkage: See :func:`ahpcl.core.build_hierarchy`.
+            temperature: See there.
+            seed: See there.
+            previous: The last hierarchy, whose clusters these continue.
+            epoch: From 0, see ``restart_every``; None for a warm start
+                wherever one is possible.
+            shards: Where the other features are.
+        """
+        init = {}
+        anew = not self.warm_start
+        if epoch is not None:
+            anew = self.starts_anew(epoch)
+        if not anew and previous is not None:
             init = {
                 level.num_clusters: level.centroids.to(features.device)
                 for level in previous.levels
@@ -118,7 +182,7 @@ class KMeansClustering:
             temperature=temperature,
             seed=seed,
             init=init,
-            backend=self.backend,
+            backend=self._backend(features.device),
             n_iter=self.n_iter,
             n_init=self.n_init,
             min_points=self.min_points,
@@ -129,7 +193,15 @@ class KMeansClustering:
             extra_iter_per_doubling=self.extra_iter_per_doubling,
             alpha=self.alpha,
             clip=tuple(self.clip),
+            precision=self.precision,
+            chunk_mib=self.chunk_mib,
+            tolerance=self.tolerance,
+            warm_iter=self.warm_iter,
+            shards=shards,
         )
+        if previous is not None:
+            cold = set(num_clusters) - set(init)
+            hierarchy = keep_identities(hierarchy, previous, cold)
         if self.concentration == 'estimated':
             return hierarchy
         return PrototypeHierarchy(
@@ -141,3 +213,17 @@ class KMeansClustering:
             )
             for level in hierarchy.levels
         )
+
+    def _backend(self, device: torch.device) -> str:
+        """The backend, or torch's where its library has disappeared."""
+        try:
+            resolve_backend(self.backend, device)
+        except ImportError as error:
+            print_log(
+                f'{error}. It was there when training began; this E-step is '
+                'done by torch, whose answer is the same up to rounding',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return 'torch'
+        return self.backend

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -12,15 +13,18 @@ from ahpcl.core import (
     clustering_agreement,
     seed_from,
 )
+from ahpcl.models.feature_bank import FeatureBank
 
 from .clustering import KMeansClustering
 from .distributed import on_rank_0
-from .extraction import extract_features
+from .extraction import (
+    FeatureShard,
+    extract_shard,
+    shard_of,
+    whole_features,
+)
+from .extraction_settings import ExtractionSettings
 from .progress import pulse
-
-# Adjusted mutual information takes time with the square of K: 5 s at 3,200
-# clusters on one CPU core, hours at 100,000.
-MAX_COMPARED_CLUSTERS = 5000
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class EStepResult:
         hierarchy: On the device of the model, the same on every rank.
         agreement: K -> adjusted mutual information with the E-step before,
             for the rungs that are in both.
-        extract_seconds: Wall time of the extraction.
+        extract_seconds: Wall time of the extraction; near 0 with features
+            of a bank.
         cluster_seconds: Wall time of clustering, agreement and broadcast.
     """
 
@@ -66,13 +71,19 @@ class EStepResult:
 
 
 class EStep:
-    """Extraction on all ranks, clustering on rank 0, prototypes for all.
+    """Features of all images, clusters, prototypes for every rank.
+
+    Every rank extracts its share of the images. Where the clustering works
+    in parts, the features stay where they are and every rank clusters its
+    own; else they are gathered and rank 0 clusters alone.
 
     Args:
         dataloader: Over the training images in order, see
             :func:`check_extract_loader`.
         clustering: Settings of the k-means.
         linkage: ``'independent'``, ``'agglomerative'`` or ``'divisive'``.
+        extraction: How features are computed; None for float32.
+        bank: Keys of the training pass, to use in place of an extraction.
     """
 
     def __init__(
@@ -80,10 +91,14 @@ class EStep:
         dataloader: DataLoader,
         clustering: KMeansClustering,
         linkage: str,
+        extraction: ExtractionSettings | None = None,
+        bank: FeatureBank | None = None,
     ) -> None:
         self.dataloader = dataloader
         self.clustering = clustering
         self.linkage = linkage
+        self.extraction = extraction
+        self.bank = bank
 
     def run(
         self,
@@ -94,6 +109,7 @@ class EStep:
         seed: int,
         epoch: int,
         previous: PrototypeHierarchy | None = None,
+        fresh: bool = True,
     ) -> EStepResult:
         """Make the prototypes of an epoch; a collective call.
 
@@ -104,45 +120,75 @@ class EStep:
             seed: Of the run; k-means draws by (seed, epoch, K).
             epoch: From 0.
             previous: The hierarchy of the E-step before.
+            fresh: Whether to extract features though there is a bank. A
+                bank that lacks images is filled by an extraction anyway.
 
         Raises:
             FloatingPointError: if a feature is NaN or infinite.
             RuntimeError: on the other ranks, if clustering failed on rank 0.
         """
         start = time.perf_counter()
-        features = extract_features(model, self.dataloader)
+        features = self._features(model, fresh)
         extracted = time.perf_counter()
-
-        def cluster() -> tuple[dict, dict[int, float]]:
-            with pulse('E-step: clusters'):
-                found = self.clustering(
-                    features,
-                    tuple(num_clusters),
-                    linkage=self.linkage,
-                    temperature=temperature,
-                    seed=seed_from(seed, 'kmeans', epoch),
-                    previous=previous,
-                )
-                state = found.to('cpu').state_dict()
-                return state, agreement_by_level(found, previous)
-
-        state, agreement = on_rank_0(cluster, 'clustering')
-        hierarchy = PrototypeHierarchy.from_state_dict(state)
+        settings = dict(
+            linkage=self.linkage,
+            temperature=temperature,
+            seed=seed_from(seed, 'kmeans', epoch),
+            previous=previous,
+            epoch=epoch,
+        )
+        cluster = (
+            self._in_parts
+            if self.clustering.works_in_parts(self.linkage)
+            else self._on_rank_0
+        )
+        hierarchy = cluster(features, tuple(num_clusters), settings)
+        agreement = on_rank_0(
+            lambda: agreement_by_level(hierarchy, previous), 'agreement'
+        )
         return EStepResult(
-            hierarchy=hierarchy.to(features.device),
+            hierarchy=hierarchy,
             agreement=agreement,
             extract_seconds=extracted - start,
             cluster_seconds=time.perf_counter() - extracted,
         )
 
+    def _features(self, model: nn.Module, fresh: bool) -> FeatureShard:
+        if self.bank is not None and self.bank.complete and not fresh:
+            return shard_of(self.bank.rows)
+        shard = extract_shard(model, self.dataloader, settings=self.extraction)
+        if self.bank is not None:
+            rows = whole_features(shard)
+            everything = torch.arange(len(rows), device=rows.device)
+            self.bank.write(everything, rows)
+        return shard
+
+    def _in_parts(
+        self, shard: FeatureShard, counts: tuple[int, ...], settings: dict
+    ) -> PrototypeHierarchy:
+        with pulse('E-step: clusters'):
+            return self.clustering(
+                shard.features, counts, shards=shard.shards, **settings
+            )
+
+    def _on_rank_0(
+        self, shard: FeatureShard, counts: tuple[int, ...], settings: dict
+    ) -> PrototypeHierarchy:
+        features = whole_features(shard)
+
+        def cluster() -> dict:
+            with pulse('E-step: clusters'):
+                found = self.clustering(features, counts, **settings)
+                return found.to('cpu').state_dict()
+
+        state = on_rank_0(cluster, 'clustering')
+        return PrototypeHierarchy.from_state_dict(state).to(features.device)
+
 
 def agreement_by_level(
     hierarchy: PrototypeHierarchy, previous: PrototypeHierarchy | None
 ) -> dict[int, float]:
-    """K -> adjusted mutual information of two E-steps.
-
-    For every K that is in both and at most ``MAX_COMPARED_CLUSTERS``.
-    """
+    """K -> adjusted mutual information of two E-steps, for K in both."""
     if previous is None:
         return {}
     before = {level.num_clusters: level for level in previous.levels}
@@ -152,5 +198,4 @@ def agreement_by_level(
         ).ami
         for level in hierarchy.levels
         if level.num_clusters in before
-        and level.num_clusters <= MAX_COMPARED_CLUSTERS
     }

@@ -1,29 +1,49 @@
 """Features of the whole training set for the E-step."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
+from mmengine.dist import get_rank, get_world_size
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
-from .distributed import gather_rows
-from .progress import progress_over
+from ahpcl.core.shards import ALONE, Shards
 
-Inputs = Tensor | Sequence[Tensor]
+from .distributed import gather_rows
+from .extraction_settings import ExtractionSettings, Inputs
+from .progress import progress_over
+from .rank_shards import rank_shards
+
+
+@dataclass(frozen=True)
+class FeatureShard:
+    """Features of the images that a rank is in charge of.
+
+    Every image belongs to one rank, whatever the sampler repeated.
+
+    Attributes:
+        features: (n, D) float32 rows, in the order of the data set.
+        shards: Where the others are.
+    """
+
+    features: Tensor
+    shards: Shards
 
 
 @torch.no_grad()
-def extract_features(
+def extract_shard(
     model: nn.Module,
     dataloader: DataLoader,
     encode: Callable[[Inputs], Tensor] | None = None,
-) -> Tensor:
-    """Features of every image, in the order of the data set.
+    settings: ExtractionSettings | None = None,
+) -> FeatureShard:
+    """Features of the images that the loader gives to this rank.
 
-    Every rank passes its share of the images; padded duplicates of a
-    distributed sampler are told apart by ``sample_idx``.
+    Padded duplicates of a distributed sampler are told apart by
+    ``sample_idx``: the lowest rank that has an image keeps it.
 
     Args:
         model: The unwrapped algorithm. It is in eval mode meanwhile.
@@ -31,42 +51,102 @@ def extract_features(
         encode: Preprocessed images (B, C, H, W), or a list of views, to
             float32 rows (B, D); None for ``model.extract_keys``, the key
             encoder's unit rows.
-
-    Returns:
-        (N, D) rows on the device of the model, the same on every rank.
+        settings: How to compute them; None for float32.
 
     Raises:
-        FloatingPointError: if a feature is NaN or infinite.
+        FloatingPointError: if a feature is NaN or infinite, on every rank.
         ValueError: if the loader leaves images out.
     """
     num_images = len(dataloader.dataset)
     device = next(model.parameters()).device
     encode = model.extract_keys if encode is None else encode
+    settings = ExtractionSettings() if settings is None else settings
     indices, rows = [], []
-    with _evaluating(model):
+    with _evaluating(model), settings.computing(device):
         for batch in progress_over(dataloader, 'E-step: features'):
             inputs, samples = preprocessed(model, batch)
-            rows.append(encode(inputs))
+            rows.append(encode(settings.laid_out(inputs, device)))
             indices += [_index(sample) for sample in samples]
-    own_indices = torch.tensor(indices, device=device, dtype=torch.long)
-    own_rows = torch.cat(rows) if rows else torch.zeros(0, 1, device=device)
-    all_indices, all_rows = gather_rows(own_indices, own_rows)
-    features = all_rows.new_zeros(num_images, all_rows.shape[1])
-    features[all_indices] = all_rows
-    seen = torch.bincount(all_indices, minlength=num_images) > 0
-    if not bool(seen.all()):
-        missing = int((~seen).sum())
+    found = torch.tensor(indices, device=device, dtype=torch.long)
+    own = torch.cat(rows) if rows else torch.zeros(0, 1, device=device)
+    keep, missing = _owned(found, num_images)
+    if len(missing):
         raise ValueError(
             f'expected features of all {num_images} images, got none for '
-            f'{missing}, first index {int((~seen).nonzero()[0])}; the extract '
+            f'{len(missing)}, first index {int(missing[0])}; the extract '
             'dataloader must neither drop images nor sample some twice'
         )
-    bad = int((~torch.isfinite(features).all(1)).sum())
+    features = own[keep]
+    shards = rank_shards(found[keep], num_images)
+    bad = int(shards.sum((~torch.isfinite(features).all(1)).sum()))
     if bad:
         raise FloatingPointError(
             f'features of {bad} of {num_images} images with NaN or infinity'
         )
-    return features
+    return FeatureShard(features, shards)
+
+
+def extract_features(
+    model: nn.Module,
+    dataloader: DataLoader,
+    encode: Callable[[Inputs], Tensor] | None = None,
+) -> Tensor:
+    """Features of every image, in the order of the data set.
+
+    Args:
+        model: See :func:`extract_shard`.
+        dataloader: See there.
+        encode: See there.
+
+    Returns:
+        (N, D) rows on the device of the model, the same on every rank.
+
+    Raises:
+        FloatingPointError: see there.
+        ValueError: see there.
+    """
+    shard = extract_shard(model, dataloader, encode)
+    return whole_features(shard)
+
+
+def whole_features(shard: FeatureShard) -> Tensor:
+    """Features (N, D) of all ranks, on every rank."""
+    if shard.shards is ALONE:
+        return shard.features
+    everything = torch.arange(
+        shard.shards.num_points(shard.features), device=shard.features.device
+    )
+    return shard.shards.rows(shard.features, everything)
+
+
+def shard_of(features: Tensor) -> FeatureShard:
+    """The part of a rank of features (N, D) that every rank has whole."""
+    own = torch.arange(len(features), device=features.device)
+    own = own.tensor_split(get_world_size())[get_rank()]
+    return FeatureShard(features[own], rank_shards(own, len(features)))
+
+
+def _owned(indices: Tensor, num_images: int) -> tuple[Tensor, Tensor]:
+    """Places of the rows that a rank keeps, and images that none has.
+
+    Args:
+        indices: Of the own rows, (n,).
+        num_images: N.
+
+    Returns:
+        Places in the order of the data set, and indices of the images.
+    """
+    everyone, rank = gather_rows(
+        indices, torch.full_like(indices, get_rank())[:, None]
+    )
+    order = torch.arange(len(everyone), device=everyone.device)
+    first = order.new_full((num_images,), len(everyone))
+    first.scatter_reduce_(0, everyone, order, 'amin')
+    missing = (first == len(everyone)).nonzero().squeeze(1)
+    mine = (rank[:, 0] == get_rank()).nonzero().squeeze(1)
+    kept = first[indices] == mine
+    places = kept.nonzero().squeeze(1)
+    return places[indices[places].argsort()], missing
 
 
 def build_extract_loader(

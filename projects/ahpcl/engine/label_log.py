@@ -6,8 +6,6 @@ from torch import Tensor
 
 from ahpcl.core.agreement import cluster_sizes, clustering_agreement
 
-from .estep import MAX_COMPARED_CLUSTERS
-
 
 @master_only
 def log_labels(
@@ -29,8 +27,7 @@ def log_labels(
         title: Begins the line.
         labels: (N,) int64.
         num_classes: K.
-        previous: (N,) labels before these, if there were any. Not compared
-            above ``MAX_COMPARED_CLUSTERS`` clusters, where it takes too long.
+        previous: (N,) labels before these, if there were any.
         scalars: More numbers by name, seconds for example.
     """
     sizes = cluster_sizes(labels, num_classes)
@@ -47,7 +44,7 @@ def log_labels(
         f'sizes {sizes.minimum} / {sizes.median:g} / {sizes.maximum} '
         '(min / median / max)',
     ]
-    if previous is not None and num_classes <= MAX_COMPARED_CLUSTERS:
+    if previous is not None:
         agreement = clustering_agreement(labels.cpu(), previous.cpu())
         values.update(nmi=agreement.nmi, ami=agreement.ami)
         words.append(

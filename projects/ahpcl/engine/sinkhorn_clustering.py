@@ -85,6 +85,14 @@ class SinkhornClustering:
                 device=device,
             )
 
+    def works_in_parts(self, linkage: str) -> bool:
+        """No: equal sizes need the features of all images at once."""
+        return False
+
+    def starts_anew(self, epoch: int) -> bool:
+        """Whether the E-step of an epoch, from 0, takes no warm start."""
+        return not self.warm_start
+
     def __call__(
         self,
         features: Tensor,
@@ -94,11 +102,12 @@ class SinkhornClustering:
         temperature: float,
         seed: int,
         previous: PrototypeHierarchy | None = None,
+        epoch: int = 0,
     ) -> PrototypeHierarchy:
         """Cluster features (N, D) at every count of ``num_clusters``."""
         assert linkage == 'independent'  # check() looked
         known = {}
-        if self.warm_start and previous is not None:
+        if not self.starts_anew(epoch) and previous is not None:
             known = {lv.num_clusters: lv.centroids for lv in previous.levels}
         return PrototypeHierarchy(
             prototype_level(

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ahpcl.core import seed_from
 
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
+from .feature_bank import FeatureBank
 from .features import (
     PooledFeatures,
     check_queue_length,
@@ -102,6 +103,7 @@ class AHPCL(PooledFeatures, BaseModel):
         self._average = get_ema_multi_avg_fn(momentum)
         self._seed = 0
         self._iteration = 0
+        self._bank: FeatureBank | None = None
 
     def init_weights(self) -> None:
         """Initialise the query encoder and copy it to the key encoder."""
@@ -146,6 +148,19 @@ class AHPCL(PooledFeatures, BaseModel):
         self._seed = seed
         self._iteration = iteration
 
+    def keep_keys(self, num_images: int) -> FeatureBank:
+        """Keep the key of every image from now on, for the E-step.
+
+        Args:
+            num_images: N.
+
+        Returns:
+            The bank, which every training step writes to.
+        """
+        queue = self.queue.features
+        self._bank = FeatureBank(num_images, len(queue), queue.device)
+        return self._bank
+
     def loss(
         self, inputs: Sequence[Tensor], data_samples: list | None = None
     ) -> dict[str, Tensor]:
@@ -180,6 +195,9 @@ class AHPCL(PooledFeatures, BaseModel):
                 plan.num_large,
             )
         self.queue.enqueue(encoded[0][1])
+        if self._bank is not None:
+            indices = gather_batches(sample_indices(data_samples, device))
+            self._bank.write(indices, encoded[0][1])
         self._iteration += 1
         return results
 
