@@ -31,3 +31,121 @@ def test_a_fixed_concentration_is_tau_and_nothing_else_changes():
 def test_another_concentration_is_refused():
     with pytest.raises(ValueError, match="'estimated' or 'fixed', got 'tau'"):
         KMeansClustering(concentration='tau')
+
+
+def drift(epochs, n=400, d=8):
+    source = torch.Generator().manual_seed(1)
+    rows = torch.randn(n, d, generator=source)
+    found = []
+    for _ in range(epochs):
+        rows = rows + 0.05 * torch.randn(n, d, generator=source)
+        found.append(F.normalize(rows))
+    return found
+
+
+def run(clustering, features, counts=(30, 10), linkage='independent'):
+    previous, found = None, []
+    for epoch, rows in enumerate(features):
+        previous = clustering(
+            rows,
+            counts,
+            linkage=linkage,
+            temperature=0.2,
+            seed=epoch,
+            previous=previous,
+            epoch=epoch,
+        )
+        found.append(previous)
+    return found
+
+
+def kept(one, other, k):
+    same = one.level(k).assignments == other.level(k).assignments
+    return same.float().mean().item()
+
+
+@pytest.mark.parametrize('linkage', ['independent', 'agglomerative'])
+def test_clusters_keep_their_numbers_with_cold_and_warm_starts(linkage):
+    features = drift(5)
+    cold = run(KMeansClustering(n_init=1), features, linkage=linkage)
+    warm = run(
+        KMeansClustering(n_init=1, warm_start=True, restart_every=3),
+        features,
+        linkage=linkage,
+    )
+    for before, now in zip(cold, cold[1:], strict=False):
+        assert kept(before, now, 10) > 0.25  # chance is 0.1
+    # Epochs 1, 2 and 4 go on from those before; epoch 3 starts anew.
+    stay = [
+        kept(before, now, 30)
+        for before, now in zip(warm, warm[1:], strict=False)
+    ]
+    assert min(stay[0], stay[1], stay[3]) > 0.85
+    assert 0.2 < stay[2] < min(stay[0], stay[1], stay[3])
+
+
+def test_a_full_start_is_due_every_so_many_epochs():
+    settings = KMeansClustering(warm_start=True, restart_every=4)
+    assert [settings.starts_anew(e) for e in range(6)] == [
+        *(True, False, False, False),
+        *(True, False),
+    ]
+    never = KMeansClustering(warm_start=True, restart_every=None)
+    assert not never.starts_anew(0)
+    assert KMeansClustering().starts_anew(3)
+
+
+def test_a_warm_start_is_as_good_as_the_full_recipe_over_epochs():
+    features = drift(6, n=3000, d=16)
+    full = run(KMeansClustering(), features, (150, 40))
+    warm = run(
+        KMeansClustering(warm_start=True, restart_every=None),
+        features,
+        (150, 40),
+    )
+    for ours, theirs in zip(warm[1:], full[1:], strict=True):
+        for k in (150, 40):
+            ratio = ours.level(k).objective / theirs.level(k).objective
+            assert ratio < 1.005
+            # It is not the same clustering by another way.
+            assert ratio != 1.0
+
+
+def test_tolerance_stops_early_and_costs_little():
+    rows = drift(1, n=3000, d=16)[0]
+    settings = dict(linkage='independent', temperature=0.2, seed=0)
+    exact = KMeansClustering(n_iter=100)(rows, (50,), **settings)
+    early = KMeansClustering(n_iter=100, tolerance=0.02)(
+        rows, (50,), **settings
+    )
+    ratio = early.levels[0].objective / exact.levels[0].objective
+    assert 1 < ratio < 1.01
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(warm_iter=0), 'warm_iter of at least 1'),
+        (dict(restart_every=0), 'restart_every of at least 1'),
+        (dict(tolerance=1.0), 'got 1.0'),
+        (dict(precision='int8'), "got 'int8'"),
+        (dict(chunk_mib=0.1), 'chunk_mib of at least 1'),
+    ],
+)
+def test_numbers_out_of_range_are_refused_at_once(settings, message):
+    with pytest.raises(ValueError, match=message):
+        KMeansClustering(**settings)
+
+
+def test_a_library_that_disappeared_is_replaced_and_results_stay(monkeypatch):
+    rows = drift(1)[0]
+    settings = dict(linkage='independent', temperature=0.2, seed=0)
+    clustering = KMeansClustering(backend='faiss', n_init=1)
+    expected = KMeansClustering(backend='torch', n_init=1)(
+        rows, (30,), **settings
+    )
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    found = clustering(rows, (30,), **settings)
+    assert torch.equal(
+        found.levels[0].assignments, expected.levels[0].assignments
+    )

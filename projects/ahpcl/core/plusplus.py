@@ -24,7 +24,7 @@ from ahpcl.core.search_engines import rows_per_chunk
 from ahpcl.core.segments import (
     Groups,
     distances_to,
-    nearest_in_group,
+    nearest_with_score,
     rank_in_segment,
 )
 
@@ -170,8 +170,10 @@ def _gains(
             )
             drop = (squared - norms)[part, None] - distance
             drop = drop.clamp_(min=0).mul_(weights[part, None])
-            own = of_point[part, None] == owner[left:right]
-            gains[left:right] += drop.masked_fill_(~own, 0).sum(dim=0)
+            if groups.num_groups > 1:
+                other = of_point[part, None] != owner[left:right]
+                drop.masked_fill_(other, 0)
+            gains[left:right] += drop.sum(dim=0)
     return gains.view_as(offers)
 
 
@@ -220,10 +222,13 @@ def _nearer(
     centroids = centroids[order]
     counts = torch.bincount(group, minlength=groups.num_groups)
     starts = counts.cumsum(0) - counts
-    found = nearest_in_group(
+    found, score = nearest_with_score(
         features, centroids, groups.of_point, starts, counts
     )
-    reached = (found >= 0).nonzero().squeeze(1)
+    # The exact distance, 0 of equal rows, only where it may be the least.
+    norm = features.square().sum(dim=1)
+    near = norm - 2 * score <= squared + 1e-4 * norm + 1e-12
+    reached = ((found >= 0) & near).nonzero().squeeze(1)
     squared = squared.clone()
     new = distances_to(features[reached], centroids, found[reached]).square()
     squared[reached] = torch.minimum(squared[reached], new)

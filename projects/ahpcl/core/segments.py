@@ -19,6 +19,7 @@ __all__ = [
     'Groups',
     'distances_to',
     'nearest_in_group',
+    'nearest_with_score',
     'rank_in_segment',
     'segment_sum',
 ]
@@ -163,6 +164,20 @@ def nearest_in_group(
 ) -> Tensor:
     """Nearest centroid among those of a point's own group.
 
+    See `nearest_with_score`, of which this is the first half.
+    """
+    return nearest_with_score(features, centroids, of_point, starts, counts)[0]
+
+
+def nearest_with_score(
+    features: Tensor,
+    centroids: Tensor,
+    of_point: Tensor,
+    starts: Tensor,
+    counts: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Nearest centroid among those of a point's own group, and how near.
+
     As points are sorted by group, a chunk of them needs a contiguous range
     of centroids only; what a point may not choose is masked.
 
@@ -174,10 +189,12 @@ def nearest_in_group(
         counts: Centroids of every group, (G,).
 
     Returns:
-        Indices in [0, K), (N,) int64; -1 where the group has no centroid.
+        Indices in [0, K), (N,) int64, -1 where the group has no centroid;
+        and `x.c - |c|^2 / 2`, (N,) float32, -infinity there.
     """
     num_points, device = len(features), features.device
     result = torch.full((num_points,), -1, dtype=torch.long, device=device)
+    score = torch.full((num_points,), -torch.inf, device=device)
     rows = min(2048, rows_per_chunk(len(centroids), device))
     bias = centroids.square().sum(dim=1).mul_(-0.5)
     low, high = starts[of_point], (starts + counts)[of_point]
@@ -192,9 +209,12 @@ def nearest_in_group(
             scores = torch.addmm(
                 bias[first:stop], features[part], centroids[first:stop].t()
             )
-            column = torch.arange(first, stop, device=device)
-            outside = (column < low[part, None]) | (column >= high[part, None])
-            found = scores.masked_fill_(outside, -torch.inf).argmax(dim=1)
+            if len(counts) > 1:
+                column = torch.arange(first, stop, device=device)
+                scores.masked_fill_(column < low[part, None], -torch.inf)
+                scores.masked_fill_(column >= high[part, None], -torch.inf)
+            best, found = scores.max(dim=1)
             found += first
             result[part] = torch.where(low[part] < high[part], found, -1)
-    return result
+            score[part] = best
+    return result, score

@@ -1,0 +1,81 @@
+#!/usr/bin/env python
+"""Key features of consecutive checkpoints, for `estep.py --features`.
+
+Of views as training makes them, as a feature bank would hold them; with
+fewer images than points, of several views of an image.
+
+python tools/benchmarks/epoch_features.py configs/ahpcl_tin100_cpu.py \
+    epoch_11.pth epoch_12.pth --points 38400 --out features.pt
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner, load_checkpoint
+from torch import Tensor
+
+import ahpcl  # noqa: F401  (mends the host before it reads a config)
+from ahpcl.datasets.epoch import set_epoch
+from ahpcl.engine.extraction import preprocessed
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description='Key features of consecutive checkpoints.'
+    )
+    parser.add_argument('config')
+    parser.add_argument('checkpoints', nargs='+')
+    parser.add_argument('--points', type=int, default=38400)
+    parser.add_argument('--out', required=True)
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    return parser.parse_args(argv)
+
+
+@torch.no_grad()
+def features_of(
+    model: torch.nn.Module, loader: torch.utils.data.DataLoader, points: int
+) -> Tensor:
+    """Keys of as many views as there are to be points, (points, D) half."""
+    rows: list[Tensor] = []
+    count, epoch = 0, 0
+    while count < points:
+        set_epoch(loader.dataset, epoch, 0)
+        for batch in loader:
+            views, _ = preprocessed(model, batch)
+            for view in views:
+                rows.append(model.extract_keys(view).half())
+                count += len(view)
+        epoch += 1
+    return torch.cat(rows)[:points]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Extracts and writes."""
+    args = parse_args(argv)
+    config = Config.fromfile(args.config)
+    if args.cfg_options:
+        config.merge_from_dict(args.cfg_options)
+    init_default_scope(config.default_scope)
+    loader_config = config.train_dataloader
+    loader_config.sampler = dict(type='DefaultSampler', shuffle=False)
+    loader_config.update(drop_last=False)
+    loader = Runner.build_dataloader(loader_config, seed=0)
+    model = MODELS.build(config.model).eval()
+    epochs = []
+    for checkpoint in args.checkpoints:
+        load_checkpoint(model, checkpoint, map_location='cpu')
+        epochs.append(features_of(model, loader, args.points))
+        print(f'{checkpoint}: {tuple(epochs[-1].shape)}', flush=True)
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(epochs=epochs), args.out)
+
+
+if __name__ == '__main__':
+    main()
