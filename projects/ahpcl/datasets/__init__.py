@@ -2,6 +2,8 @@
 
 from .base import ImageListDataset
 from .decode import read_rgb, to_rgb
+from .decoded_cache import DecodedCache
+from .decoded_cache_build import build_cache, open_or_build
 from .digits import Digits
 from .epoch import set_epoch
 from .folder import UnlabelledFolder
@@ -16,8 +18,10 @@ from .transforms import (
     SetRole,
 )
 from .uniform_cluster_sampler import UniformClusterSampler
+from .whole_batch import WholeBatch, collate_batches
 
 __all__ = [
+    'DecodedCache',
     'Digits',
     'HierarchicalShapes',
     'ImageListDataset',
@@ -30,6 +34,10 @@ __all__ = [
     'SetRole',
     'UniformClusterSampler',
     'UnlabelledFolder',
+    'WholeBatch',
+    'build_cache',
+    'collate_batches',
+    'open_or_build',
     'read_rgb',
     'scan_images',
     'set_epoch',

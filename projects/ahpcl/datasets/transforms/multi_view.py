@@ -19,7 +19,7 @@ Step = dict | Callable[[dict], dict]
 
 
 class EpochClock:
-    """Epoch and seed in shared memory, where running workers see them.
+    """Epoch, seed and place of work, where running workers see them.
 
     Stays shared through fork, through the pickling that starts spawned
     workers, and in a deep copy (which is a clock of its own).
@@ -29,8 +29,17 @@ class EpochClock:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._values = torch.zeros(2, dtype=torch.int64).share_memory_()
+        self._values = torch.zeros(3, dtype=torch.int64).share_memory_()
         self.set(0, seed)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the views are made on the device, not by the workers."""
+        return bool(self._values[2])
+
+    @on_device.setter
+    def on_device(self, value: bool) -> None:
+        self._values[2] = int(value)
 
     def set(self, epoch: int, seed: int) -> None:
         """Set both."""
@@ -39,12 +48,13 @@ class EpochClock:
 
     def get(self) -> tuple[int, int]:
         """Epoch and seed."""
-        epoch, seed = self._values.tolist()
+        epoch, seed, _ = self._values.tolist()
         return epoch, seed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> 'EpochClock':
         twin = EpochClock()
         twin.set(*self.get())
+        twin.on_device = self.on_device
         return twin
 
     def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
@@ -114,8 +124,23 @@ class SeededMultiView(BaseTransform):
         """
         self.clock.set(epoch, seed)
 
+    @property
+    def on_device(self) -> bool:
+        """Whether images pass through as they are.
+
+        ``DeviceViews`` sets it where it makes the views itself; workers that
+        already run see the change.
+        """
+        return self.clock.on_device
+
+    @on_device.setter
+    def on_device(self, value: bool) -> None:
+        self.clock.on_device = value
+
     def transform(self, results: dict) -> dict:
         """Replace ``results['img']`` by its views."""
+        if self.on_device:
+            return results
         if 'sample_idx' not in results:
             raise ValueError(
                 'expected sample_idx in the results, got '
