@@ -7,7 +7,14 @@ import contextlib
 import torch
 from torch import Tensor
 
-__all__ = ['check_batch', 'draw', 'first_occurrence', 'full_precision', 'wins']
+__all__ = [
+    'check_batch',
+    'draw',
+    'first_occurrence',
+    'full_precision',
+    'send',
+    'wins',
+]
 
 
 def wins(logits: Tensor, target: Tensor) -> Tensor:
@@ -63,6 +70,14 @@ def draw(total: int, number: int, generator: torch.Generator | None) -> Tensor:
         )
     order = torch.randperm(total, generator=generator, device=generator.device)
     return order[:number]
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device; on the way to a GPU the host does not wait.
+
+    (On the way back it must, as it would read what has not arrived.)
+    """
+    return tensor.to(device, non_blocking=device.type != 'cpu')
 
 
 def full_precision(

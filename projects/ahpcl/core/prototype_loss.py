@@ -13,6 +13,7 @@ from ahpcl.core.contrast import (
     draw,
     first_occurrence,
     full_precision,
+    send,
     wins,
 )
 
@@ -30,7 +31,7 @@ class Level(Protocol):
 
     @property
     def assignments(self) -> Tensor:
-        """Cluster of every image, (N,) int64."""
+        """Cluster of every image, (N,) int64, on any device."""
 
     @property
     def concentration(self) -> Tensor:
@@ -63,10 +64,12 @@ def proto_nce(
 
     Args:
         query: Normalised features, (B, D).
-        level: A `PrototypeLevel`: `centroids` (K, D), `assignments` (N,),
-            `concentration` (K,), on the query's device.
+        level: A `PrototypeLevel`: `centroids` (K, D) and `concentration`
+            (K,) on the query's device, `assignments` (N,) on it or on the
+            CPU.
         sample_idx: Index of every image into `level.assignments`, (B,), on
-            any device (on the CPU its check costs no synchronisation).
+            any device. With both on the CPU the host never waits for a GPU,
+            whatever is drawn.
         negatives: `'unique'` or `'batch'`.
         num_negatives: How many of the prototypes that are no image's own in
             this batch are drawn, without repetition; None, or a number above
@@ -102,7 +105,9 @@ def proto_nce(
             f'got shape {tuple(sample_idx.shape)}'
         )
     _check_kept(kept, query, level)
-    target = own_prototypes(level, sample_idx, query.device)
+    # Candidates are chosen where the assignments are.
+    place = level.assignments.device
+    target = own_prototypes(level, sample_idx, place)
     num_clusters = len(level.centroids)
     dtype = torch.promote_types(query.dtype, torch.float32)
     centroids, phi = level.centroids, level.concentration
@@ -112,18 +117,19 @@ def proto_nce(
     rest = None
     if negatives == 'batch' or num_negatives is not None:
         is_own = torch.zeros(
-            num_clusters, dtype=torch.bool, device=query.device
+            num_clusters, dtype=torch.bool, device=place
         ).index_fill_(0, target, True)
         rest = (~is_own).nonzero().squeeze(1)
         if num_negatives is not None and num_negatives < len(rest):
             own, target = torch.unique(target, return_inverse=True)
             drawn = rest[
-                draw(len(rest), num_negatives, generator).to(rest.device)
+                send(draw(len(rest), num_negatives, generator), place)
             ]
-            chosen = torch.cat([own, drawn])
+            chosen = send(torch.cat([own, drawn]), query.device)
             centroids, phi = centroids[chosen], phi[chosen]
             kept = None if kept is None else kept[:, chosen]
-            rest = torch.arange(len(own), len(chosen), device=query.device)
+            rest = torch.arange(len(own), len(chosen), device=place)
+    target = send(target, query.device)
 
     with full_precision(query.device):
         q, c = query.to(dtype), centroids.to(dtype)
@@ -132,7 +138,7 @@ def proto_nce(
         if negatives == 'batch':
             assert rest is not None
             hits &= first_occurrence(target)
-            columns = torch.cat([target, rest])
+            columns = torch.cat([target, send(rest, query.device)])
             logits = logits[:, columns]
             kept = None if kept is None else kept[:, columns]
             target = torch.arange(len(target), device=target.device)
@@ -150,8 +156,12 @@ def own_prototypes(
 ) -> Tensor:
     """The prototype of every image of a batch, (B,) int64 on `device`.
 
+    Indices on a GPU are checked there, and a wrong one fails later, as an
+    assertion of the device, rather than making the host wait.
+
     Raises:
-        ValueError: If an index is not an integer or out of range.
+        ValueError: If an index is not an integer, or, on the CPU, out of
+            range.
     """
     assignments = level.assignments
     if sample_idx.dtype.is_floating_point or sample_idx.dtype == torch.bool:
@@ -159,15 +169,17 @@ def own_prototypes(
             f'expected integer sample indices, got {sample_idx.dtype}'
         )
     outside = (sample_idx < 0) | (sample_idx >= len(assignments))
-    if bool(outside.any()):
+    limit = f'expected sample indices from 0 to {len(assignments) - 1}'
+    if sample_idx.device.type != 'cpu':
+        torch._assert_async(~outside.any(), limit)
+    elif bool(outside.any()):
         bad = int(sample_idx[outside][0])
         raise ValueError(
-            f'expected sample indices from 0 to {len(assignments) - 1}, got '
-            f'{bad}; the clustered images and the training images must be '
-            f'the same data set in the same order'
+            f'{limit}, got {bad}; the clustered images and the training '
+            f'images must be the same data set in the same order'
         )
-    index = sample_idx.to(assignments.device, torch.long)
-    return assignments[index].to(device, torch.long)
+    index = send(sample_idx.long(), assignments.device)
+    return send(assignments[index].long(), device)
 
 
 def _kept_cross_entropy(

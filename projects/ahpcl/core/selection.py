@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ahpcl.core.contrast import full_precision
+from ahpcl.core.contrast import full_precision, send
 from ahpcl.core.prototype_loss import Level, own_prototypes
 
 __all__ = [
@@ -141,7 +141,8 @@ def select_prototypes(
     Args:
         level: A `PrototypeLevel`.
         coarser: The next coarser one.
-        parents: Its cluster that every cluster of `level` belongs to, (K,).
+        parents: Its cluster that every cluster of `level` belongs to, (K,),
+            where the assignments of `level` are.
         sample_idx: Index of every image of the batch, (B,) integers.
         generator: Of the draw, see `draw_kept`.
 
@@ -154,6 +155,9 @@ def select_prototypes(
     """
     own = own_prototypes(level, sample_idx, parents.device)
     probability = keep_probability(
-        level.centroids, coarser.centroids, coarser.concentration, parents[own]
+        level.centroids,
+        coarser.centroids,
+        coarser.concentration,
+        send(parents[own], level.centroids.device),
     )
     return draw_kept(probability, generator)

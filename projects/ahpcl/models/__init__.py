@@ -18,6 +18,7 @@ from .simclr import SimCLRBaseline
 from .split_batchnorm import SplitBatchNorm
 from .swav import SwAVBaseline
 from .swav_loss import SwappedPredictionLoss
+from .view_preprocessor import ViewPreprocessor
 
 __all__ = [
     'AHPCL',
@@ -37,6 +38,7 @@ __all__ = [
     'SplitBatchNorm',
     'SwAVBaseline',
     'SwappedPredictionLoss',
+    'ViewPreprocessor',
     'gather_batches',
     'gather_with_gradient',
     'pool_features',

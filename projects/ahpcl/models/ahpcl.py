@@ -4,7 +4,6 @@ import copy
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmengine.dist import get_rank
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
@@ -12,8 +11,11 @@ from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ahpcl.core import seed_from
+from ahpcl.core.contrast import send
 
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
+from .compiled_encoder import encode
+from .fast_encoders import FastEncoders
 from .feature_bank import FeatureBank
 from .features import (
     PooledFeatures,
@@ -27,7 +29,7 @@ from .views import encode_by_size, plan_views
 
 
 @MODELS.register_module()
-class AHPCL(PooledFeatures, BaseModel):
+class AHPCL(FastEncoders, PooledFeatures, BaseModel):
     """Adaptive hierarchical prototypical contrastive learning, the M-step.
 
     MoCo v2 (Chen et al., arXiv:2003.04297) whose head also contrasts with the
@@ -57,12 +59,18 @@ class AHPCL(PooledFeatures, BaseModel):
             and its instance loss is the mean over them. Only the keys of the
             second view enter the queue, one per image, so that it reaches as
             far back as without. Takes a second pass of the key encoder.
-        data_preprocessor: As in mmengine; ``SelfSupDataPreprocessor`` of the
-            host unless a type is given.
+        memory_format: Of weights and images: ``'auto'``, ``'contiguous'`` or
+            ``'channels_last'``, see :func:`choose_memory_format`.
+        compile: Send both encoders through ``torch.compile``. (Not the
+            ``compile`` of the Runner, which would compile the head and its
+            changing shapes as well.)
+        data_preprocessor: As in mmengine; :class:`ViewPreprocessor` unless a
+            type is given.
         init_cfg: As in mmengine.
 
     Raises:
-        ValueError: if ``momentum`` is not in [0, 1).
+        ValueError: if ``momentum`` is not in [0, 1) or the memory format is
+            unknown.
     """
 
     def __init__(
@@ -75,6 +83,8 @@ class AHPCL(PooledFeatures, BaseModel):
         momentum: float = 0.999,
         shuffle_bn: bool = True,
         symmetric: bool = False,
+        memory_format: str = 'auto',
+        compile: bool = False,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -87,7 +97,7 @@ class AHPCL(PooledFeatures, BaseModel):
             data_preprocessor = {}
         if isinstance(data_preprocessor, dict):
             data_preprocessor = {
-                'type': 'SelfSupDataPreprocessor',
+                'type': 'ViewPreprocessor',
                 **data_preprocessor,
             }
         super().__init__(data_preprocessor, init_cfg)
@@ -104,6 +114,7 @@ class AHPCL(PooledFeatures, BaseModel):
         self._seed = 0
         self._iteration = 0
         self._bank: FeatureBank | None = None
+        self.set_up_encoders(memory_format, compile)
 
     def init_weights(self) -> None:
         """Initialise the query encoder and copy it to the key encoder."""
@@ -131,9 +142,10 @@ class AHPCL(PooledFeatures, BaseModel):
 
         Raises:
             ValueError: if the queue is longer than the data, the first two
-                views are not the large ones, or the backbone cannot take a
-                view.
+                views are not the large ones, the backbone cannot take a
+                view, or there is no compiler to compile with.
         """
+        self.check_encoders()
         check_queue_length(len(self.queue), num_images)
         plan_views([shape[-2:] for shape in view_shapes], self.symmetric)
         check_view_shapes(self, view_shapes)
@@ -184,30 +196,31 @@ class AHPCL(PooledFeatures, BaseModel):
         encoded = [self._encode_keys(views[v], shuffle) for v in plan.keys]
         keys = [[encoded[p][0] for p in own] for own in plan.targets]
         device = queries[0].device
+        # On the CPU, where the head looks the clusters up.
+        indices = sample_indices(data_samples, torch.device('cpu'))
         with torch.autocast(device.type, enabled=False):
             results = self.head(
                 queries,
                 keys,
-                # The update below must not reach what backward still needs.
-                self.queue.features.clone(),
-                sample_indices(data_samples, device),
+                self.queue.features,
+                indices,
                 self._generator('negatives', get_rank()),
                 plan.num_large,
             )
         self.queue.enqueue(encoded[0][1])
         if self._bank is not None:
-            indices = gather_batches(sample_indices(data_samples, device))
-            self._bank.write(indices, encoded[0][1])
+            everywhere = gather_batches(send(indices, device))
+            self._bank.write(everywhere, encoded[0][1])
         self._iteration += 1
         return results
 
     @torch.no_grad()
     def extract_keys(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
         """Features of the E-step: (B, D) unit rows from the key encoder."""
-        return _normalise(_encode(*self.encoder_k, first_view(inputs)))
+        return encode(*self.encoder_k, first_view(inputs))
 
     def _encode_query(self, images: Tensor) -> Tensor:
-        return _normalise(_encode(self.backbone, self.neck, images))
+        return self.encode_unit(self.backbone, self.neck, images)
 
     @torch.no_grad()
     def _encode_keys(
@@ -215,26 +228,16 @@ class AHPCL(PooledFeatures, BaseModel):
     ) -> tuple[Tensor, Tensor]:
         """Keys (B, D) of this rank and (world * B, D) of all ranks."""
         if not self.shuffle_bn:
-            key = _normalise(_encode(*self.encoder_k, images))
+            key = self.encode_unit(*self.encoder_k, images)
             return key, gather_batches(key)
         images, order = shuffle_batch(images, shuffle)
-        key = _normalise(_encode(*self.encoder_k, images))
+        key = self.encode_unit(*self.encoder_k, images)
         return unshuffle_batch(key, order)
 
     @torch.no_grad()
     def _update_key_encoder(self) -> None:
-        keys = list(self.encoder_k.parameters())
-        queries = [*self.backbone.parameters(), *self.neck.parameters()]
-        self._average(keys, queries, None)
+        self._average(*self.key_and_query_parameters(), None)
 
     def _generator(self, purpose: str, rank: int = 0) -> Generator:
         seed = seed_from(self._seed, purpose, self._iteration, rank)
         return torch.Generator().manual_seed(seed)
-
-
-def _encode(backbone: nn.Module, neck: nn.Module, images: Tensor) -> Tensor:
-    return neck(backbone(images))[0]
-
-
-def _normalise(features: Tensor) -> Tensor:
-    return F.normalize(features.float(), dim=1)

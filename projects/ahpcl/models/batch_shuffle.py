@@ -4,6 +4,8 @@ import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import Generator, Tensor
 
+from ahpcl.core.contrast import send
+
 
 @torch.no_grad()
 def gather_batches(tensor: Tensor) -> Tensor:
@@ -32,7 +34,7 @@ def shuffle_batch(
     """
     everything = gather_batches(images)
     order = torch.randperm(len(everything), generator=generator)
-    order = order.to(images.device)
+    order = send(order, images.device)
     mine = order.view(get_world_size(), -1)[get_rank()]
     return everything[mine], order
 

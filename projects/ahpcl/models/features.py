@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ahpcl.core.contrast import send
+
 
 class PooledFeatures:
     """Mixin: a model whose evaluation sees the pooled backbone features.
@@ -92,14 +94,17 @@ def first_view(inputs: Tensor | Sequence[Tensor]) -> Tensor:
 def sample_indices(
     data_samples: list | None, device: torch.device
 ) -> Tensor | None:
-    """(B,) indices of the images in the data set, if they were packed."""
+    """(B,) indices of the images in the data set, if they were packed.
+
+    Samples on the CPU cost one transfer that the host does not wait for.
+    """
     if not data_samples or 'sample_idx' not in data_samples[0]:
         return None
     indices = [s.sample_idx for s in data_samples]
     indices = [getattr(i, 'value', i) for i in indices]
     if isinstance(indices[0], Tensor):
-        return torch.cat([i.reshape(1) for i in indices]).to(device)
-    return torch.tensor(indices, device=device)
+        return send(torch.cat([i.reshape(1) for i in indices]), device)
+    return send(torch.tensor(indices), device)
 
 
 def check_queue_length(queue_len: int, num_images: int) -> None:

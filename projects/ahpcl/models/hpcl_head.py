@@ -9,6 +9,8 @@ from torch import Generator, Tensor, nn
 
 from ahpcl.core import PrototypeHierarchy
 
+from .training_level import TrainingLevel, TrainingLevels, training_levels
+
 
 @MODELS.register_module()
 class HPCLHead(BaseModule):
@@ -65,6 +67,7 @@ class HPCLHead(BaseModule):
         if selection is not None:
             self.selection = MODELS.build(selection)
         self._hierarchy: PrototypeHierarchy | None = None
+        self._levels: TrainingLevels | None = None
         self._smoothing: dict[int, float] = {}
 
     @property
@@ -104,6 +107,9 @@ class HPCLHead(BaseModule):
         if hierarchy is not None and self.selection is not None:
             self.selection.check(hierarchy)
         self._hierarchy = hierarchy
+        self._levels = (
+            None if hierarchy is None else training_levels(hierarchy)
+        )
         self._smoothing = dict(label_smoothing or {})
 
     def forward(
@@ -124,8 +130,8 @@ class HPCLHead(BaseModule):
                 queries a list of the keys (B, D) that each is contrasted
                 with.
             queue: (D, Q) older keys.
-            sample_idx: (B,) index of every image in the data set; needed once
-                there are prototypes.
+            sample_idx: (B,) index of every image in the data set, best on the
+                CPU; needed once there are prototypes.
             generator: Draws the negatives, on the CPU.
             num_scored: The accuracies are means over so many views, the first
                 ones; None for all.
@@ -141,8 +147,7 @@ class HPCLHead(BaseModule):
         if isinstance(queries, Tensor):
             queries, keys = [queries], [[keys]]
         scored = slice(num_scored)
-        hierarchy = self._hierarchy
-        if hierarchy is None:
+        if self._levels is None:
             loss, accuracies = self._instances(queries, keys, queue)
             return dict(loss_inst=loss, acc_inst=accuracies[scored].mean())
         if sample_idx is None:
@@ -150,10 +155,11 @@ class HPCLHead(BaseModule):
                 'expected sample_idx with every image, got none; pack them: '
                 "PackSelfSupInputs(algorithm_keys=['sample_idx'])"
             )
+        levels = self._levels.levels
         kept_keys = None
-        kept_prototypes: list[Tensor | None] = [None] * len(hierarchy)
+        kept_prototypes: list[Tensor | None] = [None] * len(levels)
         if self.selection is not None:
-            args = (hierarchy, sample_idx, generator)
+            args = (self._levels, sample_idx, generator)
             kept_keys = self.selection.kept_keys(queue, *args)
             kept_prototypes = self.selection.kept_prototypes(*args)
         results = {}
@@ -167,7 +173,7 @@ class HPCLHead(BaseModule):
             torch.is_grad_enabled() and self.proto_weight > 0
         ):
             losses, shares = [], []
-            for level, kept in zip(hierarchy, kept_prototypes, strict=True):
+            for level, kept in zip(levels, kept_prototypes, strict=True):
                 loss, accuracies = self._prototypes(
                     queries, level, sample_idx, generator, kept
                 )
@@ -199,7 +205,7 @@ class HPCLHead(BaseModule):
     def _prototypes(
         self,
         queries: Sequence[Tensor],
-        level: object,
+        level: TrainingLevel,
         sample_idx: Tensor,
         generator: Generator | None,
         kept: Tensor | None,

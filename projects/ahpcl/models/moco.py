@@ -1,9 +1,9 @@
 """MoCo on the host's algorithm, for any queue, device and precision."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.registry import MODELS
 from mmselfsup.models.algorithms import MoCo
 from mmselfsup.utils import (
@@ -12,21 +12,24 @@ from mmselfsup.utils import (
     concat_all_gather,
 )
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ahpcl.core.contrast import full_precision, wins
 
+from .fast_encoders import FastEncoders
 from .features import PooledFeatures, check_queue_length, check_view_shapes
 from .queue import FeatureQueue
 
 
 @MODELS.register_module()
-class MoCoBaseline(PooledFeatures, MoCo):
+class MoCoBaseline(FastEncoders, PooledFeatures, MoCo):
     """Momentum contrast, version 1 or 2 by its neck and temperature.
 
     He et al., "Momentum Contrast for Unsupervised Visual Representation
     Learning", CVPR 2020, algorithm 1; version 2 is Chen et al.,
-    arXiv:2003.04297. Encoders, momentum update, shuffled keys and head are
-    the host's ``MoCo``. Its own part is what that lacks:
+    arXiv:2003.04297. Encoders, shuffled keys and head are the host's
+    ``MoCo``, and so are the values of its momentum update, computed for all
+    parameters together. Its own part is what that lacks:
 
     - the queue takes any length and any batch, where the host asserts that
       one is a multiple of the other, and its random start neither depends on
@@ -49,12 +52,15 @@ class MoCoBaseline(PooledFeatures, MoCo):
         feat_dim: Feature dimension D.
         momentum: Of the key encoder, as in the paper: key = momentum * key +
             (1 - momentum) * query.
-        data_preprocessor: As in mmengine; ``SelfSupDataPreprocessor`` of the
-            host unless a type is given.
+        memory_format: As in :class:`AHPCL`.
+        compile: As in :class:`AHPCL`.
+        data_preprocessor: As in mmengine; :class:`ViewPreprocessor` unless a
+            type is given.
         init_cfg: As in mmengine.
 
     Raises:
-        ValueError: if ``momentum`` is not between 0 and 1.
+        ValueError: if ``momentum`` is not between 0 and 1 or the memory
+            format is unknown.
     """
 
     queue: FeatureQueue
@@ -67,6 +73,8 @@ class MoCoBaseline(PooledFeatures, MoCo):
         queue_len: int = 65536,
         feat_dim: int = 128,
         momentum: float = 0.999,
+        memory_format: str = 'auto',
+        compile: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -84,13 +92,18 @@ class MoCoBaseline(PooledFeatures, MoCo):
             queue_len=0,
             feat_dim=feat_dim,
             momentum=momentum,
-            # A copy, as the host writes a default into it.
-            data_preprocessor=dict(data_preprocessor or {}),
+            data_preprocessor={
+                'type': 'ViewPreprocessor',
+                **(data_preprocessor or {}),
+            },
             init_cfg=init_cfg,
         )
         del self.queue, self.queue_ptr
         self.queue = FeatureQueue(feat_dim, queue_len)
         self.queue_len = queue_len
+        self._average = get_ema_multi_avg_fn(momentum)
+        self._steps: int | None = None
+        self.set_up_encoders(memory_format, compile)
 
     def init_weights(self) -> None:
         """Initialise the query encoder and copy it to the key encoder."""
@@ -113,8 +126,10 @@ class MoCoBaseline(PooledFeatures, MoCo):
 
         Raises:
             ValueError: if the queue is longer than the data, there are fewer
-                than two views, or the backbone cannot take one.
+                than two views, the backbone cannot take one, or there is no
+                compiler to compile with.
         """
+        self.check_encoders()
         check_queue_length(len(self.queue), num_images)
         _check_views(len(view_shapes))
         check_view_shapes(self, view_shapes)
@@ -135,12 +150,11 @@ class MoCoBaseline(PooledFeatures, MoCo):
             ValueError: if there are fewer than two views.
         """
         _check_views(1 if isinstance(inputs, Tensor) else len(inputs))
-        query = _unit_rows(self.neck(self.backbone(inputs[0])))
+        query = self.encode_unit(self.backbone, self.neck, inputs[0])
         key = self._encode_keys(inputs[1])
         with full_precision(query.device):
             positive = (query * key).sum(1, keepdim=True)
-            # The step of the queue must not reach what backward still needs.
-            negative = query @ self.queue.features.clone()
+            negative = query @ self.queue.features
             loss = self.head(positive, negative)
         self._dequeue_and_enqueue(key)
         logits = torch.cat([positive, negative], 1)
@@ -150,19 +164,39 @@ class MoCoBaseline(PooledFeatures, MoCo):
     @torch.no_grad()
     def _encode_keys(self, images: Tensor) -> Tensor:
         """Step the key encoder; unit rows (B, D) of the second view."""
-        query = nn.Sequential(self.backbone, self.neck)
-        self.encoder_k.update_parameters(query)
+        self._update_key_encoder()
         images, order = batch_shuffle_ddp(images)
-        return batch_unshuffle_ddp(_unit_rows(self.encoder_k(images)), order)
+        keys = self.encode_unit(*self.encoder_k.module, images)
+        return batch_unshuffle_ddp(keys, order)
+
+    @torch.no_grad()
+    def _update_key_encoder(self) -> None:
+        """The host's average: a copy at first, then one that moves.
+
+        The number of steps is read off the device once; the host would wait
+        for it twice in every step.
+        """
+        if self._steps is None:
+            self._steps = int(self.encoder_k.steps)
+        keys, queries = self.key_and_query_parameters()
+        if self._steps == 0:
+            torch._foreach_copy_(keys, queries)
+        else:
+            self._average(keys, queries, None)
+        buffers = list(self.encoder_k.module.buffers())
+        if buffers:
+            sources = [*self.backbone.buffers(), *self.neck.buffers()]
+            torch._foreach_copy_(buffers, sources)
+        self.encoder_k.steps += 1
+        self._steps += 1
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._steps = None
 
     @torch.no_grad()
     def _dequeue_and_enqueue(self, keys: Tensor) -> None:
         self.queue.enqueue(concat_all_gather(keys))
-
-
-def _unit_rows(outputs: Sequence[Tensor]) -> Tensor:
-    """A neck's output as float32 unit rows, (B, D)."""
-    return F.normalize(outputs[0].float(), dim=1)
 
 
 def _check_views(number: int) -> None:

@@ -7,6 +7,8 @@ from torch import Generator, Tensor, nn
 from ahpcl.core import PrototypeHierarchy
 from ahpcl.core.selection import select_keys, select_prototypes
 
+from .training_level import TrainingLevels
+
 
 @MODELS.register_module()
 class HierarchicalSelection(nn.Module):
@@ -79,7 +81,7 @@ class HierarchicalSelection(nn.Module):
     def kept_keys(
         self,
         queue: Tensor,
-        hierarchy: PrototypeHierarchy,
+        hierarchy: TrainingLevels,
         sample_idx: Tensor,
         generator: Generator,
     ) -> list[Tensor] | None:
@@ -94,7 +96,7 @@ class HierarchicalSelection(nn.Module):
     @torch.no_grad()
     def kept_prototypes(
         self,
-        hierarchy: PrototypeHierarchy,
+        hierarchy: TrainingLevels,
         sample_idx: Tensor,
         generator: Generator,
     ) -> list[Tensor | None]:
