@@ -1,5 +1,7 @@
 """Settings of the E-step's clustering."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -73,12 +75,12 @@ def test_clusters_keep_their_numbers_with_cold_and_warm_starts(linkage):
         features,
         linkage=linkage,
     )
-    for before, now in zip(cold, cold[1:], strict=False):
+    for before, now in itertools.pairwise(cold):
         assert kept(before, now, 10) > 0.25  # chance is 0.1
     # Epochs 1, 2 and 4 go on from those before; epoch 3 starts anew.
     stay = [
         kept(before, now, 30)
-        for before, now in zip(warm, warm[1:], strict=False)
+        for before, now in itertools.pairwise(warm)
     ]
     assert min(stay[0], stay[1], stay[3]) > 0.85
     assert 0.2 < stay[2] < min(stay[0], stay[1], stay[3])

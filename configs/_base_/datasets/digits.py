@@ -43,7 +43,7 @@ train_dataloader = dict(
     drop_last=True,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
+    collate_fn=dict(type='collate_batches'),
     dataset=dict(**train_set, pipeline=train_pipeline),
 )
 extract_dataloader = dict(

@@ -72,7 +72,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
+    collate_fn=dict(type='collate_batches'),
     dataset=dict(**train_set, pipeline=train_pipeline),
 )
 extract_dataloader = dict(

@@ -10,9 +10,8 @@ _INSIDE = ('dataset', 'datasets', 'pipeline', 'pipelines', 'transforms')
 def set_epoch(dataset: Any, epoch: int, seed: int) -> int:
     """Set epoch and seed on every transform of a dataset that takes them.
 
-    Looks through wrapped and joined datasets (mmengine's and torch's, also a
-    data loader) and nested transforms. Workers that already run see the
-    change, see :class:`ahpcl.datasets.transforms.multi_view.EpochClock`.
+    Workers that already run see the change, see
+    :class:`ahpcl.datasets.transforms.multi_view.EpochClock`.
 
     Args:
         dataset: A dataset, or a wrapper around one or more.
@@ -22,7 +21,23 @@ def set_epoch(dataset: Any, epoch: int, seed: int) -> int:
     Returns:
         How many transforms were found.
     """
-    found = 0
+    found = transforms_with(dataset, 'set_epoch')
+    for transform in found:
+        transform.set_epoch(epoch, seed)
+    return len(found)
+
+
+def transforms_with(dataset: Any, attribute: str) -> list[Any]:
+    """The transforms of a dataset that have an attribute.
+
+    Looks through wrapped and joined datasets (mmengine's and torch's, also a
+    data loader) and nested transforms.
+
+    Args:
+        dataset: A dataset, or a wrapper around one or more.
+        attribute: Its name.
+    """
+    found = []
     visited: set[int] = set()
     waiting: list[Any] = [(dataset, False)]
     while waiting:
@@ -33,9 +48,8 @@ def set_epoch(dataset: Any, epoch: int, seed: int) -> int:
         if isinstance(thing, list | tuple):
             waiting += [(part, is_transform) for part in thing]
             continue
-        if is_transform and hasattr(thing, 'set_epoch'):
-            thing.set_epoch(epoch, seed)
-            found += 1
+        if is_transform and hasattr(thing, attribute):
+            found.append(thing)
         for name in _INSIDE:
             part = (
                 vars(thing).get(name) if hasattr(thing, '__dict__') else None

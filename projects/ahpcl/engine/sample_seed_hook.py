@@ -10,6 +10,9 @@ from mmengine.runner import Runner
 
 from ahpcl.core import seed_from
 from ahpcl.datasets import set_epoch
+from ahpcl.datasets.epoch import transforms_with
+
+from .unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -22,6 +25,15 @@ class SampleSeedHook(DistSamplerSeedHook):
     host's shuffle of keys) depends on (seed, iteration, rank).
     Takes the place of ``DistSamplerSeedHook`` in ``default_hooks``.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        """Let a preprocessor that makes views on the device do so."""
+        preprocessor = getattr(unwrap(runner.model), 'data_preprocessor', None)
+        if hasattr(preprocessor, 'take_over'):
+            dataset = runner.train_loop.dataloader.dataset
+            preprocessor.take_over(
+                dataset, transforms_with(dataset, 'on_device')
+            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Pass (seed, epoch) on before the loader is iterated."""

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from ahpcl.core import seed_from
 from ahpcl.datasets import set_epoch
+from ahpcl.datasets.epoch import transforms_with
 from ahpcl.models.features import first_view, pool_features
 
 from .extraction import preprocessed
@@ -44,6 +45,8 @@ def two_view_features(
         (M, C) and (M, C) float32 on the device of the model.
     """
     dataset = _twin(dataset)
+    for transform in transforms_with(dataset, 'on_device'):
+        transform.on_device = False  # these views are made here
     total = len(dataset)
     number = min(num_images, total)
     places = [i * total // number for i in range(number)]

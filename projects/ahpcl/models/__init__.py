@@ -3,6 +3,7 @@
 from .ahpcl import AHPCL
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
 from .cluster_cross_entropy import ClusterCrossEntropy
+from .device_views import DeviceViews
 from .features import PooledFeatures, pool_features
 from .gather_with_gradient import gather_with_gradient
 from .hpcl_head import HPCLHead
@@ -23,6 +24,7 @@ from .view_preprocessor import ViewPreprocessor
 __all__ = [
     'AHPCL',
     'ClusterCrossEntropy',
+    'DeviceViews',
     'FeatureQueue',
     'HPCLHead',
     'HierarchicalSelection',

@@ -29,7 +29,7 @@ class EpochClock:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._values = torch.zeros(3, dtype=torch.int64).share_memory_()
+        self._values = torch.zeros(4, dtype=torch.int64).share_memory_()
         self.set(0, seed)
 
     @property
@@ -41,20 +41,30 @@ class EpochClock:
     def on_device(self, value: bool) -> None:
         self._values[2] = int(value)
 
+    @property
+    def resident(self) -> bool:
+        """Whether the device has the images, so that none need be sent."""
+        return bool(self._values[3])
+
+    @resident.setter
+    def resident(self, value: bool) -> None:
+        self._values[3] = int(value)
+
     def set(self, epoch: int, seed: int) -> None:
-        """Set both."""
+        """Set epoch and seed."""
         self._values[0] = epoch
         self._values[1] = seed
 
     def get(self) -> tuple[int, int]:
         """Epoch and seed."""
-        epoch, seed, _ = self._values.tolist()
+        epoch, seed = self._values[:2].tolist()
         return epoch, seed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> 'EpochClock':
         twin = EpochClock()
         twin.set(*self.get())
         twin.on_device = self.on_device
+        twin.resident = self.resident
         return twin
 
     def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
@@ -136,6 +146,15 @@ class SeededMultiView(BaseTransform):
     @on_device.setter
     def on_device(self, value: bool) -> None:
         self.clock.on_device = value
+
+    @property
+    def resident(self) -> bool:
+        """Whether batches need no images, as the device has them."""
+        return self.clock.resident
+
+    @resident.setter
+    def resident(self, value: bool) -> None:
+        self.clock.resident = value
 
     def transform(self, results: dict) -> dict:
         """Replace ``results['img']`` by its views."""

@@ -1,0 +1,348 @@
+"""The pipelines' random transforms, for a batch on any device.
+
+Every one draws parameters for each sample and applies them to all of them at
+once. Images are float32 in 0 ... 255, (B, 3, H, W), channels B, G, R, and
+whole numbers after every step, as they are in the pipelines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .device_resample import resized_crops
+from .sample_draws import SampleDraws
+
+Transform = Callable[[Tensor, Tensor, SampleDraws], Tensor]
+_LUMA = (0.114, 0.587, 0.299)  # of B, G, R, as in Pillow
+
+
+def on_device(transform: Any) -> Transform:
+    """What a pipeline's transform does, for a batch.
+
+    Args:
+        transform: Of the pipeline, built.
+
+    Raises:
+        ValueError: If there is none for it, or not with its options.
+        ImportError: If it needs kornia and that is not installed.
+    """
+    name = type(transform).__name__
+    if name not in _BUILDERS:
+        raise ValueError(
+            f'expected a transform that runs on the device, one of '
+            f'{", ".join(_BUILDERS)}, got {name}; keep the augmentation on '
+            "the CPU (model.data_preprocessor.type='ViewPreprocessor')"
+        )
+    return _BUILDERS[name](transform)
+
+
+def crop_boxes(
+    sizes: Tensor,
+    draws: SampleDraws,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    attempts: int = 10,
+) -> Tensor:
+    """Boxes of random area and aspect.
+
+    The first of some attempts that fits the image, else the largest central
+    box of an allowed aspect (Szegedy et al., CVPR 2015, as in the host).
+
+    Args:
+        sizes: Height and width of the images, (B, 2) int64.
+        draws: For them.
+        scale: Least and largest share of the area.
+        ratio: Least and largest width / height.
+        attempts: How many.
+
+    Returns:
+        Top, left, height and width, (B, 4) int64.
+    """
+    height, width = sizes[:, :1], sizes[:, 1:]
+    low, high = (math.log(r) for r in ratio)
+    area = draws.uniform(attempts, *scale) * height * width
+    aspect = draws.uniform(attempts, low, high).exp()
+    wide = (area * aspect).sqrt().round().long()
+    tall = (area / aspect).sqrt().round().long()
+    fits = (wide > 0) & (tall > 0) & (wide <= width) & (tall <= height)
+    first = fits.int().argmax(dim=1, keepdim=True)
+    h, w = tall.gather(1, first)[:, 0], wide.gather(1, first)[:, 0]
+    height, width = height[:, 0], width[:, 0]
+    own = width.double() / height
+    # The host rounds what does not fit; the box stays in the image here.
+    fallback_h = torch.where(
+        own < min(ratio), (width / min(ratio)).round().long(), height
+    ).clamp(min=1)
+    fallback_w = torch.where(
+        own > max(ratio), (height * max(ratio)).round().long(), width
+    ).clamp(min=1)
+    none = ~fits.any(dim=1)
+    top_drawn = draws.below((height - h + 1).clamp(min=1))
+    left_drawn = draws.below((width - w + 1).clamp(min=1))
+    h = torch.where(none, torch.minimum(fallback_h, height), h)
+    w = torch.where(none, torch.minimum(fallback_w, width), w)
+    top = torch.where(none, (height - h) // 2, top_drawn)
+    left = torch.where(none, (width - w) // 2, left_drawn)
+    return torch.stack([top, left, h, w], dim=1)
+
+
+def _resized_crop(transform: Any) -> Transform:
+    size = getattr(transform, 'size', None)  # mmselfsup's; mmcls: scale
+    if size is None:
+        size, scale = transform.scale, transform.crop_ratio_range
+        ratio = transform.aspect_ratio_range
+    else:
+        scale, ratio = transform.scale, transform.ratio
+    if transform.interpolation not in ('bilinear', 'bicubic'):
+        raise ValueError(
+            "expected RandomResizedCrop with interpolation 'bilinear' or "
+            f"'bicubic' on the device, got {transform.interpolation!r}"
+        )
+    antialias = transform.backend == 'pillow'
+
+    def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
+        boxes = crop_boxes(sizes, draws, scale, ratio, transform.max_attempts)
+        return resized_crops(
+            images,
+            boxes,
+            (int(size[0]), int(size[1])),
+            interpolation=transform.interpolation,
+            antialias=antialias,
+        )
+
+    return apply
+
+
+def _flip(transform: Any) -> Transform:
+    if not isinstance(transform.prob, float) or transform.direction not in (
+        'horizontal',
+        'vertical',
+    ):
+        raise ValueError(
+            'expected RandomFlip with one probability and one direction on '
+            f'the device, got {transform.prob} and {transform.direction}'
+        )
+    axis = 3 if transform.direction == 'horizontal' else 2
+
+    def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
+        which = _send(draws.chance(transform.prob), images)
+        return torch.where(
+            which[:, None, None, None], images.flip(axis), images
+        )
+
+    return apply
+
+
+def _some(transform: Any) -> Transform:
+    inner = [on_device(step) for step in transform.transforms.transforms]
+
+    def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
+        which = _send(draws.chance(transform.prob), images)
+        done = images
+        for step in inner:
+            done = step(done, sizes, draws)
+        if done.shape != images.shape:
+            raise ValueError(
+                'expected RandomApply on the device around transforms that '
+                f'keep the size, got {tuple(images.shape[-2:])} to '
+                f'{tuple(done.shape[-2:])}'
+            )
+        return torch.where(which[:, None, None, None], done, images)
+
+    return apply
+
+
+def _jitter(transform: Any) -> Transform:
+    bounds = [transform.brightness, transform.contrast, transform.saturation]
+    hue = transform.hue
+    if hue is not None:
+        _kornia('the hue of SafeColorJitter')
+
+    def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
+        order = draws.uniform(4).argsort(dim=1)
+        factors = torch.stack(
+            [
+                draws.uniform(1, *(limits or (1.0, 1.0)))[:, 0]
+                for limits in bounds
+            ],
+            dim=1,
+        )
+        turn = draws.uniform(1, *(hue or (0.0, 0.0)))[:, 0]
+        for step in range(4):
+            kind = order[:, step]
+            images = _blend(images, kind, factors)
+            if hue is not None:
+                images = _turn_hue(images, kind == 3, turn)
+        return images
+
+    return apply
+
+
+def _blend(images: Tensor, kind: Tensor, factors: Tensor) -> Tensor:
+    """Brightness, contrast or saturation, whichever is a sample's turn.
+
+    All three move a pixel along a line: from black, from the image's mean
+    gray, or from the pixel's own gray.
+    """
+    factor = factors.gather(1, kind.clamp(max=2)[:, None])[:, 0]
+    factor = torch.where(kind == 3, 1.0, factor)
+    weights = images.new_tensor(_LUMA)[:, None, None]
+    gray = (images * weights).sum(dim=1, keepdim=True).round_()
+    mean = gray.mean(dim=(2, 3), keepdim=True).round()
+    kind = _send(kind, images)[:, None, None, None]
+    base = torch.where(kind == 1, mean, gray)
+    base = torch.where(kind == 0, 0.0, base)
+    factor = _send(factor.float(), images)[:, None, None, None]
+    moved = base + factor * (images - base)
+    return moved.clamp_(0, 255).round_()
+
+
+def _turn_hue(images: Tensor, which: Tensor, turn: Tensor) -> Tensor:
+    rows = which.nonzero().squeeze(1)  # on the CPU: nothing is waited for
+    if len(rows) == 0:
+        return images
+    kornia = _kornia('the hue of SafeColorJitter')
+    place = _send(rows, images)
+    # In steps of 1 / 255 towards zero, as the pipeline's.
+    steps = (turn[rows] * 255).trunc() / 256 * 2 * math.pi
+    rgb = images[place].flip(1) / 255
+    done = kornia.enhance.adjust_hue(rgb, _send(steps.float(), images))
+    done = (done.flip(1) * 255).round_().clamp_(0, 255)
+    return images.index_copy(0, place, done)
+
+
+def _grayscale(transform: Any) -> Transform:
+    if not transform.keep_channels or transform.color_format != 'bgr':
+        raise ValueError(
+            'expected RandomGrayscale with keep_channels=True and '
+            "color_format='bgr' on the device, got "
+            f'{transform.keep_channels} and {transform.color_format!r}'
+        )
+    total = sum(transform.channel_weights)
+    weights = [w / total for w in transform.channel_weights]
+
+    def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
+        which = _send(draws.chance(transform.prob), images)
+        gray = images * images.new_tensor(weights)[:, None, None]
+        # A little more, as the sum of the weights rounds below 1.
+        gray = (gray.sum(dim=1, keepdim=True) + 1e-3).floor_()
+        return torch.where(
+            which[:, None, None, None], gray.expand_as(images), images
+        )
+
+    return apply
+
+
+def _blur(transform: Any) -> Transform:
+    _kornia('RandomGaussianBlur')
+    side = 2 * math.ceil(3 * transform.sigma_max) + 1
+
+    def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
+        which = draws.chance(transform.prob)
+        sigma = draws.uniform(1, transform.sigma_min, transform.sigma_max)
+        rows = which.nonzero().squeeze(1)
+        if len(rows) == 0:
+            return images
+        kornia = _kornia('RandomGaussianBlur')
+        place = _send(rows, images)
+        own = _send(sigma[rows].float(), images).expand(-1, 2)
+        done = kornia.filters.gaussian_blur2d(
+            images[place], (side, side), own, 'replicate'
+        )
+        return images.index_copy(0, place, done.round_().clamp_(0, 255))
+
+    return apply
+
+
+def _solarize(transform: Any) -> Transform:
+    def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
+        which = _send(draws.chance(transform.prob), images)
+        done = torch.where(images < transform.threshold, images, 255 - images)
+        return torch.where(which[:, None, None, None], done, images)
+
+    return apply
+
+
+def _rotate(transform: Any) -> Transform:
+    if (
+        transform.angle is None
+        or transform.interpolation != 'nearest'
+        or transform.scale != 1.0
+        or transform.center is not None
+        or transform.pad_val != 0
+    ):
+        raise ValueError(
+            'expected Rotate with an angle, nearest interpolation, scale 1, '
+            'no centre and pad_val=0 on the device, got '
+            f'{transform}'
+        )
+    _kornia('Rotate')
+
+    def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
+        which = draws.chance(transform.prob)
+        negative = draws.chance(transform.random_negative_prob)
+        rows = which.nonzero().squeeze(1)
+        if len(rows) == 0:
+            return images
+        kornia = _kornia('Rotate')
+        place = _send(rows, images)
+        # The host turns clockwise, kornia anticlockwise.
+        angle = torch.where(negative[rows], transform.angle, -transform.angle)
+        done = kornia.geometry.transform.rotate(
+            images[place],
+            _send(angle.float(), images),
+            mode='nearest',
+        )
+        return images.index_copy(0, place, done)
+
+    return apply
+
+
+def _send(values: Tensor, images: Tensor) -> Tensor:
+    return values.to(images.device, non_blocking=True)
+
+
+def _kornia(purpose: str) -> Any:
+    try:
+        import kornia
+    except ImportError as error:
+        raise ImportError(
+            f'{purpose} on the device needs kornia, which is not installed: '
+            'pip install "ahpcl[device]", or keep the augmentation on the '
+            "CPU (model.data_preprocessor.type='ViewPreprocessor')"
+        ) from error
+    return kornia
+
+
+_BUILDERS: dict[str, Callable[[Any], Transform]] = {
+    'RandomResizedCrop': _resized_crop,
+    'RandomFlip': _flip,
+    'RandomApply': _some,
+    'SafeColorJitter': _jitter,
+    'RandomGrayscale': _grayscale,
+    'RandomGaussianBlur': _blur,
+    'RandomSolarize': _solarize,
+    'Rotate': _rotate,
+}
+
+
+def compose(transforms: Sequence[Any]) -> Transform:
+    """A pipeline, one transform after the other."""
+    steps = [on_device(transform) for transform in transforms]
+
+    def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
+        for step in steps:
+            before = images.shape[-2:]
+            images = step(images, sizes, draws)
+            if images.shape[-2:] != before or sizes is None:
+                sizes = torch.tensor([images.shape[-2:]]).expand(
+                    len(images), 2
+                )
+        return images
+
+    return apply
