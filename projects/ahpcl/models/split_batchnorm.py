@@ -64,7 +64,8 @@ class SplitBatchNorm(nn.BatchNorm2d):
         splits = min(self.num_splits, max(len(input) // 2, 1))
         if not self.training or splits == 1:
             return super().forward(input)
-        sizes = [len(part) for part in input.tensor_split(splits)]
+        size, larger = divmod(len(input), splits)
+        sizes = [size + 1] * larger + [size] * (splits - larger)
         weight = self.weight if self.affine else None
         bias = self.bias if self.affine else None
         # A compiler fuses plain operations and cannot look into the other.
@@ -107,21 +108,21 @@ class _NormaliseParts(torch.autograd.Function):
         eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised (B, C, ...), means and unbiased variances (S, C)."""
-        shape = (len(sizes), input.shape[1])
-        dtype = torch.promote_types(input.dtype, torch.float32)
         output = torch.empty_like(input)
         # With momentum 1 the "running" statistics are those of this call.
-        means = torch.zeros(shape, dtype=dtype, device=input.device)
-        variances, saved_means, saved_inverses = (
-            torch.ones_like(means) for _ in range(3)
+        statistics = torch.zeros(
+            (4, len(sizes), input.shape[1]),
+            dtype=torch.promote_types(input.dtype, torch.float32),
+            device=input.device,
         )
+        means, variances, saved_means, saved_inverses = statistics.unbind()
         for part, target, mean, variance, saved_mean, saved_inverse in zip(
             input.split(sizes),
             output.split(sizes),
-            means,
-            variances,
-            saved_means,
-            saved_inverses,
+            means.unbind(),
+            variances.unbind(),
+            saved_means.unbind(),
+            saved_inverses.unbind(),
             strict=True,
         ):
             torch.native_batch_norm(
@@ -137,15 +138,18 @@ class _NormaliseParts(torch.autograd.Function):
             )
         ctx.save_for_backward(input, weight, saved_means, saved_inverses)
         ctx.sizes, ctx.eps = sizes, eps
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(means, variances)
         return output, means, variances
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, gradient: Tensor, *_: Tensor
+        ctx: Any, gradient: Tensor | None, *_: None
     ) -> tuple[Tensor | None, ...]:
         """Gradients of the input, the weight and the bias."""
+        if gradient is None:
+            return (None,) * 5
         input, weight, means, inverses = ctx.saved_tensors
         needed = list(ctx.needs_input_grad[:3])
         parts = [
@@ -164,8 +168,8 @@ class _NormaliseParts(torch.autograd.Function):
             for part_gradient, part, mean, inverse in zip(
                 gradient.split(ctx.sizes),
                 input.split(ctx.sizes),
-                means,
-                inverses,
+                means.unbind(),
+                inverses.unbind(),
                 strict=True,
             )
         ]
