@@ -1,0 +1,373 @@
+#!/usr/bin/env python
+"""Images per second of the training step, against the host's in one call.
+
+The host: mmselfsup's MoCo with the same backbone, neck, queue and batch, its
+MultiView pipeline on the CPU, its preprocessor, its loop over parameters.
+Ours: the config as it is, with prototypes in use, and variants of it. Rounds
+alternate, so that noise meets all.
+
+python tools/benchmarks/throughput.py configs/ahpcl_digits.py --threads 1 \
+    --json docs/benchmarks/throughput_digits.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from _floor import (
+    copy_rate,
+    floor_seconds,
+    matmul_rate,
+    synchronise,
+)
+from _tables import machine, markdown, write_json
+from mmengine.config import Config, DictAction
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+import ahpcl  # noqa: F401  (mends the host before it reads a config)
+from ahpcl.core import build_hierarchy
+from ahpcl.datasets.epoch import transforms_with
+from ahpcl.engine import EStep, KMeansClustering
+from ahpcl.models.feature_bank import FeatureBank
+
+COLUMNS = dict(
+    name=('step', ''),
+    rate=('images/s', '.0f'),
+    ratio=('ratio', '.2f'),
+    waiting=('waiting for data, %', '.1f'),
+    step_ms=('step, ms', '.1f'),
+    floor_ms=('floor, ms', '.1f'),
+)
+VARIANTS = {
+    'as configured': {},
+    'contiguous': {'model.memory_format': 'contiguous'},
+    'DeviceViews': {'model.data_preprocessor.type': 'DeviceViews'},
+    'DeviceViews, resident': {
+        'model.data_preprocessor.type': 'DeviceViews',
+        'model.data_preprocessor.resident': True,
+    },
+    'compile': {'model.compile': True},
+    'bfloat16': {'optim_wrapper.type': 'BF16OptimWrapper'},
+}
+
+
+class Trainer:
+    """A model with its loader and optimizer, stepped on demand.
+
+    Args:
+        cfg: Of model, train_dataloader and optim_wrapper.
+        device: Where to train.
+    """
+
+    def __init__(self, cfg: Config, device: torch.device) -> None:
+        self.device = device
+        self.model: nn.Module = MODELS.build(cfg.model).to(device).train()
+        self.loader: DataLoader = Runner.build_dataloader(
+            cfg.train_dataloader, seed=0
+        )
+        self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
+        preprocessor = self.model.data_preprocessor
+        if hasattr(preprocessor, 'take_over'):
+            dataset = self.loader.dataset
+            preprocessor.take_over(
+                dataset, transforms_with(dataset, 'on_device')
+            )
+        self.rates: list[float] = []
+        self.waits: list[float] = []
+        self.steps: list[float] = []
+        self._batches: Iterator[Any] = iter(())
+
+    def next_batch(self) -> Any:
+        """The next one, of the next epoch if need be."""
+        try:
+            return next(self._batches)
+        except StopIteration:
+            self._batches = iter(self.loader)
+            return next(self._batches)
+
+    def step(self, batch: Any) -> None:
+        """As the host's training loop steps."""
+        self.model.train_step(batch, optim_wrapper=self.optimizer)
+
+    def round(self, iterations: int) -> None:
+        """Measure some iterations."""
+        waited, images = 0.0, 0
+        start = time.perf_counter()
+        for _ in range(iterations):
+            before = time.perf_counter()
+            batch = self.next_batch()
+            waited += time.perf_counter() - before
+            images += len(batch['data_samples'])
+            self.step(batch)
+        synchronise(self.device)
+        seconds = time.perf_counter() - start
+        self.rates.append(images / seconds)
+        self.waits.append(100 * waited / seconds)
+        self.steps.append(1000 * (seconds - waited) / iterations)
+
+    def row(self, name: str) -> dict[str, Any]:
+        """Medians over the rounds."""
+        return dict(
+            name=name,
+            rate=statistics.median(self.rates),
+            waiting=statistics.median(self.waits),
+            step_ms=statistics.median(self.steps),
+            rounds=self.rates,
+        )
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description='Images per second of the training step.'
+    )
+    parser.add_argument('config', help='of AHPCL')
+    parser.add_argument('--iterations', type=int, default=20, help='a round')
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--workers', type=int, default=0)
+    parser.add_argument(
+        '--host-workers', type=int, help='of the host; as --workers'
+    )
+    parser.add_argument('--batch-size', type=int)
+    parser.add_argument(
+        '--variants',
+        nargs='+',
+        choices=VARIANTS,
+        default=['as configured', 'contiguous', 'DeviceViews'],
+    )
+    parser.add_argument(
+        '--decoded-cache',
+        help="folder or 'auto': all variants but the first and the host's",
+    )
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--threads', type=int)
+    parser.add_argument('--json', help='file for the figures')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    return parser.parse_args(argv)
+
+
+def config_of(args: argparse.Namespace, workers: int) -> Config:
+    """The config with the settings of all rows."""
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    loader = cfg.train_dataloader
+    loader.num_workers = workers
+    loader.persistent_workers = workers > 0
+    loader.pin_memory = args.device.startswith('cuda')
+    if args.batch_size:
+        loader.batch_size = args.batch_size
+    return cfg
+
+
+def host_config(cfg: Config) -> Config:
+    """MoCo of mmselfsup with the model, data and optimizer of ours.
+
+    Its queue must be a multiple of the batch, and is cut to one.
+    """
+    cfg = copy.deepcopy(cfg)
+    ours = cfg.model
+    batch = cfg.train_dataloader.batch_size
+    mean_std = {k: v for k, v in ours.data_preprocessor.items() if k != 'type'}
+    cfg.model = dict(
+        type='mmselfsup.MoCo',
+        queue_len=max(1, ours.queue_len // batch) * batch,
+        feat_dim=ours.get('feat_dim', 128),
+        momentum=ours.get('momentum', 0.999),
+        backbone=ours.backbone,
+        neck=ours.neck,
+        head=dict(
+            type='mmselfsup.ContrastiveHead',
+            temperature=0.2,
+            loss=dict(type='mmcls.CrossEntropyLoss'),
+        ),
+        data_preprocessor=dict(
+            type='mmselfsup.SelfSupDataPreprocessor', **mean_std
+        ),
+    )
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    for step in pipeline:
+        if step['type'] == 'SeededMultiView':
+            step['type'] = 'mmselfsup.MultiView'
+            step['transforms'] = step.pop('views')
+    cfg.train_dataloader.collate_fn = dict(type='default_collate')
+    return cfg
+
+
+def use_prototypes(trainer: Trainer, cfg: Config) -> None:
+    """Prototypes of the first window, of random features."""
+    hook = next(h for h in cfg.custom_hooks if 'ladder' in h)
+    rungs = hook.ladder.get('rungs') or [2]
+    number = len(trainer.loader.dataset)
+    rungs = [k for k in rungs if k * 2 <= number][
+        : hook.ladder.get('window', 3)
+    ]
+    generator = torch.Generator().manual_seed(0)
+    dims = trainer.model.queue.features.shape[0]
+    rows = torch.randn(number, dims, generator=generator)
+    hierarchy = build_hierarchy(
+        nn.functional.normalize(rows, dim=1), rungs, n_init=1, n_iter=2
+    )
+    trainer.model.head.set_prototypes(
+        hierarchy.to(trainer.device), dict.fromkeys(rungs, 0.1)
+    )
+
+
+def operations(trainer: Trainer) -> float:
+    """Floating-point operations of a step."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        trainer.step(trainer.next_batch())
+    return float(counter.get_total_flops())
+
+
+def estep_share(
+    trainer: Trainer, cfg: Config, iteration: float
+) -> dict[str, float]:
+    """Share of the E-step in an epoch, in percent, in the steady state.
+
+    Args:
+        trainer: Of ours.
+        cfg: Its config.
+        iteration: Seconds of an iteration.
+    """
+    hook = next(h for h in cfg.custom_hooks if 'ladder' in h)
+    loader_cfg = copy.deepcopy(hook.extract_dataloader)
+    loader_cfg.update(num_workers=0, persistent_workers=False)
+    loader = Runner.build_dataloader(loader_cfg, seed=0)
+    given = dict(hook.get('clustering') or {})
+    given.pop('type', None)
+    found = {}
+    epoch = iteration * len(trainer.loader)
+    rungs = trainer.model.head.hierarchy.num_clusters
+    for name, settings in (
+        ('as configured', given),
+        (
+            'warm start',
+            {**given, 'warm_start': True, 'restart_every': None},
+        ),
+    ):
+        for source in ('extract', 'bank'):
+            bank = None
+            if source == 'bank':
+                number = len(loader.dataset)
+                dims = trainer.model.queue.features.shape[0]
+                bank = FeatureBank(number, dims, trainer.device)
+            estep = EStep(
+                loader,
+                KMeansClustering(**settings),
+                hook.get('linkage', 'independent'),
+                bank=bank,
+            )
+            previous = None
+            for number in range(2):
+                result = estep.run(
+                    trainer.model,
+                    rungs,
+                    temperature=0.2,
+                    seed=0,
+                    epoch=number,
+                    previous=previous,
+                    fresh=number == 0,
+                )
+                previous = result.hierarchy
+            seconds = result.extract_seconds + result.cluster_seconds
+            share = 100 * seconds / (seconds + epoch)
+            found[f'{name}, {source}'] = share
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Measures, prints and returns the rows."""
+    args = parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    cfg = config_of(args, args.workers)
+    init_default_scope(cfg.default_scope)
+    workers = args.workers if args.host_workers is None else args.host_workers
+    trainers = {
+        "host: mmselfsup's MoCo": Trainer(
+            host_config(config_of(args, workers)), device
+        )
+    }
+    configs = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, name in enumerate(args.variants):
+            own = config_of(args, args.workers)
+            own.merge_from_dict(VARIANTS[name])
+            if args.decoded_cache and number:
+                cache = args.decoded_cache
+                own.train_dataloader.dataset.decoded_cache = cache
+            own.work_dir = folder
+            configs[name] = own
+            trainers[name] = Trainer(own, device)
+            use_prototypes(trainers[name], own)
+        flops = {name: operations(t) for name, t in trainers.items()}
+        for number in range(args.rounds + 1):
+            for trainer in trainers.values():
+                trainer.round(args.iterations)
+                if number == 0:  # the first warms up
+                    trainer.rates.clear()
+                    trainer.waits.clear()
+                    trainer.steps.clear()
+            print(f'round {number} of {args.rounds}', flush=True)
+        rows = [trainer.row(name) for name, trainer in trainers.items()]
+        first = args.variants[0]
+        batch = trainers[first].loader.batch_size
+        share = estep_share(
+            trainers[first],
+            configs[first],
+            batch / statistics.median(trainers[first].rates),
+        )
+    rates = dict(matmul=matmul_rate(device), copy=copy_rate(device))
+    for row in rows:
+        row['ratio'] = row['rate'] / rows[0]['rate']
+        parameters = sum(
+            p.nbytes for p in trainers[row['name']].model.parameters()
+        )
+        # Weights and gradients are read and written at least once each.
+        row['floor_ms'] = 1000 * floor_seconds(
+            flops[row['name']], 4.0 * parameters, **rates
+        )
+    name = (
+        machine()['cpu']
+        if device.type == 'cpu'
+        else torch.cuda.get_device_name(device)
+    )
+    print(
+        f'\n{name}, {torch.get_num_threads()} thread(s), '
+        f'{args.workers} worker(s), batch {batch}; matmul '
+        f'{rates["matmul"] / 1e9:.0f} GFLOP/s\n'
+    )
+    print(markdown(rows, COLUMNS))
+    print('\nE-step, share of the epoch:')
+    for kind, value in share.items():
+        print(f'  {kind}: {value:.1f} %')
+    if args.json:
+        write_json(
+            args.json,
+            dict(
+                machine=dict(machine(), device=name),
+                settings=dict(vars(args), threads=torch.get_num_threads()),
+                rates=rates,
+                estep_share=share,
+                rows=rows,
+            ),
+        )
+    return rows
+
+
+if __name__ == '__main__':
+    main()
