@@ -2,7 +2,8 @@ custom_imports = dict(imports=['ahpcl'], allow_failed_imports=False)
 default_scope = 'mmselfsup'
 
 default_hooks = dict(
-    runtime_info=dict(type='RuntimeInfoHook'),
+    # As the host's, but it waits for a GPU once per logging interval.
+    runtime_info=dict(type='DeferredInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),

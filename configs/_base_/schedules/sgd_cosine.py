@@ -1,6 +1,8 @@
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.03, weight_decay=1e-4, momentum=0.9),
+    optimizer=dict(
+        type='SGD', lr=0.03, weight_decay=1e-4, momentum=0.9, fused=True
+    ),
 )
 # The cosine ends with the training, however many epochs that has.
 param_scheduler = [

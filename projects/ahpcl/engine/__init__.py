@@ -4,6 +4,7 @@ from . import policies  # noqa: F401  (registers them)
 from .adaptive_cluster_hook import AdaptiveClusterHook
 from .checkpoint_hook import PlainCheckpointHook
 from .clustering import KMeansClustering
+from .deferred_info_hook import DeferredInfoHook
 from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
 from .extraction import check_extract_loader, extract_features
@@ -14,6 +15,7 @@ from .label_smoothing import LadderSmoothing
 from .ladders import build_ladder
 from .odc_hook import OnlineClusteringHook
 from .optim_wrapper import BF16OptimWrapper
+from .optimizer_layout import align_optimizer_state
 from .pseudo_label_hook import PseudoLabelHook
 from .sample_seed_hook import SampleSeedHook
 from .sinkhorn_clustering import SinkhornClustering
@@ -28,6 +30,7 @@ __all__ = [
     'AdaptiveClusterHook',
     'BF16OptimWrapper',
     'CheckedEpochTrainLoop',
+    'DeferredInfoHook',
     'EStep',
     'EStepResult',
     'EpochMeans',
@@ -44,6 +47,7 @@ __all__ = [
     'SinkhornLabels',
     'StartCheckpointHook',
     'SwAVScheduleHook',
+    'align_optimizer_state',
     'build_ladder',
     'check_extract_loader',
     'extract_features',

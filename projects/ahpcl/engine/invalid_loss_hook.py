@@ -7,6 +7,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from .invalid_values import invalid_value_message
+from .logging_time import is_logged
 
 
 @HOOKS.register_module()
@@ -14,11 +15,12 @@ class InvalidLossHook(Hook):
     """Raise at a NaN or infinite loss, before a checkpoint is written.
 
     On the CPU every iteration is checked. On a GPU the check waits for the
-    device, so it is made every ``interval`` iterations and at the end of an
-    epoch, and still names the first bad iteration.
+    device, so it is made when a line is logged, where the host waits anyway,
+    and at the end of an epoch; it still names the first bad iteration.
 
     Args:
-        interval: Iterations between two checks on a GPU.
+        interval: Iterations between two checks on a GPU; None for those of
+            the log.
 
     Raises:
         FloatingPointError: during training, with the last good checkpoint.
@@ -27,10 +29,11 @@ class InvalidLossHook(Hook):
     # Before the checkpoint hook, whatever it is set to.
     priority = 'HIGH'
 
-    def __init__(self, interval: int = 50) -> None:
-        if interval < 1:
+    def __init__(self, interval: int | None = None) -> None:
+        if interval is not None and interval < 1:
             raise ValueError(
-                f'expected an interval of at least 1, got {interval}'
+                'expected an interval of at least 1, or None for that of the '
+                f'log, got {interval}'
             )
         self.interval = interval
         self._first_bad: Tensor | None = None
@@ -48,12 +51,17 @@ class InvalidLossHook(Hook):
         now = torch.where(bad, runner.iter, -1)
         before = now if self._first_bad is None else self._first_bad
         self._first_bad = torch.where(before < 0, now, before)
-        if not loss.is_cuda or (runner.iter + 1) % self.interval == 0:
+        if not loss.is_cuda or self._due(runner, batch_idx):
             self._check(runner, outputs)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Look once more before the checkpoint of the epoch."""
         self._check(runner, {})
+
+    def _due(self, runner: Runner, batch_idx: int) -> bool:
+        if self.interval is None:
+            return is_logged(runner, batch_idx)
+        return (runner.iter + 1) % self.interval == 0
 
     def _check(self, runner: Runner, outputs: dict) -> None:
         first = -1 if self._first_bad is None else int(self._first_bad)

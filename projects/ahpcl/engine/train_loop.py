@@ -1,9 +1,12 @@
 """The host's training loop, which looks before it starts."""
 
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
+from .optimizer_layout import align_optimizer_state
 from .unwrap import unwrap
 
 
@@ -55,3 +58,15 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
                 batch_size=self.dataloader.batch_size * runner.world_size,
                 view_shapes=[tuple(view.shape) for view in views],
             )
+
+    def run(self) -> nn.Module:
+        """Train, with the optimizer's state laid out as the parameters."""
+        for wrapper in _wrappers(self.runner.optim_wrapper):
+            align_optimizer_state(wrapper.optimizer)
+        return super().run()
+
+
+def _wrappers(wrapper: OptimWrapper | OptimWrapperDict) -> list[OptimWrapper]:
+    if isinstance(wrapper, OptimWrapperDict):
+        return list(wrapper.values())
+    return [wrapper]
