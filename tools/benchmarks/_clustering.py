@@ -28,10 +28,13 @@ class Cost(NamedTuple):
     Args:
         seconds: Wall time.
         extra_mib: Most memory above that at the start, in MiB.
+        cpu_seconds: Of this process, over all its threads: what is left of
+            the wall time on a machine that others use.
     """
 
     seconds: float
     extra_mib: float
+    cpu_seconds: float
 
 
 def drifting_features(
@@ -165,11 +168,12 @@ def measured(
     """What some work gives, and what it took."""
     synchronise(device)
     with _peak(device) as extra:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         found = work()
         synchronise(device)
         seconds = time.perf_counter() - start
-    return found, Cost(seconds, extra[0])
+        cpu = time.process_time() - cpu
+    return found, Cost(seconds, extra[0], cpu)
 
 
 @contextmanager

@@ -33,6 +33,8 @@ COLUMNS = dict(
     name=('clustering', ''),
     seconds=('s per epoch', '.2f'),
     ratio=('times as fast', '.1f'),
+    cpu_seconds=('CPU s', '.2f'),
+    cpu_ratio=('ratio', '.1f'),
     excess=('objective, mean', '+.2f'),
     worst=('worst', '+.2f'),
     extra_mib=('extra MiB', '.0f'),
@@ -94,7 +96,7 @@ def published(
     epochs: Sequence[Tensor], counts: Sequence[int], seed: int
 ) -> tuple[dict[str, Any], list[dict[int, float]]]:
     """PCL's recipe: its row, and its objectives by epoch and K."""
-    seconds, memory, objectives = 0.0, 0.0, []
+    seconds, cpu, memory, objectives = 0.0, 0.0, 0.0, []
     for number, features in enumerate(epochs[1:], 1):
         objectives.append({})
         for k in counts:
@@ -103,6 +105,7 @@ def published(
                 features.device,
             )
             seconds += cost.seconds
+            cpu += cost.cpu_seconds
             memory = max(memory, cost.extra_mib)
             objectives[-1][k] = partition_objective(features, found, k)
             print(
@@ -113,6 +116,7 @@ def published(
     row = dict(
         name=f'PCL recipe, {by}',
         seconds=seconds / len(objectives),
+        cpu_seconds=cpu / len(objectives),
         ratio=1.0,
         excess=0.0,
         worst=0.0,
@@ -142,7 +146,7 @@ def ours(
         chunk_mib=args.chunk_mib,
     )
     previous: PrototypeHierarchy | None = None
-    seconds, memory, excess = 0.0, 0.0, []
+    seconds, cpu, memory, excess = 0.0, 0.0, 0.0, []
     for number, features in enumerate(epochs):
         found, cost = measured(
             lambda f=features, n=number, p=previous: clustering(
@@ -159,6 +163,7 @@ def ours(
         if number == 0:
             continue
         seconds += cost.seconds
+        cpu += cost.cpu_seconds
         memory = max(memory, cost.extra_mib)
         for level in found.levels:
             k = level.num_clusters
@@ -169,7 +174,9 @@ def ours(
     values = [100 * e['value'] for e in excess]
     return dict(
         name=name if backend == 'auto' else f'{name}, {backend}',
+        variant=name,
         seconds=seconds / (len(epochs) - 1),
+        cpu_seconds=cpu / (len(epochs) - 1),
         excess=sum(values) / len(values),
         worst=max(values),
         extra_mib=memory,
@@ -208,6 +215,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     moved = 4.0 * num * dims * len(args.clusters)
     for row in rows:
         row['ratio'] = first['seconds'] / row['seconds']
+        row['cpu_ratio'] = first['cpu_seconds'] / row['cpu_seconds']
         searches = row.get('searches') or _searches(row)
         row['floor'] = floor_seconds(
             searches * once, searches * moved, **rates
@@ -244,11 +252,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
 
 def _searches(row: dict[str, Any]) -> int:
     """Passes over all pairs that a variant makes at most."""
-    settings = (
-        VARIANTS[row['name'].removesuffix('')][0]
-        if (row['name'] in VARIANTS)
-        else {}
-    )
+    settings = VARIANTS[row['variant']][0]
     if settings.get('warm_start'):
         return settings.get('warm_iter', 3) + 1
     return settings.get('n_init', 5) * 21
