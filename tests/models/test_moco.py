@@ -253,3 +253,59 @@ def test_version_one_is_a_config():
     loss = model.loss(views())['loss_inst']
     loss.backward()
     assert torch.isfinite(loss)
+
+
+def with_norm(kind):
+    MODELS.register_module(module=Normed, force=True)
+    return method(kind, backbone=dict(type='Normed'))
+
+
+class Normed(nn.Module):
+    """A backbone with the buffers of batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(12, 10)
+        self.norm = nn.BatchNorm1d(10)
+
+    def forward(self, images):
+        return (self.norm(self.linear(images.flatten(1)))[..., None, None],)
+
+
+def test_the_average_is_that_of_the_host_to_the_bit():
+    """First a copy, then a moving average; buffers follow the query's."""
+    ours, host = with_norm(OURS), with_norm(HOST)
+    with torch.no_grad():
+        for parameter in ours.encoder_k.parameters():
+            parameter.add_(1)  # the first step copies
+    host.backbone.load_state_dict(ours.backbone.state_dict())
+    host.neck.load_state_dict(ours.neck.state_dict())
+    for number in range(4):
+        torch.manual_seed(number)
+        inputs = views()
+        for model in (ours, host):
+            torch.manual_seed(7)
+            model.loss(inputs, [])
+            with torch.no_grad():
+                for parameter in model.backbone.parameters():
+                    parameter.mul_(1.5)
+        mine, other = ours.encoder_k.state_dict(), host.encoder_k.state_dict()
+        assert mine.keys() == other.keys()
+        for name, tensor in mine.items():
+            assert torch.equal(tensor, other[name]), name
+        if number == 1:  # as a resume does
+            ours.load_state_dict(copy.deepcopy(ours.state_dict()))
+
+
+def test_a_loaded_count_of_steps_is_read_again():
+    model = method()
+    model.loss(views())
+    fresh = method().state_dict()
+    with torch.no_grad():
+        for parameter in model.encoder_k.parameters():
+            parameter.add_(1)
+    model.load_state_dict(fresh)
+    model.loss(views())
+    assert int(model.encoder_k.steps) == 1
+    key = model.encoder_k.module[0].linear.weight
+    assert torch.equal(key, model.backbone.linear.weight)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
 from mmselfsup.models.algorithms import MoCo
 from mmselfsup.utils import (
@@ -16,6 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ahpcl.core.contrast import full_precision, wins
 
+from .batch_shuffle import shuffle_batch, unshuffle_batch
 from .fast_encoders import FastEncoders
 from .features import PooledFeatures, check_queue_length, check_view_shapes
 from .queue import FeatureQueue
@@ -165,8 +167,15 @@ class MoCoBaseline(FastEncoders, PooledFeatures, MoCo):
     def _encode_keys(self, images: Tensor) -> Tensor:
         """Step the key encoder; unit rows (B, D) of the second view."""
         self._update_key_encoder()
-        images, order = batch_shuffle_ddp(images)
+        # One process makes the host's draw, but does not wait for a GPU.
+        alone = get_world_size() == 1
+        if alone:
+            images, order = shuffle_batch(images, torch.default_generator)
+        else:
+            images, order = batch_shuffle_ddp(images)
         keys = self.encode_unit(*self.encoder_k.module, images)
+        if alone:
+            return unshuffle_batch(keys, order)[0]
         return batch_unshuffle_ddp(keys, order)
 
     @torch.no_grad()
