@@ -1,11 +1,9 @@
 """Clusters as tables, images like an image, and the odd ones."""
 
 import csv
-import importlib
 import json
 import math
 import shutil
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,23 +16,16 @@ from ahpcl.core import PrototypeHierarchy, PrototypeLevel
 from ahpcl.core.neighbours import neighbour_outliers
 from ahpcl.evaluation.cluster_table import prototype_table, write_table
 from ahpcl.evaluation.run_data import RunData
-from toy import CONFIGS, ROOT
+from tools_modules import tool_modules
+from toy import CONFIGS
 
-FOLDER = ROOT / 'tools' / 'analysis_tools'
 NAMES = ('export_clusters', 'find_similar')
 
 
 @pytest.fixture(scope='module')
 def tools():
-    """The tools, as Python runs them: from their own folder."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        loaded = {name: importlib.import_module(name) for name in NAMES}
-    finally:
-        sys.path.remove(str(FOLDER))
-    yield loaded
-    for name in NAMES:
-        sys.modules.pop(name, None)
+    with tool_modules('analysis_tools', *NAMES) as loaded:
+        yield loaded
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,5 @@
 """The command-line tools, on a toy of a few numbers."""
 
-import importlib.util
 import json
 import os
 import re
@@ -13,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+
+from tools_modules import tool_modules
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / 'tools'
@@ -140,19 +141,8 @@ def run(
 
 @pytest.fixture(scope='module')
 def tools():
-    """The tools' modules, as Python runs them: from their own folder."""
-    sys.path.insert(0, str(TOOLS))
-    loaded = {}
-    try:
-        for name in ('_cli', 'train', 'test'):
-            spec = importlib.util.spec_from_file_location(
-                f'tool_{name}', TOOLS / f'{name}.py'
-            )
-            loaded[name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(loaded[name])
-    finally:
-        sys.path.remove(str(TOOLS))
-    return loaded
+    with tool_modules('', '_cli', 'train', 'test') as loaded:
+        yield loaded
 
 
 # Arguments and config, without training.

@@ -1,8 +1,5 @@
 """The tool that takes the place of the host's visualize_tsne.py."""
 
-import importlib.util
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -12,9 +9,8 @@ from PIL import Image
 
 from ahpcl.datasets import Digits
 from ahpcl.evaluation.load_model import load_model
-from toy import ROOT
+from tools_modules import tool_modules
 
-FOLDER = ROOT / 'tools' / 'analysis_tools'
 CLASSIFIER = dict(
     type='mmcls.ImageClassifier',
     data_preprocessor=dict(
@@ -56,16 +52,8 @@ LOADER = dict(
 
 @pytest.fixture(scope='module')
 def tool():
-    sys.path.insert(0, str(FOLDER))
-    try:
-        spec = importlib.util.spec_from_file_location(
-            'visualize_tsne', FOLDER / 'visualize_tsne.py'
-        )
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        yield loaded
-    finally:
-        sys.path.remove(str(FOLDER))
+    with tool_modules('analysis_tools', 'visualize_tsne') as loaded:
+        yield loaded['visualize_tsne']
 
 
 def write(path, **settings):

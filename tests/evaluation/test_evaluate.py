@@ -1,8 +1,7 @@
 """All tasks on one checkpoint, on a short run on the digits."""
 
-import importlib.util
+import importlib
 import json
-import sys
 
 import pytest
 import torch
@@ -12,9 +11,6 @@ from ahpcl.core import clustering_agreement, knn_accuracy
 from ahpcl.evaluation.evaluate import evaluate, raw_images
 from ahpcl.evaluation.run_data import RunData
 from ahpcl.evaluation.tasks import DEFAULT, TASKS, build_tasks
-from toy import ROOT
-
-TOOLS = ROOT / 'tools'
 
 
 @pytest.fixture
@@ -30,21 +26,6 @@ def config(toy_run):
 @pytest.fixture
 def run(toy_run, config, tmp_path):
     return RunData(config, toy_run.checkpoint, cache=tmp_path / 'cache')
-
-
-@pytest.fixture(scope='module')
-def tool():
-    """The tool, as Python runs it: from its own folder."""
-    sys.path.insert(0, str(TOOLS))
-    try:
-        spec = importlib.util.spec_from_file_location(
-            'tool_evaluate', TOOLS / 'evaluate.py'
-        )
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-    finally:
-        sys.path.remove(str(TOOLS))
-    return loaded
 
 
 def never_extract(monkeypatch):
@@ -116,6 +97,20 @@ def test_what_needs_no_labels_is_measured_without(config, toy_run):
     json.dumps(found)
 
 
+def test_one_task_without_labels_runs_alone(config, toy_run, monkeypatch):
+    config.test_dataloader = config.val_dataloader = None
+    module = importlib.import_module('ahpcl.evaluation.evaluate')
+    monkeypatch.setattr(
+        module, 'prototype_quality', lambda run: pytest.fail('cluster ran')
+    )
+    found = evaluate(RunData(config, toy_run.checkpoint), ['health'])
+    assert list(found['tasks']) == ['health']
+    assert set(found['seconds']) == {'features', 'health'}
+    assert set(found['metrics']) == set(found['tasks']['health'])
+    assert all(name.startswith('health/') for name in found['metrics'])
+    assert 'prototypes' not in found
+
+
 def test_too_few_images_are_missed_before_extraction(
     config, toy_run, monkeypatch
 ):
@@ -143,24 +138,3 @@ def test_fine_tuning_gets_the_images_of_the_loader(run):
     for index in (0, 1700):
         image = dataset.get_data_info(index)['img'].transpose(2, 0, 1)
         assert torch.equal(images[index], torch.from_numpy(image.copy()))
-
-
-def test_the_tool_writes_what_it_prints(tool, toy_run, tmp_path, capsys):
-    out = tmp_path / 'deep' / 'results.json'
-    arguments = [str(toy_run.config), str(toy_run.checkpoint), '--no-cache']
-    found = tool.main(
-        [*arguments, '--tasks', 'knn', 'cluster', '--json', str(out)]
-    )
-    assert json.loads(out.read_text()) == found
-    printed = capsys.readouterr().out
-    assert f'{found["metrics"]["knn/top1_k20"]:.2f}' in printed
-    assert 'prototypes of the last E-step' in printed
-
-
-def test_the_tool_says_what_is_wrong(tool, toy_run, tmp_path):
-    with pytest.raises(SystemExit, match='does not exist'):
-        tool.main([str(toy_run.config), str(tmp_path / 'none.pth')])
-    with pytest.raises(SystemExit, match='expected tasks among'):
-        tool.main([str(toy_run.config), '--tasks', 'knm', '--no-cache'])
-    with pytest.raises(SystemExit, match='one process'):
-        tool.main([str(toy_run.config), '--launcher', 'pytorch'])

@@ -39,6 +39,7 @@ from ahpcl.datasets.mini_imagenet_layout import (
     find_layout,
     natural_key,
 )
+from ahpcl.engine.whole_file import whole_file
 
 Rows = list[tuple[str, str]]
 
@@ -167,6 +168,8 @@ def find_kind(source: Path) -> str:
 
 def open_partial(partial: Path, order: dict) -> None:
     """Make the unfinished folder, or take up that of an interrupted run."""
+    for left in partial.glob('*.part'):
+        left.unlink()
     note = partial / 'order.json'
     images = partial / 'images'
     if images.is_dir() and any(images.iterdir()):
@@ -382,9 +385,8 @@ def write_once(path: Path, make: Callable[[], bytes]) -> None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
-    beside = path.with_name(f'{path.name}.part')
-    beside.write_bytes(data)
-    beside.replace(path)
+    with whole_file(path) as beside:
+        beside.write_bytes(data)
 
 
 def write_csv(path: Path, rows: Iterable[tuple[str, str]]) -> None:

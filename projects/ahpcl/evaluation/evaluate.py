@@ -45,8 +45,9 @@ def evaluate(
         say: Called with a line for whoever waits.
 
     Returns:
-        ``metrics`` by name, ``seconds`` by task, ``prototypes`` (see
-        :func:`prototype_quality`), and what was measured.
+        ``metrics`` by name, ``tasks`` with the names that each gave,
+        ``seconds`` by task, ``prototypes`` (see :func:`prototype_quality`),
+        and what was measured; ``digest`` tells its features apart.
 
     Raises:
         ValueError: If a task is unknown or the images do not allow it;
@@ -81,18 +82,23 @@ def evaluate(
         queries=int(query.sum()),
         classes=len(labels[labels >= 0].unique()),
         seen_classes=_seen_classes(run, features) if labelled else None,
+        digest=features.digest,
+        tasks={},
         metrics={},
         seconds={'features': time.perf_counter() - start},
     )
     for task, parts in metrics.items():
         start = time.perf_counter()
+        named: dict[str, float] = {}
         for metric in parts:
             found = _measure(metric, run, features, labels, query)
-            results['metrics'].update(
+            named.update(
                 {f'{metric.prefix}/{key}': v for key, v in found.items()}
             )
         if task == 'health':
-            results['metrics'].update(_alignment(run))
+            named.update(_alignment(run))
+        results['metrics'].update(named)
+        results['tasks'][task] = list(named)
         if task == 'cluster':
             results['prototypes'] = prototype_quality(run)
         results['seconds'][task] = time.perf_counter() - start
