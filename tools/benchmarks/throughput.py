@@ -149,7 +149,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--decoded-cache',
-        help="folder or 'auto': all variants but the first and the host's",
+        help="folder or 'auto': of the extraction, and of all variants but "
+        "the first and the host's",
     )
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int)
@@ -233,7 +234,10 @@ def operations(trainer: Trainer) -> float:
 
 
 def estep_share(
-    trainer: Trainer, cfg: Config, iteration: float
+    trainer: Trainer,
+    cfg: Config,
+    iteration: float,
+    decoded_cache: str | None,
 ) -> dict[str, float]:
     """Share of the E-step in an epoch, in percent, in the steady state.
 
@@ -241,10 +245,13 @@ def estep_share(
         trainer: Of ours.
         cfg: Its config.
         iteration: Seconds of an iteration.
+        decoded_cache: For the extraction.
     """
     hook = next(h for h in cfg.custom_hooks if 'ladder' in h)
     loader_cfg = copy.deepcopy(hook.extract_dataloader)
     loader_cfg.update(num_workers=0, persistent_workers=False)
+    if decoded_cache:
+        loader_cfg.dataset.decoded_cache = decoded_cache
     loader = Runner.build_dataloader(loader_cfg, seed=0)
     given = dict(hook.get('clustering') or {})
     given.pop('type', None)
@@ -330,6 +337,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
             trainers[first],
             configs[first],
             batch / statistics.median(trainers[first].rates),
+            args.decoded_cache,
         )
     rates = dict(matmul=matmul_rate(device), copy=copy_rate(device))
     for row in rows:
