@@ -11,10 +11,13 @@ from collections.abc import Sequence
 
 import _threads  # noqa: F401  # isort: skip  (before torch)
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from _cli import add_common_arguments, check_checkpoint, prepare, say
+from _memory import keep_freed_memory
+from ahpcl.models.fast_encoders import FastEncoders
 
 AMP_TYPE = 'BF16OptimWrapper'
 
@@ -39,6 +42,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--amp',
         action='store_true',
         help='forward in bfloat16, on the CPU (may be slower) or a GPU',
+    )
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='encoders through torch.compile; the first steps take a minute',
     )
     add_common_arguments(parser)
     return parser.parse_args(argv)
@@ -67,6 +75,38 @@ def use_amp(cfg: Config) -> None:
     wrapper['type'] = AMP_TYPE
 
 
+def use_compile(cfg: Config) -> None:
+    """Makes the config train with compiled encoders.
+
+    Args:
+        cfg: Changed in place.
+
+    Raises:
+        SystemExit: If its model has nothing that is compiled.
+    """
+    kind = MODELS.get(cfg.model.type)
+    if kind is None or not issubclass(kind, FastEncoders):
+        raise SystemExit(
+            "--compile: expected a model of type 'AHPCL' or 'MoCoBaseline', "
+            f'got {cfg.model.type!r}; drop --compile'
+        )
+    cfg.model.compile = True
+
+
+def check_compile(cfg: Config) -> None:
+    """Refuses the Runner's own option.
+
+    Raises:
+        SystemExit: If it is set.
+    """
+    if cfg.get('compile'):
+        raise SystemExit(
+            'expected model.compile=True (or --compile), got compile='
+            f"{cfg.compile!r}, the Runner's option: it compiles the head as "
+            'well, whose prototypes change shape with every rung; remove it'
+        )
+
+
 def use_resume(cfg: Config, resume: str) -> None:
     """Makes the config go on from a checkpoint.
 
@@ -88,10 +128,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Trains."""
     args = parse_args(argv)
     cfg = prepare(args)
+    check_compile(cfg)
+    if args.compile:
+        use_compile(cfg)
     if args.amp:
         use_amp(cfg)
     if args.resume is not None:
         use_resume(cfg, args.resume)
+    keep_freed_memory()
     Runner.from_cfg(cfg).train()
 
 

@@ -1,0 +1,79 @@
+"""How train.py turns on a compiler, and keeps memory."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from tools_modules import TOOLS, tool_modules
+from toy import CONFIGS
+
+
+@pytest.fixture(scope='module')
+def train():
+    DefaultScope.get_instance('train_options', scope_name='mmselfsup')
+    with tool_modules('', 'train') as modules:
+        yield modules['train']
+
+
+@pytest.mark.parametrize(
+    'name', ['ahpcl_digits.py', 'baselines/mocov2_digits.py']
+)
+def test_compile_compiles_the_encoders(train, name):
+    cfg = Config.fromfile(CONFIGS / name)
+    assert train.parse_args([name, '--compile']).compile
+    train.use_compile(cfg)
+    assert cfg.model.compile is True
+    train.check_compile(cfg)
+
+
+def test_compile_refuses_what_it_cannot_compile(train):
+    cfg = Config(dict(model=dict(type='SwAVBaseline')))
+    with pytest.raises(SystemExit, match=r"'AHPCL'.*got 'SwAVBaseline'"):
+        train.use_compile(cfg)
+
+
+def test_the_runners_own_option_is_refused(train):
+    with pytest.raises(SystemExit, match=r'model\.compile=True.*Runner'):
+        train.check_compile(Config(dict(compile=True)))
+    train.check_compile(Config(dict(compile=False)))
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != 'glibc', reason='the C library is not glibc'
+)
+@pytest.mark.parametrize('own', [{}, {'MALLOC_ARENA_MAX': '2'}])
+def test_freed_memory_is_kept_unless_the_environment_has_its_own(own):
+    """Pages that are filled anew for a piece of 20 MiB."""
+    program = f"""
+import sys
+sys.path.insert(0, {str(TOOLS)!r})
+import ctypes, resource
+from _memory import keep_freed_memory
+print(keep_freed_memory())
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    piece = libc.malloc(20 << 20)
+    ctypes.memset(piece, 1, 20 << 20)
+    libc.free(piece)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        capture_output=True,
+        text=True,
+        env=own,
+        check=True,
+    )
+    kept, faults = done.stdout.split()
+    assert kept == str(not own)
+    # 20 MiB are 5,120 pages.
+    assert (int(faults) < 500) is (not own)
