@@ -1,7 +1,9 @@
-"""The cache of decoded images, and batches fetched whole."""
+"""The cache of decoded images against decoding them."""
 
+import copy
 import os
 import shutil
+import threading
 from collections import namedtuple
 
 import numpy as np
@@ -9,217 +11,159 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mmengine.logging import MMLogger
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from ahpcl.datasets import (
     DecodedCache,
     Digits,
+    MiniImageNet,
     UnlabelledFolder,
-    WholeBatch,
     build_cache,
-    collate_batches,
     open_or_build,
     read_rgb,
 )
+from ahpcl.datasets.decoded_cache_open import default_folder
+from ahpcl.datasets.decoded_index import INDEX, CacheIndex, digest
 
 LOAD = dict(type='LoadImageBGR')
 PACK = dict(type='PackSelfSupInputs', algorithm_keys=['sample_idx'])
 
 
-@pytest.fixture
-def folder(tmp_path):
-    root = tmp_path / 'images'
-    root.mkdir()
+@pytest.fixture(scope='module')
+def _pictures(tmp_path_factory):
+    root = tmp_path_factory.mktemp('pictures') / 'images'
+    (root / 'deep').mkdir(parents=True)
     source = np.random.default_rng(0)
     for i in range(9):
         size = (8 + i, 12 - i // 3, 3)
         pixels = source.integers(0, 256, size, dtype=np.uint8)
         ending = 'png' if i % 2 else 'jpg'
         Image.fromarray(pixels).save(root / f'{i}.{ending}')
-    Image.fromarray(pixels[..., 0]).save(root / 'grey.png')
+    Image.fromarray(pixels[..., 0]).save(root / 'deep' / 'grey.png')
     Image.fromarray(pixels).convert('RGBA').save(root / 'alpha.png')
+    wide = pixels[..., 0].astype(np.uint16) * 200
+    Image.fromarray(wide).save(root / 'wide.tif', compression='tiff_lzw')
+    Image.fromarray(pixels).convert('P').save(root / 'palette.gif')
+    Image.fromarray(pixels).convert('CMYK').save(root / 'print.jpg')
     turned = Image.Exif()
     turned[0x0112] = 6
     Image.fromarray(pixels).save(root / 'turned.jpg', exif=turned)
     return root
 
 
+@pytest.fixture
+def folder(_pictures, tmp_path):
+    root = tmp_path / 'images'
+    shutil.copytree(_pictures, root)
+    return root
+
+
+@pytest.fixture
+def log():
+    """Lines that were logged."""
+    MMLogger.get_instance('decoded', log_level='INFO')
+    lines = []
+    handler = MMLogger.get_current_instance().handlers[0]
+    write = handler.emit
+    handler.emit = lambda record: lines.append(record.getMessage())
+    yield lines
+    handler.emit = write
+
+
 def paths(folder):
-    return [str(p) for p in sorted(folder.iterdir()) if p.is_file()]
+    return [str(p) for p in sorted(folder.rglob('*')) if p.is_file()]
+
+
+def opened(where, files, **options):
+    return open_or_build(where, files, **options)[0]
+
+
+def written(where):
+    (file,) = where.glob('images-*')
+    return file.name
+
+
+# ---- the pixels -------------------------------------------------------------
 
 
 def test_pixels_are_those_of_decoding(folder, tmp_path):
     files = paths(folder)
-    cache = open_or_build(tmp_path / 'cache', files)
-    assert len(cache) == len(files)
+    cache, places = open_or_build(tmp_path / 'cache', files)
+    assert places.tolist() == list(range(len(files)))
     for place, file in enumerate(files):
-        assert np.array_equal(cache.rgb(place), read_rgb(file))
-        assert np.array_equal(cache.bgr(place), read_rgb(file)[:, :, ::-1])
+        image = cache.bgr(place)
+        assert np.array_equal(image, read_rgb(file)[:, :, ::-1])
+        image[:] = 0  # nobody else's
+        assert cache.bgr(place).any()
 
 
 def test_a_data_set_gives_the_same_items_with_it(folder, tmp_path):
-    settings = dict(data_root=str(folder), pipeline=[LOAD, PACK])
-    plain = UnlabelledFolder(**settings)
-    cached = UnlabelledFolder(
-        **settings, decoded_cache=str(tmp_path / 'cache')
-    )
-    few = UnlabelledFolder(
-        **settings, limit=4, decoded_cache=str(tmp_path / 'few')
-    )
-    assert (tmp_path / 'cache' / 'images.bin').stat().st_size > 1000
+    options = dict(data_root=str(folder), pipeline=[LOAD, PACK])
+    plain = UnlabelledFolder(**options)
+    options['decoded_cache'] = str(tmp_path / 'cache')
+    cached = UnlabelledFolder(**options)
+    few = UnlabelledFolder(**options, limit=4)  # of the same cache
+    odd = cached.get_subset([7, 2, 5])
+    assert len(list((tmp_path / 'cache').glob('images-*'))) == 1
     # What it reads comes from the cache, not from the files.
     names = [plain.get_data_info(i)['img_path'] for i in range(len(plain))]
     expected = [plain[i]['inputs'][0] for i in range(len(plain))]
     for name in names:
         os.truncate(name, 0)
-    for i, image in enumerate(expected):
-        assert torch.equal(cached[i]['inputs'][0], image)
-    for i in range(4):
-        place = names.index(few.get_data_info(i)['img_path'])
-        assert torch.equal(few[i]['inputs'][0], expected[place])
+    for dataset in (cached, few, odd, copy.deepcopy(cached)):
+        for i in range(len(dataset)):
+            place = names.index(dataset.get_data_info(i)['img_path'])
+            item = dataset[i]
+            assert torch.equal(item['inputs'][0], expected[place])
+            assert item['data_samples'].sample_idx.value.item() == i
+    assert torch.equal(odd[0]['inputs'][0], expected[7])
 
 
-def test_auto_keeps_it_out_of_the_data_set(folder):
-    settings = dict(data_root=str(folder), decoded_cache='auto')
-    number = len(UnlabelledFolder(**settings))
-    assert (folder / '.decoded').is_dir()
-    assert len(UnlabelledFolder(**settings)) == number
-
-
-@pytest.mark.parametrize('start', ['fork', 'spawn'])
-def test_workers_share_it(folder, tmp_path, start):
-    # The loader's own context: forked and spawned workers open the map.
-    dataset = UnlabelledFolder(
-        data_root=str(folder),
-        pipeline=[LOAD, PACK],
-        decoded_cache=str(tmp_path / 'cache'),
+@pytest.mark.parametrize('protocol', ['class', 'image'])
+def test_mini_imagenet_with_it(make_mini, protocol):
+    options = dict(
+        data_root=str(make_mini()), protocol=protocol, pipeline=[LOAD, PACK]
     )
-    expected = [dataset[i]['inputs'][0] for i in range(len(dataset))]
-    loader = DataLoader(
-        dataset,
-        batch_size=5,
-        num_workers=2,
-        multiprocessing_context=start,
-        collate_fn=list,
+    plain = MiniImageNet(**options)
+    cached = MiniImageNet(**options, decoded_cache='auto')
+    assert cached.decoded is not None
+    assert len(plain) == len(cached)
+    for i in range(len(plain)):
+        assert torch.equal(plain[i]['inputs'][0], cached[i]['inputs'][0])
+
+
+def test_images_in_memory_need_none(tmp_path, log):
+    dataset = Digits(img_size=8, decoded_cache=str(tmp_path / 'cache'))
+    assert dataset.decoded is None
+    assert any('decoded_cache is not used' in line for line in log)
+    assert not (tmp_path / 'cache').exists()
+
+
+def test_longer_sides_can_be_reduced(folder, tmp_path):
+    Image.fromarray(
+        np.repeat(np.arange(32, dtype=np.uint8).reshape(4, 8), 2, 0)[
+            :, :, None
+        ].repeat(3, axis=2)
+    ).save(folder / 'even.png')
+    files = paths(folder)
+    cache = opened(tmp_path / 'cache', files, max_side=4)
+    for place, file in enumerate(files):
+        height, width = read_rgb(file).shape[:2]
+        found = cache.bgr(place).shape
+        assert max(found[:2]) == 4
+        assert found[0] / found[1] == pytest.approx(height / width, abs=0.4)
+    # A box of 2 x 2 whose rows are equal: the mean of two neighbours.
+    even = cache.bgr(files.index(str(folder / 'even.png')))[..., 0]
+    pairs = np.arange(32).reshape(4, 4, 2).mean(axis=2)
+    assert np.abs(even - pairs).max() <= 0.5
+    assert np.array_equal(
+        opened(tmp_path / 'whole', files, max_side=10_000).bgr(0),
+        read_rgb(files[0])[:, :, ::-1],
     )
-    found = [item['inputs'][0] for batch in loader for item in batch]
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        assert torch.equal(one, other)
-
-
-def written(cache):
-    return (cache / 'images.bin').stat().st_ino
-
-
-def test_a_changed_file_of_the_same_size_is_noticed(folder, tmp_path):
-    files, where = paths(folder), tmp_path / 'cache'
-    open_or_build(where, files)
-    first = written(where)
-    bmp = folder / '1.png'
-    content = bytearray(bmp.read_bytes())
-    pixels = np.asarray(Image.open(bmp)).copy()
-    for _ in range(500):  # another picture of as many bytes
-        pixels[0, 0] += 1
-        Image.fromarray(pixels).save(bmp)
-        if len(bmp.read_bytes()) == len(content):
-            break
-    assert len(bmp.read_bytes()) == len(content)
-    cache = open_or_build(where, files)
-    assert written(where) != first
-    place = files.index(str(bmp))
-    assert np.array_equal(cache.rgb(place), pixels)
-
-
-def test_a_touched_file_is_not_built_anew(folder, tmp_path):
-    files, where = paths(folder), tmp_path / 'cache'
-    open_or_build(where, files)
-    first = written(where)
-    os.utime(files[0], ns=(1, 1))
-    open_or_build(where, files)
-    assert written(where) == first
-    assert DecodedCache(where).index.mtimes[0] == 1
-
-
-def test_other_images_and_another_size_build_anew(folder, tmp_path):
-    files, where = paths(folder), tmp_path / 'cache'
-    open_or_build(where, files)
-    assert len(open_or_build(where, files[:5])) == 5
-    small = open_or_build(where, files, max_side=10)
-    sides = [max(small.rgb(i).shape[:2]) for i in range(len(files))]
-    assert max(sides) == 10
-    assert (
-        small.rgb(0).shape[0] < read_rgb(files[0]).shape[0]
-        or min(read_rgb(files[0]).shape[:2]) <= 10
-    )
-
-
-def test_truncated_pixels_are_named_with_the_way_out(folder, tmp_path):
-    files, where = paths(folder), tmp_path / 'cache'
-    open_or_build(where, files)
-    os.truncate(where / 'images.bin', 100)
-    with pytest.raises(ValueError, match=r'truncated.*delete the folder'):
-        open_or_build(where, files)
-    # Pixels of another build, of the same length.
-    build_cache(where, files)
-    os.replace(where / 'index.npz', tmp_path / 'index.npz')
-    build_cache(where, files)
-    os.replace(tmp_path / 'index.npz', where / 'index.npz')
-    with pytest.raises(ValueError, match='one build'):
-        DecodedCache(where)
-
-
-@settings(
-    max_examples=300,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(data=st.data())
-def test_a_mutated_index_is_refused_or_right(folder, data):
-    where = folder.parent / 'cache'
-    if not where.exists():
-        build_cache(where, paths(folder))
-        shutil.copy(where / 'index.npz', folder.parent / 'good')
-    content = bytearray((folder.parent / 'good').read_bytes())
-    kind = data.draw(st.sampled_from(['flip', 'cut', 'more']))
-    place = data.draw(st.integers(0, len(content) - 1))
-    if kind == 'flip':
-        content[place] ^= data.draw(st.integers(1, 255))
-    elif kind == 'cut':
-        del content[place:]
-    else:
-        content += b'x' * (place % 50 + 1)
-    (where / 'index.npz').write_bytes(bytes(content))
-    with pytest.raises(ValueError, match='delete the folder'):
-        DecodedCache(where)
-
-
-def test_no_pickle_is_executed(folder, tmp_path):
-    from ahpcl.datasets.decoded_cache import _digest
-
-    where = tmp_path / 'cache'
-    build_cache(where, paths(folder))
-    np.savez(tmp_path / 'evil.npz', meta=np.array([{}], dtype=object))
-    content = (tmp_path / 'evil.npz').read_bytes()
-    (where / 'index.npz').write_bytes(_digest(content) + content)
-    with pytest.raises(ValueError, match='allow_pickle=False'):
-        DecodedCache(where)
-
-
-def test_a_full_disk_is_found_before_the_work(folder, tmp_path, monkeypatch):
-    usage = namedtuple('usage', 'total used free')
-    monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage(1, 1, 1000))
-    with pytest.raises(OSError, match='GiB free for the decoded cache'):
-        open_or_build(tmp_path / 'cache', paths(folder))
-    assert not list((tmp_path / 'cache').iterdir())
-
-
-def test_a_build_that_stops_leaves_no_cache(folder, tmp_path):
-    files = [*paths(folder), str(folder / 'gone.png')]
-    with pytest.raises(ValueError, match=r'gone\.png: no such file'):
-        build_cache(tmp_path / 'cache', files)
-    assert not list((tmp_path / 'cache').iterdir())
+    with pytest.raises(ValueError, match=r'decoded_max_side=None.*got 4'):
+        open_or_build(tmp_path / 'cache', files)
     with pytest.raises(ValueError, match='max_side of at least 1'):
         build_cache(tmp_path / 'cache', files, max_side=0)
 
@@ -233,67 +177,293 @@ def test_a_background_of_its_own_is_refused(folder, tmp_path):
         )
 
 
-# ---- whole batches ----------------------------------------------------------
+# ---- who reads it -----------------------------------------------------------
 
 
-def raw(dataset):
-    """Its augmentation is on the device."""
-    dataset.pipeline.transforms[1].on_device = True
-    return dataset
-
-
-VIEWS = dict(
-    type='SeededMultiView',
-    views=[[dict(type='RandomFlip', prob=0.5)]],
-    num_views=[2],
-)
-
-
-@pytest.mark.parametrize('kind', ['memory', 'cache', 'files'])
-@pytest.mark.parametrize('workers', [0, 2])
-def test_whole_batches_are_the_items_put_together(
-    folder, tmp_path, kind, workers
-):
-    pipeline = [LOAD, VIEWS, PACK]
-    if kind == 'memory':
-        dataset = Digits(img_size=8, pipeline=pipeline, limit=20)
-    else:
-        cache = str(tmp_path / 'cache') if kind == 'cache' else None
-        dataset = UnlabelledFolder(
-            data_root=str(folder), pipeline=pipeline, decoded_cache=cache
-        )
-    raw(dataset)
-    whole = dataset.__getitems__([3, 1, 2])
-    assert isinstance(whole, WholeBatch) == (kind != 'files')
-    items = [dataset[i] for i in range(len(dataset))]
-    loader = DataLoader(
-        dataset, batch_size=5, num_workers=workers, collate_fn=collate_batches
+@pytest.mark.parametrize(('start', 'workers'), [('fork', 2), ('spawn', 1)])
+def test_workers_share_it(folder, tmp_path, start, workers):
+    dataset = UnlabelledFolder(
+        data_root=str(folder),
+        pipeline=[LOAD, PACK],
+        decoded_cache=str(tmp_path / 'cache'),
     )
-    place = 0
-    for batch in loader:
-        (images,) = batch['inputs']
-        number = len(images)
-        sizes = batch.get('sizes')
-        assert (sizes is None) == (kind == 'memory')
-        for row in range(number):
-            expected = items[place]['inputs'][0]
-            height, width = expected.shape[1:]
-            image = images[row]
-            assert torch.equal(image[:, :height, :width], expected)
-            if sizes is not None:
-                assert sizes[row].tolist() == [height, width]
-                assert not image[:, height:].any()
-                assert not image[:, :, width:].any()
-            index = batch['data_samples'][row].sample_idx.value
-            assert int(index) == place
-            place += 1
-    assert place == len(dataset)
+    expected = [dataset[i]['inputs'][0] for i in range(len(dataset))]
+    loader = DataLoader(
+        dataset,
+        batch_sampler=[[4, 3, 2], [0], [1, 5]],
+        num_workers=workers,
+        multiprocessing_context=start,
+        collate_fn=list,
+    )
+    found = [item['inputs'][0] for batch in loader for item in batch]
+    for one, place in zip(found, [4, 3, 2, 0, 1, 5], strict=True):
+        assert torch.equal(one, expected[place])
 
 
-def test_other_pipelines_are_not_touched():
-    dataset = Digits(img_size=8, pipeline=[LOAD, VIEWS, PACK], limit=6)
-    items = dataset.__getitems__([0, 1])
-    assert not isinstance(items, WholeBatch)
-    batch = collate_batches(items)
-    assert [view.shape for view in batch['inputs']] == [(2, 3, 8, 8)] * 2
-    assert len(batch['data_samples']) == 2
+def test_a_new_build_leaves_readers_alone(folder, tmp_path):
+    import pickle
+
+    files, where = paths(folder), tmp_path / 'cache'
+    old = opened(where, files)
+    expected = old.bgr(3)
+    sent = pickle.dumps(old)
+    assert len(sent) < 500  # not the index of a million images
+    assert np.array_equal(pickle.loads(sent).bgr(3), expected)
+    build_cache(where, files[::-1])
+    assert np.array_equal(old.bgr(3), expected)
+    with pytest.raises(ValueError, match='built anew while workers started'):
+        pickle.loads(sent)
+
+
+def test_runs_that_start_together_build_once(folder, tmp_path, monkeypatch):
+    import ahpcl.datasets.decoded_cache_open as module
+
+    files, where = paths(folder), tmp_path / 'cache'
+    builds = []
+
+    def build(*args, **kwargs):
+        builds.append(args)
+        build_cache(*args, **kwargs)
+
+    monkeypatch.setattr(module, 'build_cache', build)
+    found = []
+    runs = [
+        threading.Thread(target=lambda: found.append(opened(where, files)))
+        for _ in range(4)
+    ]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert len(builds) == 1
+    assert len({cache.index.build for cache in found}) == 1
+    assert len(found) == 4
+
+
+# ---- whether it still holds -------------------------------------------------
+
+
+def test_a_changed_file_of_the_same_size_is_noticed(folder, tmp_path, log):
+    victim = folder / 'plain.bmp'
+    pixels = np.zeros((5, 7, 3), np.uint8)
+    Image.fromarray(pixels).save(victim)
+    files, where = paths(folder), tmp_path / 'cache'
+    opened(where, files)
+    first, size = written(where), victim.stat().st_size
+    pixels[2, 3] = 200
+    Image.fromarray(pixels).save(victim)
+    assert victim.stat().st_size == size
+    cache = opened(where, files)
+    assert written(where) != first
+    assert any('plain.bmp has changed' in line for line in log)
+    place = files.index(str(victim))
+    assert np.array_equal(cache.bgr(place), pixels)
+
+
+def test_a_touched_file_is_not_built_anew(folder, tmp_path):
+    files, where = paths(folder), tmp_path / 'cache'
+    opened(where, files)
+    first = written(where)
+    os.utime(files[1], ns=(1, 1))
+    opened(where, files)
+    assert written(where) == first
+    # It is remembered, so it is not read again.
+    assert DecodedCache(where).index.mtimes[1] == 1
+
+
+def test_a_data_set_that_moved_keeps_it(folder, tmp_path):
+    options = dict(decoded_cache='auto', pipeline=[LOAD, PACK])
+    before = UnlabelledFolder(str(folder), **options)
+    inside = before.decoded.folder.relative_to(folder)
+    first = written(folder / inside)
+    folder.rename(tmp_path / 'elsewhere')
+    after = UnlabelledFolder(str(tmp_path / 'elsewhere'), **options)
+    assert len(after) == len(before)
+    assert written(tmp_path / 'elsewhere' / inside) == first
+
+
+def test_files_that_are_gone_are_read_from_it(folder, tmp_path, log):
+    files, where = paths(folder), tmp_path / 'cache'
+    expected = opened(where, files).bgr(2)
+    os.unlink(files[2])
+    assert np.array_equal(opened(where, files).bgr(2), expected)
+    assert any(f'1 of {len(files)} files are gone' in line for line in log)
+
+
+def test_other_images_are_refused(folder, tmp_path):
+    files, where = paths(folder), tmp_path / 'cache'
+    opened(where, files[1:])
+    first = written(where)
+    with pytest.raises(ValueError, match=f'without 1 of them, .*{files[0]}'):
+        open_or_build(where, files)
+    assert written(where) == first
+    _, places = open_or_build(where, [files[5], files[3]])
+    assert places.tolist() == [4, 2]
+
+
+def test_auto_has_one_for_every_list(folder, log):
+    options = dict(data_root=str(folder), decoded_cache='auto')
+    number = len(UnlabelledFolder(**options))
+    assert len(UnlabelledFolder(**options)) == number  # not in the data set
+    UnlabelledFolder(**options, limit=3)
+    UnlabelledFolder(**options, decoded_max_side=8)
+    assert len(list((folder / '.decoded').glob(f'*/{INDEX}'))) == 3
+    built = [line for line in log if 'decodes' in line]
+    assert len(built) == 3
+    assert any('2 others beside it' in line for line in log)
+
+
+def test_auto_without_write_access(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'home'))
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    found = default_folder(folder, paths(folder), None)
+    assert found.is_relative_to(tmp_path / 'home')
+    twin = tmp_path / 'twin'
+    shutil.copytree(folder, twin)
+    assert default_folder(twin, paths(twin), None) != found
+    monkeypatch.undo()
+    here = default_folder(folder, paths(folder), None)
+    assert here.is_relative_to(folder)
+    here.mkdir(parents=True)
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    assert default_folder(folder, paths(folder), None) == here
+
+
+def test_truncated_pixels_are_named_with_the_way_out(folder, tmp_path):
+    files, where = paths(folder), tmp_path / 'cache'
+    opened(where, files)
+    pixels = where / written(where)
+    whole = pixels.read_bytes()
+    os.truncate(pixels, 100)
+    with pytest.raises(ValueError, match=r'truncated; delete the folder'):
+        open_or_build(where, files)
+    pixels.write_bytes(whole[:-16] + b'x' * 16)
+    with pytest.raises(ValueError, match='expected the pixels of build'):
+        open_or_build(where, files)
+    pixels.unlink()
+    with pytest.raises(ValueError, match=f'in {pixels}, got 0'):
+        open_or_build(where, files)
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_a_mutated_index_is_refused(folder, data):
+    where, good = folder.parent / 'cache', folder.parent / 'good'
+    if not good.exists():
+        build_cache(where, paths(folder))
+        shutil.copy(where / INDEX, good)
+    content = bytearray(good.read_bytes())
+    kind = data.draw(st.sampled_from(['flip', 'cut', 'more']))
+    place = data.draw(st.integers(0, len(content) - 1))
+    if kind == 'flip':
+        content[place] ^= data.draw(st.integers(1, 255))
+    elif kind == 'cut':
+        del content[place:]
+    else:
+        content += b'x' * (place % 50 + 1)
+    (where / INDEX).write_bytes(bytes(content))
+    with pytest.raises(ValueError, match='delete the folder'):
+        DecodedCache(where)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'says'),
+    [
+        ('offsets', np.array([0, 5]), 'offsets is int64'),
+        ('shapes', np.full((15, 2), -3, np.int32), 'do not fit'),
+        ('names', np.zeros(15, np.int64), 'names is int64'),
+        ('hashes', np.zeros((15, 3), np.uint8), 'hashes is uint8'),
+    ],
+)
+def test_an_index_that_does_not_fit_itself(
+    folder, tmp_path, field, value, says
+):
+    where = tmp_path / 'cache'
+    build_cache(where, paths(folder))
+    index = CacheIndex.read(where)
+    assert len(index) == 15
+    setattr(index, field, value)
+    index.write(where)
+    with pytest.raises(ValueError, match=says):
+        DecodedCache(where)
+
+
+def test_no_pickle_is_executed(folder, tmp_path):
+    where = tmp_path / 'cache'
+    build_cache(where, paths(folder))
+    head = (where / INDEX).read_bytes()[:16]
+    np.savez(tmp_path / 'evil.npz', max_side=np.array([{}], dtype=object))
+    content = (tmp_path / 'evil.npz').read_bytes()
+    (where / INDEX).write_bytes(head + digest(content) + content)
+    with pytest.raises(ValueError, match='allow_pickle=False'):
+        DecodedCache(where)
+
+
+# ---- the build --------------------------------------------------------------
+
+
+def test_a_full_disk_is_found_before_the_work(folder, tmp_path, monkeypatch):
+    usage = namedtuple('usage', 'total used free')
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage(1, 1, 2**20))
+    with pytest.raises(OSError, match=r'64 MiB free .*, got 1 MiB; give'):
+        open_or_build(tmp_path / 'cache', paths(folder))
+    assert not list((tmp_path / 'cache').glob('i*'))
+
+
+def test_what_is_needed_is_what_is_written(folder, tmp_path, monkeypatch):
+    import ahpcl.datasets.decoded_cache_build as module
+
+    monkeypatch.setattr(module, '_SPARE', 0)
+    usage = namedtuple('usage', 'total used free')
+    for number, max_side in enumerate([None, 7]):
+        where = tmp_path / str(number)
+        build_cache(where, paths(folder), max_side=max_side)
+        size = CacheIndex.read(where).offsets[-1] + 64 * 15
+        for free, fits in [(size, True), (size - 1, False)]:
+            found = usage(1, 1, int(free))
+            monkeypatch.setattr(shutil, 'disk_usage', lambda _, u=found: u)
+            if fits:
+                build_cache(where, paths(folder), max_side=max_side)
+                continue
+            with pytest.raises(OSError, match='free for the decoded cache'):
+                build_cache(where, paths(folder), max_side=max_side)
+
+
+def test_a_build_that_stops_leaves_no_cache(folder, tmp_path):
+    where = tmp_path / 'cache'
+    files = [*paths(folder), str(folder / 'gone.png')]
+    with pytest.raises(ValueError, match=r'gone\.png: no such file'):
+        build_cache(where, files)
+    assert not list(where.iterdir())
+    (folder / 'gone.png').write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'gone\.png: not an image'):
+        open_or_build(where, files)
+    assert not list(where.glob('i*'))
+
+
+def test_what_a_killed_build_left_is_no_cache(folder, tmp_path):
+    files, where = paths(folder), tmp_path / 'cache'
+    cache = opened(where, files)
+    name = f'images-{"0" * 32}'
+    (where / INDEX).unlink()
+    (where / f'{name}.part').write_bytes(b'half')
+    (where / f'{name}.bin').write_bytes(b'pixels whose index is not there')
+    again = opened(where, files)
+    assert again.index.build != cache.index.build
+    assert [f.name for f in where.glob('images-*')] == [written(where)]
+
+
+def test_a_lazy_data_set_says_it_again(folder, tmp_path):
+    (tmp_path / 'cache').mkdir()
+    (tmp_path / 'cache' / INDEX).write_bytes(b'nothing')
+    dataset = UnlabelledFolder(
+        str(folder), decoded_cache=str(tmp_path / 'cache'), lazy_init=True
+    )
+    for _ in range(2):
+        with pytest.raises(ValueError, match='index of a decoded cache'):
+            len(dataset)

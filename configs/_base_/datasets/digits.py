@@ -50,7 +50,7 @@ extract_dataloader = dict(
     batch_size=256,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
+    collate_fn=dict(type='collate_batches'),
     dataset=dict(**train_set, pipeline=extract_pipeline),
 )
 val_dataloader = dict(

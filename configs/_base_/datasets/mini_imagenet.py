@@ -80,7 +80,7 @@ extract_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
+    collate_fn=dict(type='collate_batches'),
     dataset=dict(**train_set, pipeline=extract_pipeline),
 )
 val_dataloader = dict(

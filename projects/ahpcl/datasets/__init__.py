@@ -3,12 +3,14 @@
 from .base import ImageListDataset
 from .decode import read_rgb, to_rgb
 from .decoded_cache import DecodedCache
-from .decoded_cache_build import build_cache, open_or_build
+from .decoded_cache_build import build_cache
+from .decoded_cache_open import open_or_build
 from .digits import Digits
 from .epoch import set_epoch
 from .folder import UnlabelledFolder
 from .memory import ImageStore, InMemoryDataset
 from .mini_imagenet import MiniImageNet
+from .sample_list import SampleList
 from .scan import scan_images
 from .shapes import HierarchicalShapes
 from .transforms import (
@@ -30,6 +32,7 @@ __all__ = [
     'LoadImageBGR',
     'MiniImageNet',
     'SafeColorJitter',
+    'SampleList',
     'SeededMultiView',
     'SetRole',
     'UniformClusterSampler',

@@ -5,23 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
-from torch import Tensor
 
-from .decode import WHITE
-from .decoded_cache import DecodedCache
-from .decoded_cache_build import (
-    default_folder,
-    open_or_build,
-    warn_in_memory,
-)
+from .decoded_dataset import DecodedDataset
 from .scan import SCAN_MODES, ScanMode, describe, scan_images
-from .whole_batch import WholeBatch, pad_images
 
 
-class ImageListDataset(BaseDataset):
+class ImageListDataset(DecodedDataset):
     """A list of images, checked at the start, with labels where known.
 
     A subclass gives ``load_data_list``: dicts with ``img_path`` and, where
@@ -50,10 +40,12 @@ class ImageListDataset(BaseDataset):
         lazy_init: Read nothing before first use.
         max_refetch: Tries for another sample where a pipeline returns None.
         decoded_cache: Folder of a :class:`DecodedCache` of the images, built
-            before first use; ``'auto'`` for one in ``data_root``; None to
-            decode every image every time.
-        decoded_max_side: Reduce longer sides to it in the cache, px; None
-            keeps every pixel, so that the cache changes nothing.
+            before first use; ``'auto'`` for one of its own in ``data_root``,
+            see :func:`ahpcl.datasets.decoded_cache_open.default_folder`; None
+            to decode every image every time.
+        decoded_max_side: Reduce longer sides to it in the cache, px, for huge
+            photographs: they are other pixels then. None keeps every pixel,
+            so that the cache changes nothing.
 
     Raises:
         OSError: if the disk has no room for the cache.
@@ -97,10 +89,9 @@ class ImageListDataset(BaseDataset):
         self.scan = scan
         self.min_size = min_size
         self.limit = limit
-        self.decoded_cache = decoded_cache
-        self.decoded_max_side = decoded_max_side
-        self._decoded: DecodedCache | None = None
         super().__init__(
+            decoded_cache=decoded_cache,
+            decoded_max_side=decoded_max_side,
             metainfo=metainfo,
             data_root=str(data_root),
             data_prefix={},
@@ -111,109 +102,6 @@ class ImageListDataset(BaseDataset):
             lazy_init=lazy_init,
             max_refetch=max_refetch,
         )
-
-    def full_init(self) -> None:
-        """Load the list, and open or build the decoded cache."""
-        if self._fully_initialized:
-            return
-        super().full_init()
-        if self.decoded_cache is None:
-            return
-        if getattr(self, 'store', None) is not None:
-            warn_in_memory(self.describe())
-            return
-        for transform in self.pipeline.transforms:
-            background = getattr(transform, 'background', WHITE)
-            if background != WHITE:
-                raise ValueError(
-                    'expected a white background in LoadImageBGR with '
-                    f'decoded_cache, got {background}: the cache holds '
-                    'transparent images over white; leave one of them out'
-                )
-        paths = [self.get_data_info(i)['img_path'] for i in range(len(self))]
-        folder = self.decoded_cache
-        if folder == 'auto':
-            folder = default_folder(
-                self.data_root, paths, self.decoded_max_side
-            )
-        self._decoded = open_or_build(
-            folder, paths, max_side=self.decoded_max_side
-        )
-
-    def prepare_data(self, idx: int) -> Any:
-        """Entry ``idx`` through the pipeline, its pixels from the cache."""
-        info = self.get_data_info(idx)
-        if 'img' not in info and self._in_cache(idx, info):
-            info['img'] = self._decoded.bgr(idx)
-        return self.pipeline(info)
-
-    def _in_cache(self, idx: int, info: dict) -> bool:
-        # A list that was cut after the cache was made finds others there.
-        return self._decoded is not None and self._decoded.is_of(
-            idx, info['img_path']
-        )
-
-    def image_block(
-        self, indices: Sequence[int]
-    ) -> tuple[Tensor, Tensor | None] | None:
-        """Images as they are stored, at once.
-
-        Args:
-            indices: Of the images.
-
-        Returns:
-            uint8 (n, 3, H, W), channels B, G, R, and heights and widths (n,
-            2) where they differ; None where the images are neither in memory
-            nor in a decoded cache.
-        """
-        images = []
-        for index in indices:
-            info = self.get_data_info(int(index))
-            if 'img' in info:
-                images.append(info['img'])
-            elif self._in_cache(int(index), info):
-                images.append(self._decoded.rgb(int(index))[:, :, ::-1])
-            else:
-                return None
-        if len({image.shape for image in images}) == 1:
-            block = torch.from_numpy(np.stack(images))
-            return block.permute(0, 3, 1, 2).contiguous(), None
-        return pad_images(
-            [
-                torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-                for image in images
-            ]
-        )
-
-    def __getitems__(self, indices: Sequence[int]) -> list:
-        """The items of a batch; a loader calls it with all its indices.
-
-        Where the pipeline leaves the images as they are (augmentation on the
-        device) and they are at hand decoded, the batch comes whole.
-        """
-        pack = _packs_raw(self.pipeline.transforms)
-        if pack is None:
-            return [self[index] for index in indices]
-        if not self._fully_initialized:
-            self.full_init()
-        if self.pipeline.transforms[1].resident:
-            found = torch.zeros(len(indices), 3, 0, 0).byte(), None
-        else:
-            found = self.image_block(indices)
-        if found is None:
-            return [self[index] for index in indices]
-        block, sizes = found
-        blank = np.zeros((1, 1, 3), np.uint8)
-        batch = {
-            'inputs': [block],
-            'data_samples': [
-                pack({'img': blank, 'sample_idx': int(index)})['data_samples']
-                for index in indices
-            ],
-        }
-        if sizes is not None:
-            batch['sizes'] = sizes
-        return WholeBatch(batch, len(indices))
 
     def filter_data(self) -> list[dict]:
         """Apply ``limit`` and the scan.
@@ -279,22 +167,6 @@ class ImageListDataset(BaseDataset):
         )
         bad = {problem.index for problem in problems}
         return [e for i, e in enumerate(entries) if i not in bad]
-
-
-def _packs_raw(transforms: Sequence[Any]) -> Any | None:
-    """The packing transform of a pipeline that changes no pixel, or None."""
-    if len(transforms) != 3:
-        return None
-    load, views, pack = transforms
-    raw = (
-        type(load).__name__ == 'LoadImageBGR'
-        and getattr(views, 'on_device', False)
-        and type(pack).__name__ == 'PackSelfSupInputs'
-        and set(pack.algorithm_keys) <= {'sample_idx'}
-        and not pack.pseudo_label_keys
-        and not pack.meta_keys
-    )
-    return pack if raw else None
 
 
 def _limited(entries: list[dict], limit: int) -> list[int]:

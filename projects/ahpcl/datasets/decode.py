@@ -1,5 +1,6 @@
 """From an image file to an array of 8-bit colour pixels."""
 
+import io
 import os
 from pathlib import Path
 
@@ -61,13 +62,16 @@ def to_rgb(image: Image.Image, background: Colour = WHITE) -> np.ndarray:
 
 
 def read_rgb(
-    path: str | os.PathLike[str], background: Colour = WHITE
+    path: str | os.PathLike[str],
+    background: Colour = WHITE,
+    content: bytes | None = None,
 ) -> np.ndarray:
     """Read an image file to 8-bit RGB, see :func:`to_rgb`.
 
     Args:
         path: The file.
         background: RGB colour shown through transparent pixels.
+        content: Of the file, where it has been read already.
 
     Returns:
         uint8 array (H, W, 3), channels R, G, B.
@@ -77,14 +81,27 @@ def read_rgb(
             that cannot be converted. The message names the path.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(
+            path if content is None else io.BytesIO(content)
+        ) as image:
             return to_rgb(image, background)
     except Exception as error:
-        raise ValueError(
-            f'expected a readable image, got {os.fspath(path)}: '
-            f'{explain(error, path)}; delete or replace the file, or set '
-            "on_unreadable='skip' on the dataset to leave such files out"
-        ) from error
+        raise ValueError(unreadable(error, path)) from error
+
+
+def unreadable(error: Exception, path: str | os.PathLike[str]) -> str:
+    """The message about a file that could not be read, with the way out.
+
+    Args:
+        error: What was raised.
+        path: The file.
+    """
+    return (
+        f'expected a readable image, got {os.fspath(path)}: '
+        f'{explain(error, path)}; delete or replace the file, or set '
+        "on_unreadable='skip' and scan='full' on the dataset to leave such "
+        'files out'
+    )
 
 
 def explain(error: Exception, path: str | os.PathLike[str]) -> str:

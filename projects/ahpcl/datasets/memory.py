@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .base import ImageListDataset
+from .whole_batch import pad_images
 
 
 class ImageStore:
@@ -48,9 +50,30 @@ class ImageStore:
 
     def bgr(self, index: int) -> np.ndarray:
         """A private copy of one image, uint8 (H, W, 3), channels B, G, R."""
+        return np.ascontiguousarray(self._image(index).numpy()[:, :, ::-1])
+
+    def block(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Images at once.
+
+        Args:
+            indices: n places in the store.
+
+        Returns:
+            uint8 (n, 3, H, W), channels B, G, R; and, where sizes differ,
+            the images' heights and widths (n, 2) int64, beyond which there
+            are zeros at the right and at the bottom, else None.
+        """
+        if len(self._blocks) == 1:
+            chosen = self._blocks[0][torch.as_tensor(indices)]
+            return chosen.permute(0, 3, 1, 2)[:, [2, 1, 0]].contiguous(), None
+        images = [self._image(index).permute(2, 0, 1) for index in indices]
+        block, sizes = pad_images(images)
+        return block[:, [2, 1, 0]], sizes
+
+    def _image(self, index: int) -> Tensor:
+        """One image as it lies there, uint8 (H, W, 3), R, G, B."""
         which = bisect.bisect_right(self._starts, index) - 1
-        image = self._blocks[which][index - self._starts[which]].numpy()
-        return np.ascontiguousarray(image[:, :, ::-1])
+        return self._blocks[which][index - self._starts[which]]
 
 
 class InMemoryDataset(ImageListDataset):
@@ -71,6 +94,15 @@ class InMemoryDataset(ImageListDataset):
             assert self.store is not None
             info['img'] = self.store.bgr(place)
         return info
+
+    def _pictures(self) -> tuple[ImageStore, np.ndarray] | None:
+        if self.store is None:
+            return super()._pictures()
+        places = [
+            super(InMemoryDataset, self).get_data_info(i)['store_index']
+            for i in range(len(self))
+        ]
+        return self.store, np.array(places)
 
     def _scanned(self, entries: list[dict]) -> list[dict]:
         return entries if self.store is not None else super()._scanned(entries)

@@ -1,8 +1,7 @@
 """Find unreadable image files before training, not in hour seven of it."""
 
 import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 from PIL import Image
 
 from .decode import explain, to_rgb
+from .progress import watched
 
 ScanMode = Literal['auto', 'full', 'header', 'off']
 SCAN_MODES = ('auto', 'full', 'header', 'off')
@@ -83,7 +83,7 @@ def scan_images(
     if mode == 'auto':
         mode = 'full' if len(paths) <= FULL_SCAN_LIMIT else 'header'
     full = mode == 'full'
-    threads = num_threads or min(16, _usable_cores())
+    threads = num_threads or min(16, usable_cores())
 
     def check(path: str) -> tuple[str, str] | None:
         return _check(path, full, min_size)
@@ -91,7 +91,9 @@ def scan_images(
     problems = []
     with ThreadPoolExecutor(threads) as pool:
         found = pool.map(check, paths, chunksize=64)
-        for index, result in enumerate(_watched(found, len(paths))):
+        for index, result in enumerate(
+            watched(found, 'Checking images', len(paths))
+        ):
             if result is not None:
                 kind, reason = result
                 problems.append(Problem(index, paths[index], reason, kind))
@@ -155,26 +157,8 @@ def _open(path: str, full: bool) -> _Finding:
         return _Finding(full, explain(error, path), (0, 0))
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Cores that this process may use."""
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _watched(
-    items: Iterable[tuple[str, str] | None], total: int
-) -> Iterator[tuple[str, str] | None]:
-    """Pass items through, with a progress bar where a person watches."""
-    if not sys.stderr.isatty():
-        yield from items
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(
-        items,
-        description='Checking images',
-        total=total,
-        console=Console(stderr=True),
-        transient=True,
-    )

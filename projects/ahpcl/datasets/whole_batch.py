@@ -5,61 +5,124 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from mmengine.dataset import default_collate
 from mmengine.registry import FUNCTIONS
 from torch import Tensor
-from torch.utils.data import default_collate
+
+from .sample_list import SampleList
+from .transforms import LoadImageBGR
+
+_BLANK = np.zeros((1, 1, 3), np.uint8)
 
 
-class WholeBatch(list):
-    """A batch that is one already; a list, as a loader expects one.
+class WholeBatch(Sequence):
+    """A batch that is one already; other collate functions see its items.
 
     Args:
-        batch: What the model's preprocessor takes.
-        size: B.
+        batch: ``inputs``, a list of one tensor (B, 3, H, W), uint8, B, G, R;
+            ``data_samples``; and ``sizes`` (B, 2) int64, heights and widths,
+            where images differ and have zeros at the right and the bottom.
     """
 
-    def __init__(self, batch: dict, size: int) -> None:
-        super().__init__(range(size))
+    def __init__(self, batch: dict[str, Any]) -> None:
         self.batch = batch
+
+    def __len__(self) -> int:
+        return len(self.batch['data_samples'])
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        image = self.batch['inputs'][0][place]
+        if 'sizes' in self.batch:
+            height, width = self.batch['sizes'][place].tolist()
+            image = image[:, :height, :width]
+        return {
+            'inputs': [image],
+            'data_samples': self.batch['data_samples'][place],
+        }
 
 
 @FUNCTIONS.register_module()
 def collate_batches(items: Sequence[Any]) -> dict:
     """Put the items of a batch together.
 
-    A :class:`WholeBatch` is passed on. Views of one size are stacked, (B, C,
-    H, W) each; images of several sizes, as they are where augmentation is on
-    the device, are padded at the right and at the bottom, and ``sizes`` (B,
-    2) int64 says their height and width. Samples stay a list.
+    A :class:`WholeBatch` is passed on; anything else becomes what mmengine's
+    ``default_collate`` makes of it. Samples that hold an index only become a
+    :class:`SampleList`.
 
     Args:
-        items: Dicts with ``inputs``, a list of views (C, H, W), and
-            ``data_samples``.
+        items: What the data set gave.
+
+    Raises:
+        ValueError: if images differ in size.
     """
     if isinstance(items, WholeBatch):
         return items.batch
-    if not items or not isinstance(items[0], dict) or 'inputs' not in items[0]:
-        return default_collate(list(items))
-    views = list(zip(*(item['inputs'] for item in items), strict=True))
-    batch: dict[str, Any] = {
-        'data_samples': [item.get('data_samples') for item in items]
-    }
-    if len(views) == 1:
-        stacked, sizes = pad_images(views[0])
-        batch['inputs'] = [stacked]
-        if sizes is not None:
-            batch['sizes'] = sizes
-    else:
-        batch['inputs'] = [torch.stack(list(view)) for view in views]
+    if not isinstance(items[0], dict) or 'inputs' not in items[0]:
+        return default_collate(items)
+    for views in zip(*(item['inputs'] for item in items), strict=True):
+        shapes = sorted({tuple(view.shape) for view in views})
+        if len(shapes) > 1:
+            raise ValueError(
+                f'expected images of one size in a batch, got {shapes[0]} and '
+                f'{shapes[-1]}; crop or resize them in the pipeline (images '
+                'of several sizes reach DeviceViews from a data set that is '
+                'not wrapped in another)'
+            )
+    batch = default_collate(items)
+    if 'data_samples' in batch:
+        samples = SampleList.of(batch['data_samples'])
+        if samples is not None:
+            batch['data_samples'] = samples
     return batch
 
 
+def fetch(dataset: Any, indices: Sequence[int]) -> Sequence[Any]:
+    """The items of a batch, whole where that can be.
+
+    It can where the pipeline leaves images as they are: ``LoadImageBGR``,
+    perhaps ``SeededMultiView`` whose views are made on the device, and
+    ``PackSelfSupInputs`` with nothing but ``sample_idx``.
+
+    Args:
+        dataset: An :class:`ahpcl.datasets.base.ImageListDataset`.
+        indices: Of the images.
+    """
+    views, pack = _raw(dataset.pipeline.transforms)
+    if pack is None:
+        return [dataset[index] for index in indices]
+    if getattr(views, 'resident', False):
+        # The device has the images: only the indices travel.
+        block, sizes = torch.zeros(len(indices), 3, 0, 0).byte(), None
+    else:
+        found = dataset.image_block(indices)
+        if found is None or (views is None and found[1] is not None):
+            items = [dataset[index] for index in indices]
+            if views is None:
+                return items
+            found = pad_images([item['inputs'][0] for item in items])
+        block, sizes = found
+    blank = pack({'img': _BLANK, 'sample_idx': 0})['data_samples']
+    batch = {
+        'inputs': [block],
+        'data_samples': SampleList(
+            torch.tensor(indices), type(blank), type(blank.sample_idx)
+        ),
+    }
+    if sizes is not None:
+        batch['sizes'] = sizes
+    return WholeBatch(batch)
+
+
 def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Stack images (C, H, W); of several sizes with zeros beside them.
+    """Stack images; those of several sizes with zeros beside them.
+
+    Args:
+        images: B of (C, H, W).
 
     Returns:
-        (B, C, H, W), and the sizes (B, 2) where they differ.
+        (B, C, H, W), and heights and widths (B, 2) int64 where they differ.
     """
     if len({image.shape for image in images}) == 1:
         return torch.stack(list(images)), None
@@ -69,3 +132,22 @@ def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     for place, image in enumerate(images):
         found[place, :, : image.shape[1], : image.shape[2]] = image
     return found, sizes
+
+
+def _raw(transforms: Sequence[Any]) -> tuple[Any | None, Any | None]:
+    """Views and packing of a pipeline that changes no pixel, or Nones."""
+    if len(transforms) not in (2, 3):
+        return None, None
+    load, *views, pack = transforms
+    raw = (
+        isinstance(load, LoadImageBGR)
+        and all(getattr(view, 'on_device', False) for view in views)
+        and type(pack).__name__ == 'PackSelfSupInputs'
+        and pack.key == 'img'
+        and list(pack.algorithm_keys) == ['sample_idx']
+        and not pack.pseudo_label_keys
+        and not pack.meta_keys
+    )
+    if not raw:
+        return None, None
+    return (views[0] if views else None), pack

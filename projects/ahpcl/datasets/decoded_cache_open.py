@@ -1,0 +1,223 @@
+"""Opens a decoded cache where it still holds; builds it where not."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from mmengine.logging import print_log
+
+from .decoded_cache import DecodedCache
+from .decoded_cache_build import build_cache
+from .decoded_index import INDEX, CacheIndex, digest, name_hashes
+from .first_rank import on_first_rank
+
+_WAY_OUT = (
+    'delete the folder and it is built anew, give each list of images its '
+    "own, or set decoded_cache='auto'"
+)
+
+
+def open_or_build(
+    folder: str | os.PathLike[str],
+    paths: Sequence[str],
+    *,
+    root: str | os.PathLike[str] = '',
+    max_side: int | None = None,
+) -> tuple[DecodedCache, np.ndarray]:
+    """The decoded cache of some images; a collective call.
+
+    Rank 0 builds it where there is none or a file has changed, under a lock,
+    so that runs which start together build it once. A file that was only
+    touched is read once more and its content compared. A file that is gone
+    counts as unchanged. The cache may hold more images than are asked for.
+
+    Args:
+        folder: Of the cache; one that all ranks see.
+        paths: Of the images, in the order of the data set.
+        root: Folder of the data, see
+            :func:`ahpcl.datasets.decoded_index.name_hashes`.
+        max_side: Reduce longer sides to it, px; None keeps every pixel.
+
+    Returns:
+        The cache, and the place of every image in it, (N,) int64.
+
+    Raises:
+        ValueError: if a cache that is there is damaged, of other images or
+            of another `max_side`, or an image cannot be read.
+        OSError: if the folder cannot be written or the disk has too little
+            room, with what is needed and what there is.
+        RuntimeError: on the other ranks, if rank 0 failed.
+    """
+    folder = Path(folder)
+    names = name_hashes(paths, root)
+
+    def prepare() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder):
+            reason = _reason(folder, paths, names, max_side)
+            if reason is None:
+                return
+            _log(f'decoded cache {folder}: {reason}')
+            build_cache(folder, paths, root=root, max_side=max_side)
+            _log(f'decoded cache {folder}: {_beside(folder)}')
+
+    on_first_rank(prepare, f'the decoded cache {folder}')
+    cache = DecodedCache(folder)
+    return cache, _places(folder, cache.index, paths, names, max_side)
+
+
+def default_folder(
+    root: str | os.PathLike[str], paths: Sequence[str], max_side: int | None
+) -> Path:
+    """Where the cache of a list of images is kept by default.
+
+    ``.decoded`` in the folder of the data, or, where that cannot be written,
+    ``ahpcl/decoded`` in the user's cache folder; in it one for every list.
+
+    Args:
+        root: Folder of the data.
+        paths: Of the images.
+        max_side: As the cache has it.
+    """
+    root = Path(root)
+    content = name_hashes(paths, root).tobytes() + str(max_side).encode()
+    inside = root / '.decoded' / digest(content)[:8].hex()
+    if inside.exists() or os.access(
+        root / '.decoded' if (root / '.decoded').exists() else root, os.W_OK
+    ):
+        return inside
+    content += os.fsencode(root.resolve())
+    home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(home, 'ahpcl', 'decoded', digest(content)[:8].hex())
+
+
+def _reason(
+    folder: Path,
+    paths: Sequence[str],
+    names: np.ndarray,
+    max_side: int | None,
+) -> str | None:
+    """Why the cache must be built; None where it holds."""
+    if not (folder / INDEX).exists():
+        return f'decodes {len(paths)} images'
+    index = DecodedCache(folder).index
+    places = _places(folder, index, paths, names, max_side)
+    touched = gone = 0
+    for path, place in zip(paths, places, strict=True):
+        try:
+            stat = os.stat(path)
+        except FileNotFoundError:
+            gone += 1
+            continue
+        state = stat.st_size, stat.st_mtime_ns
+        if state == (index.file_sizes[place], index.mtimes[place]):
+            continue
+        content = digest(Path(path).read_bytes())
+        if content != index.hashes[place].tobytes():
+            return f'{path} has changed, decodes {len(paths)} images anew'
+        index.file_sizes[place], index.mtimes[place] = state
+        touched += 1
+    if gone:
+        _log(
+            f'decoded cache {folder}: {gone} of {len(paths)} files are gone, '
+            'their decoded images are used',
+            logging.WARNING,
+        )
+    if touched:
+        _refresh(folder, index, touched)
+    return None
+
+
+def _places(
+    folder: Path,
+    index: CacheIndex,
+    paths: Sequence[str],
+    names: np.ndarray,
+    max_side: int | None,
+) -> np.ndarray:
+    """Where the images are.
+
+    Raises:
+        ValueError: if one is not there, or `max_side` is another.
+    """
+    if index.max_side != (max_side or 0):
+        raise ValueError(
+            f'expected a decoded cache with decoded_max_side={max_side} in '
+            f'{folder}, got {index.max_side or None}; {_WAY_OUT}'
+        )
+    places = index.places(names)
+    missing = np.flatnonzero(places < 0)
+    if len(missing):
+        raise ValueError(
+            f'expected a decoded cache of these {len(paths)} images in '
+            f'{folder}, got one of {len(index)} images without {len(missing)} '
+            f'of them, first {paths[missing[0]]}; {_WAY_OUT}'
+        )
+    return places
+
+
+def _refresh(folder: Path, index: CacheIndex, touched: int) -> None:
+    """Remember new times of files; where it cannot, read them again."""
+    try:
+        index.write(folder)
+    except OSError as error:
+        _log(
+            f'decoded cache {folder}: {touched} files have new times, which '
+            f'cannot be remembered ({error})',
+            logging.WARNING,
+        )
+
+
+def _beside(folder: Path) -> str:
+    """What was built and, for the sake of the disk, what lies beside it."""
+    done = f'{_size(folder) / 2**20:,.0f} MiB'
+    others = [
+        other.parent
+        for other in folder.parent.glob(f'*/{INDEX}')
+        if other.parent != folder
+    ]
+    if not others:
+        return f'done, {done}'
+    total = sum(map(_size, others)) / 2**20
+    return (
+        f'done, {done}; {len(others)} others beside it take {total:,.0f} '
+        'MiB, delete those that are no longer used'
+    )
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob('*.bin'))
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One run at a time; the system opens the lock of one that dies.
+
+    Where there are no locks (Windows, some network disks), runs that start
+    together may each build it, and the last one stays.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        fcntl = None
+    if fcntl is None or not os.access(folder, os.W_OK):
+        yield
+        return
+    with (folder / 'lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log(f'decoded cache {folder}: waits for another run')
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            _log(f'decoded cache {folder}: no lock ({error})', logging.WARNING)
+        yield
+
+
+def _log(message: str, level: int = logging.INFO) -> None:
+    print_log(message, logger='current', level=level)

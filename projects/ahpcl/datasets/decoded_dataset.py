@@ -1,0 +1,159 @@
+"""A data set whose images may be at hand decoded, on disk or in memory."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+from torch import Tensor
+
+from .decode import WHITE
+from .decoded_cache import DecodedCache
+from .decoded_cache_open import default_folder, open_or_build
+from .decoded_index import name_hashes
+from .whole_batch import fetch
+
+
+class Pictures(Protocol):
+    """Decoded images, on disk or in memory."""
+
+    def block(self, places: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Some of them, as ``DecodedDataset.image_block`` gives them."""
+
+
+class DecodedDataset(BaseDataset):
+    """Opens or builds a decoded cache, and fetches whole batches.
+
+    Args:
+        decoded_cache: See :class:`ahpcl.datasets.base.ImageListDataset`.
+        decoded_max_side: See there.
+        **kwargs: Of mmengine's data set.
+
+    Attributes:
+        decoded: The cache that is in use, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        decoded_cache: str | None = None,
+        decoded_max_side: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.decoded_cache = decoded_cache
+        self.decoded_max_side = decoded_max_side
+        self.decoded: DecodedCache | None = None
+        self._found: tuple[Pictures, np.ndarray] | None = None
+        super().__init__(**kwargs)
+
+    def describe(self) -> str:
+        """Name the data set, for messages."""
+        return type(self).__name__
+
+    def full_init(self) -> None:
+        """Load the list, and open or build the decoded cache."""
+        if self._fully_initialized:
+            return
+        super().full_init()
+        if self.decoded_cache is None:
+            return
+        try:
+            self._open_cache(self.decoded_cache)
+        except Exception:
+            self._fully_initialized = False
+            raise
+
+    def get_subset_(self, indices: int | Sequence[int]) -> None:
+        """Keep a part of the images, see mmengine."""
+        super().get_subset_(indices)
+        self._found = None
+
+    def get_subset(self, indices: int | Sequence[int]) -> 'DecodedDataset':
+        """A part of the images as a data set, see mmengine."""
+        subset = super().get_subset(indices)
+        subset._found = None
+        return subset
+
+    def prepare_data(self, idx: int) -> Any:
+        """Entry ``idx`` through the pipeline, its pixels from the cache."""
+        info = self.get_data_info(idx)
+        if self.decoded is not None:
+            _, places = self._at_hand()
+            info['img'] = self.decoded.bgr(places[info['sample_idx']])
+        return self.pipeline(info)
+
+    def image_block(
+        self, indices: Sequence[int]
+    ) -> tuple[Tensor, Tensor | None] | None:
+        """Images as they are stored, at once.
+
+        Args:
+            indices: Of n images.
+
+        Returns:
+            uint8 (n, 3, H, W), channels B, G, R; and, where sizes differ, the
+            images' heights and widths (n, 2) int64, beyond which there are
+            zeros at the right and at the bottom, else None. None alone where
+            the images are neither in memory nor in a decoded cache.
+        """
+        if not self._fully_initialized:
+            self.full_init()
+        found = self._at_hand()
+        if found is None:
+            return None
+        pictures, places = found
+        return pictures.block(places[np.asarray(indices)])
+
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
+        """The items of a batch, for which a loader asks at once.
+
+        See :func:`ahpcl.datasets.whole_batch.fetch`.
+        """
+        return fetch(self, indices)
+
+    def _open_cache(self, folder: str) -> None:
+        if getattr(self, 'store', None) is not None:
+            print_log(
+                f'{self.describe()} has its images in memory: decoded_cache '
+                'is not used',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return
+        for transform in self.pipeline.transforms:
+            background = getattr(transform, 'background', WHITE)
+            if background != WHITE:
+                raise ValueError(
+                    'expected a white background in LoadImageBGR with '
+                    f'decoded_cache, got {background}: the cache holds '
+                    'transparent images over white; leave one of them out'
+                )
+        paths = self._paths()
+        if folder == 'auto':
+            folder = str(
+                default_folder(self.data_root, paths, self.decoded_max_side)
+            )
+        self.decoded, places = open_or_build(
+            folder,
+            paths,
+            root=self.data_root,
+            max_side=self.decoded_max_side,
+        )
+        self._found = self.decoded, places
+
+    def _paths(self) -> list[str]:
+        return [self.get_data_info(i)['img_path'] for i in range(len(self))]
+
+    def _at_hand(self) -> tuple[Pictures, np.ndarray] | None:
+        """Where decoded images are, and which of them are ours."""
+        if self._found is None:
+            self._found = self._pictures()
+        return self._found
+
+    def _pictures(self) -> tuple[Pictures, np.ndarray] | None:
+        if self.decoded is None:
+            return None
+        names = name_hashes(self._paths(), self.data_root)
+        return self.decoded, self.decoded.index.places(names)

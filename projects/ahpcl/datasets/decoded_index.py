@@ -1,0 +1,196 @@
+"""The index of a decoded cache: what is where, and what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+INDEX = 'index.bin'
+_MAGIC = b'ahpcl decoded 1\n'
+_DIGEST = 16
+# Type and trailing axes of every array; the first axis is N, or N + 1.
+_ARRAYS = {
+    'offsets': (np.int64, ()),
+    'shapes': (np.int32, (2,)),
+    'names': (np.uint64, ()),
+    'file_sizes': (np.int64, ()),
+    'mtimes': (np.int64, ()),
+    'hashes': (np.uint8, (_DIGEST,)),
+}
+_BROKEN = (
+    ValueError,
+    KeyError,
+    OSError,
+    EOFError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+)
+
+
+@dataclass
+class CacheIndex:
+    """What is where in the file of pixels, and what it was made from.
+
+    Attributes:
+        max_side: Longer sides were reduced to it, px; 0 for none.
+        build: Number of the build, 16 bytes; it names the file of pixels,
+            which ends with it.
+        offsets: First byte of every image and the end, (N + 1,) int64.
+        shapes: Height and width, px, (N, 2) int32.
+        names: A hash of every name, see :func:`name_hashes`, (N,) uint64.
+        file_sizes: Bytes of every file, (N,) int64.
+        mtimes: When it was changed, ns, (N,) int64.
+        hashes: Of its content, (N, 16) uint8.
+    """
+
+    max_side: int
+    build: bytes
+    offsets: np.ndarray
+    shapes: np.ndarray
+    names: np.ndarray
+    file_sizes: np.ndarray
+    mtimes: np.ndarray
+    hashes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def pixel_file(self) -> str:
+        """Name of the file of pixels."""
+        return f'images-{self.build.hex()}.bin'
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Length of the file of pixels."""
+        return int(self.offsets[-1]) + len(self.build)
+
+    def places(self, names: np.ndarray) -> np.ndarray:
+        """Where images are, by the hashes of their names.
+
+        Args:
+            names: (M,) uint64.
+
+        Returns:
+            (M,) int64; -1 for those that are not in the cache.
+        """
+        order = np.argsort(self.names, kind='stable')
+        found = np.searchsorted(self.names, names, sorter=order)
+        places = order[np.minimum(found, len(self) - 1)]
+        return np.where(self.names[places] == names, places, -1)
+
+    def write(self, folder: Path) -> None:
+        """Write the index whole into a folder, in the place of another."""
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            max_side=np.array(self.max_side),
+            build=np.frombuffer(self.build, np.uint8),
+            **{name: getattr(self, name) for name in _ARRAYS},
+        )
+        content = buffer.getvalue()
+        beside = folder / f'{INDEX}.{os.getpid()}.part'
+        try:
+            with beside.open('wb') as file:
+                file.write(_MAGIC + digest(content) + content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(folder / INDEX)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    @classmethod
+    def read(cls, folder: Path) -> CacheIndex:
+        """Read the index of a folder; nothing in it is run.
+
+        Raises:
+            ValueError: if there is none, or it is damaged or of another
+                version.
+        """
+        path = folder / INDEX
+        try:
+            content = path.read_bytes()
+            head, content = content[: len(_MAGIC)], content[len(_MAGIC) :]
+            if head != _MAGIC:
+                raise ValueError(f'it does not begin with {_MAGIC!r}')
+            if digest(content[_DIGEST:]) != content[:_DIGEST]:
+                raise ValueError('its checksum does not fit')
+            with np.load(
+                io.BytesIO(content[_DIGEST:]), allow_pickle=False
+            ) as file:
+                index = cls(
+                    max_side=int(file['max_side']),
+                    build=file['build'].tobytes(),
+                    **{name: file[name] for name in _ARRAYS},
+                )
+            index._check()
+        except _BROKEN as error:
+            raise ValueError(
+                f'expected the index of a decoded cache, got {path}: {error}; '
+                f'delete the folder {folder}, and it is built anew'
+            ) from error
+        return index
+
+    def _check(self) -> None:
+        count = len(self.names)
+        for name, (kind, axes) in _ARRAYS.items():
+            array = getattr(self, name)
+            rows = count + 1 if name == 'offsets' else count
+            if array.dtype != kind or array.shape != (rows, *axes):
+                raise ValueError(f'{name} is {array.dtype} {array.shape}')
+        pixels = self.shapes.astype(np.int64).prod(axis=1) * 3
+        if (
+            count == 0
+            or len(self.build) != _DIGEST
+            or self.offsets[0] != 0
+            or (self.shapes < 1).any()
+            or not np.array_equal(np.diff(self.offsets), pixels)
+        ):
+            raise ValueError('its offsets do not fit its shapes')
+
+
+def digest(content: bytes) -> bytes:
+    """128 bits of some content."""
+    return hashlib.blake2b(content, digest_size=_DIGEST).digest()
+
+
+def name_hashes(
+    paths: Sequence[str], root: str | os.PathLike[str] = ''
+) -> np.ndarray:
+    """64 bits of the name of every image, its path below the data's folder.
+
+    Args:
+        paths: Of the images.
+        root: Folder of the data, so that they may move together.
+
+    Returns:
+        (N,) uint64.
+
+    Raises:
+        ValueError: if two names have one hash.
+    """
+    prefix = os.path.join(Path(root), '')
+    content = b''.join(
+        hashlib.blake2b(
+            os.fsencode(path.removeprefix(prefix)), digest_size=8
+        ).digest()
+        for path in paths
+    )
+    hashes = np.frombuffer(content, np.uint64)
+    if len(np.unique(hashes)) != len(set(paths)):
+        raise ValueError(
+            f'expected {len(set(paths))} names with hashes of their own, got '
+            f'{len(np.unique(hashes))}; rename one of the images, or leave '
+            'decoded_cache out'
+        )
+    return hashes
