@@ -8,6 +8,12 @@ import torch.nn.functional as F
 from mmengine.dist import get_rank, init_dist
 
 from ahpcl.core import build_hierarchy, spherical_kmeans
+from ahpcl.engine.extraction import (
+    FeatureShard,
+    _owned,
+    shard_of,
+    whole_features,
+)
 from ahpcl.engine.rank_shards import RankShards
 
 CASES = {
@@ -53,6 +59,11 @@ def own_indices(n: int, rank: int, world: int) -> torch.Tensor:
     )
 
 
+def features_of_images(indices: torch.Tensor) -> torch.Tensor:
+    """Rows that tell their image."""
+    return torch.stack([indices.float(), -indices.float()], dim=1)
+
+
 def main(folder: str) -> None:
     """Cluster all cases and write what came out."""
     init_dist('pytorch', backend='gloo')
@@ -70,6 +81,15 @@ def main(folder: str) -> None:
     own = own_indices(len(x), rank, world)
     result = spherical_kmeans(x[own], 20, shards=RankShards(own, len(x)))
     seen['result'] = (own, result.assignments, result.objective)
+    # As a sampler pads: the last ranks get the first images once more.
+    padded = torch.arange(rank, -(-8 // world) * world, world) % 8
+    places, missing = _owned(padded, 8)
+    seen['owned'] = padded[places], missing
+    seen['missing'] = _owned(padded, 10)[1]
+    own = features_of_images(padded[places])
+    shards = RankShards(padded[places], 8)
+    seen['whole'] = whole_features(FeatureShard(own, shards))
+    seen['own_range'] = shard_of(features_of_images(torch.arange(8))).features
     torch.save(seen, Path(folder) / f'rank_{rank}.pt')
     torch.distributed.destroy_process_group()
 

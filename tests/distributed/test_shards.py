@@ -10,7 +10,7 @@ from ahpcl.core import PrototypeHierarchy, build_hierarchy, spherical_kmeans
 from ranks import torchrun
 
 sys.path.insert(0, str(Path(__file__).parent))
-from shards_worker import CASES, points, settings
+from shards_worker import CASES, features_of_images, points, settings
 
 WORKER = Path(__file__).with_name('shards_worker.py')
 
@@ -56,6 +56,20 @@ def test_a_result_is_of_the_own_points(ranks):
         own, assignments, objective = seen['result']
         assert torch.equal(assignments, alone.assignments[own])
         assert objective == pytest.approx(alone.objective, rel=1e-6)
+
+
+def test_every_image_belongs_to_one_rank_whatever_was_repeated(ranks):
+    owned = [seen['owned'][0].tolist() for seen in ranks]
+    assert sorted(i for own in owned for i in own) == list(range(8))
+    assert len({len(own) for own in owned}) == (1 if len(ranks) == 2 else 2)
+    for own, seen in zip(owned, ranks, strict=True):
+        assert own == sorted(own)
+        assert len(seen['owned'][1]) == 0
+        assert seen['missing'].tolist() == [8, 9]
+        expected = features_of_images(torch.arange(8))
+        assert torch.equal(seen['whole'], expected)
+    parts = torch.cat([seen['own_range'] for seen in ranks])
+    assert torch.equal(parts, features_of_images(torch.arange(8)))
 
 
 def test_what_needs_all_points_is_refused():
