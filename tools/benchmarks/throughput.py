@@ -46,6 +46,8 @@ COLUMNS = dict(
     name=('step', ''),
     rate=('images/s', '.0f'),
     ratio=('ratio', '.2f'),
+    cpu_ms=('CPU ms per image', '.2f'),
+    cpu_ratio=('ratio', '.2f'),
     waiting=('waiting for data, %', '.1f'),
     step_ms=('step, ms', '.1f'),
     floor_ms=('floor, ms', '.1f'),
@@ -85,6 +87,7 @@ class Trainer:
                 dataset, transforms_with(dataset, 'on_device')
             )
         self.rates: list[float] = []
+        self.cpu: list[float] = []
         self.waits: list[float] = []
         self.steps: list[float] = []
         self._batches: Iterator[Any] = iter(())
@@ -104,7 +107,7 @@ class Trainer:
     def round(self, iterations: int) -> None:
         """Measure some iterations."""
         waited, images = 0.0, 0
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         for _ in range(iterations):
             before = time.perf_counter()
             batch = self.next_batch()
@@ -114,6 +117,7 @@ class Trainer:
         synchronise(self.device)
         seconds = time.perf_counter() - start
         self.rates.append(images / seconds)
+        self.cpu.append(1000 * (time.process_time() - cpu) / images)
         self.waits.append(100 * waited / seconds)
         self.steps.append(1000 * (seconds - waited) / iterations)
 
@@ -122,6 +126,9 @@ class Trainer:
         return dict(
             name=name,
             rate=statistics.median(self.rates),
+            # Of this process: without workers it is what the step costs, on
+            # a machine that others use as well.
+            cpu_ms=statistics.median(self.cpu),
             waiting=statistics.median(self.waits),
             step_ms=statistics.median(self.steps),
             rounds=self.rates,
@@ -327,6 +334,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
                 trainer.round(args.iterations)
                 if number == 0:  # the first warms up
                     trainer.rates.clear()
+                    trainer.cpu.clear()
                     trainer.waits.clear()
                     trainer.steps.clear()
             print(f'round {number} of {args.rounds}', flush=True)
@@ -342,6 +350,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     rates = dict(matmul=matmul_rate(device), copy=copy_rate(device))
     for row in rows:
         row['ratio'] = row['rate'] / rows[0]['rate']
+        row['cpu_ratio'] = rows[0]['cpu_ms'] / row['cpu_ms']
         parameters = sum(
             p.nbytes for p in trainers[row['name']].model.parameters()
         )
