@@ -1,39 +1,35 @@
 """Progress bars where a person watches, nothing where a log file does."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from mmengine.dist import is_main_process
 from rich.console import Console
-from rich.progress import Progress, track
+from rich.progress import Progress
+
+from ahpcl.datasets.progress import watched
 
 T = TypeVar('T')
 
 
-def _watched() -> bool:
-    return is_main_process() and sys.stderr.isatty()
-
-
-def progress_over(items: Iterable[T], description: str) -> Iterable[T]:
-    """Iterate with a bar that vanishes at the end.
+def progress_over(items: Collection[T], description: str) -> Iterable[T]:
+    """Iterate, on rank 0 with a bar that vanishes at the end.
 
     Args:
         items: Anything with a length.
         description: Text beside the bar.
     """
-    if not _watched():
+    if not is_main_process():
         return items
-    return track(
-        items, description, console=Console(stderr=True), transient=True
-    )
+    return watched(items, description, len(items))
 
 
 @contextmanager
 def pulse(description: str) -> Iterator[None]:
     """A moving bar around work of unknown length."""
-    if not _watched():
+    if not (is_main_process() and sys.stderr.isatty()):
         yield
         return
     with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -98,6 +98,9 @@ def sample_indices(
 
     Samples on the CPU cost one transfer that the host does not wait for.
     """
+    packed = getattr(data_samples, 'indices', None)
+    if isinstance(packed, Tensor):
+        return send(packed, device)
     if not data_samples or 'sample_idx' not in data_samples[0]:
         return None
     indices = [s.sample_idx for s in data_samples]
