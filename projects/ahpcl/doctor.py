@@ -50,6 +50,7 @@ _ALTERNATIVES = {
 }
 NOT_VERIFIED = (
     'training and evaluation on CUDA devices',
+    'DeviceViews, compiled encoders and half precision on CUDA',
     'the clustering backend flash (Triton)',
     'faiss-gpu',
 )

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ahpcl.core.balance import check_balance
-from ahpcl.core.concentration import concentration
 from ahpcl.core.divide import split_clusters
 from ahpcl.core.inputs import (
     LINKAGES,
@@ -19,23 +18,19 @@ from ahpcl.core.inputs import (
     check_features,
     check_init,
 )
-from ahpcl.core.kmeans import spherical_kmeans
+from ahpcl.core.levels import cluster_images, prototype_level
 from ahpcl.core.lloyd import Clustering
-from ahpcl.core.points import unit_rows
-from ahpcl.core.prototypes import PrototypeHierarchy, PrototypeLevel
+from ahpcl.core.merge import merge_clusters
+from ahpcl.core.prototypes import PrototypeHierarchy
 from ahpcl.core.search import resolve_backend
 from ahpcl.core.seeding import seed_from
-from ahpcl.core.segments import distances_to
 from ahpcl.core.shards import ALONE, Shards
 
 __all__ = [
     'LINKAGES',
     'build_hierarchy',
     'check_hierarchy',
-    'prototype_level',
 ]
-
-_ROUNDING = 1e-5
 
 
 def build_hierarchy(
@@ -179,18 +174,20 @@ def build_hierarchy(
     found: list[_Found] = []  # finest first
     if linkage == 'independent':
         found = [
-            _Found(_cluster(features, k, **settings(k), **images))
+            _Found(cluster_images(features, k, **settings(k), **images))
             for k in counts
         ]
     elif linkage == 'agglomerative':
         found = [
             _Found(
-                _cluster(features, counts[0], **settings(counts[0]), **images)
+                cluster_images(
+                    features, counts[0], **settings(counts[0]), **images
+                )
             )
         ]
         for k in counts[1:]:
             fine = found[-1]
-            coarse, parents = _merge(
+            coarse, parents = merge_clusters(
                 features,
                 fine.clustering,
                 k,
@@ -203,7 +200,7 @@ def build_hierarchy(
     else:
         found = [
             _Found(
-                _cluster(
+                cluster_images(
                     features, counts[-1], **settings(counts[-1]), **images
                 )
             )
@@ -273,87 +270,10 @@ class _Found:
     parents: Tensor | None = None
 
 
-def _cluster(features: Tensor, k: int, **settings: Any) -> Clustering:
-    """One k-means over images."""
-    result = spherical_kmeans(features, k, **settings)
-    return Clustering(
-        result.centroids,
-        result.assignments,
-        result.distances,
-        result.n_iter,
-        result.num_repaired,
-    )
-
-
 def _of_all(found: Clustering, shards: Shards) -> Clustering:
     """The clustering of all points from that of the own ones."""
     return replace(
         found,
         assignments=shards.whole(found.assignments),
         distances=shards.whole(found.distances),
-    )
-
-
-def _merge(
-    features: Tensor,
-    fine: Clustering,
-    k: int,
-    shards: Shards,
-    **settings: Any,
-) -> tuple[Clustering, Tensor]:
-    """A coarser level over the centroids of a finer one, and the parents."""
-    sizes = shards.sum(
-        fine.assignments.bincount(minlength=len(fine.centroids))
-    )
-    result = spherical_kmeans(
-        fine.centroids, k, weights=sizes.float(), **settings
-    )
-    centroids = shards.same(result.centroids)
-    parents = shards.same(result.assignments)
-    assignments = parents[fine.assignments]
-    coarse = Clustering(
-        centroids,
-        assignments,
-        distances_to(features, centroids, assignments),
-        result.n_iter,
-        result.num_repaired,
-    )
-    return coarse, parents
-
-
-def prototype_level(
-    clustering: Clustering,
-    parents: Tensor | None = None,
-    *,
-    temperature: float,
-    alpha: float = 10.0,
-    clip: tuple[float, float] = (10, 90),
-) -> PrototypeLevel:
-    """A level from a clustering of all images, with its concentration.
-
-    Args:
-        clustering: Of the features of all images.
-        parents: Cluster of the next coarser level of every cluster, (K,).
-        temperature: Mean concentration.
-        alpha: See `concentration`.
-        clip: See `concentration`.
-    """
-    # Equal points lie beside their mean by rounding alone, which scaling to
-    # the temperature would turn into a concentration.
-    distances = clustering.distances
-    distances = torch.where(distances > _ROUNDING, distances, 0.0)
-    return PrototypeLevel(
-        centroids=unit_rows(clustering.centroids),
-        assignments=clustering.assignments,
-        concentration=concentration(
-            distances,
-            clustering.assignments,
-            len(clustering.centroids),
-            temperature=temperature,
-            alpha=alpha,
-            clip=clip,
-        ),
-        parents=parents,
-        objective=float(clustering.distances.double().square().mean()),
-        num_repaired=clustering.num_repaired,
     )

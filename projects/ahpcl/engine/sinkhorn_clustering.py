@@ -13,7 +13,7 @@ from ahpcl.core import (
     seed_from,
 )
 from ahpcl.core.equal_clusters import equal_clusters
-from ahpcl.core.hierarchy import prototype_level
+from ahpcl.core.levels import prototype_level
 
 
 @TASK_UTILS.register_module()
