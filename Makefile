@@ -1,12 +1,13 @@
 PYTHON ?= python
 
-.PHONY: help check test test-fast demo clean
+.PHONY: help check test test-fast demo experiments clean
 
 help:
 	@echo 'make check      lint, format and types'
 	@echo 'make test       all tests (on the CPU; GPU tests where there is one)'
 	@echo 'make test-fast  tests that take seconds'
 	@echo 'make demo       train on the digits that scikit-learn brings along'
+	@echo 'make experiments  pending rows of the experiments, for an hour (BUDGET=8h)'
 	@echo 'make clean      remove caches and build products'
 
 check:
@@ -22,6 +23,10 @@ test-fast:
 
 demo:
 	$(PYTHON) tools/train.py configs/ahpcl_digits.py
+
+experiments:
+	$(PYTHON) tools/experiments/run.py --budget $(or $(BUDGET),1h)
+	$(PYTHON) tools/experiments/table.py
 
 clean:
 	rm -rf build dist projects/*.egg-info projects/ahpcl/.mim

@@ -80,6 +80,21 @@ def test_part_sizes_can_be_set(make_mini):
     assert numbers_of('test') == [9, 10]
 
 
+def test_some_of_the_classes(make_mini):
+    root = make_mini(per_class=10)
+    both = MiniImageNet(str(root), split='train', num_classes=2)
+    assert both.metainfo['classes'] == ('n01', 'n03')
+    one = MiniImageNet(
+        str(root), split='train', image_part='test', num_classes=1
+    )
+    assert one.metainfo['classes'] == ('n01',)
+    assert numbers(one) == [9, 10]
+    with pytest.raises(ValueError, match='num_classes of at most 2'):
+        MiniImageNet(str(root), split='train', num_classes=3)
+    with pytest.raises(ValueError, match='num_classes to be at least 1'):
+        MiniImageNet(str(root), num_classes=0)
+
+
 def test_usual_part_sizes():
     dataset = MiniImageNet('nowhere', lazy_init=True)
     assert dataset._counts('x', 600) == (500, 100)

@@ -51,6 +51,8 @@ class MiniImageNet(InMemoryDataset):
             ``protocol='class'``, and by default 'all'.
         train_per_class: Images of each class in part 'train'.
         test_per_class: Images of each class in part 'test'.
+        num_classes: Use so many of the classes, evenly from their sorted
+            names; None for all.
         layout: 'csv', 'folders', 'pickle', or 'auto' to see which is there.
         images_dir: Name of the folder of images beside the split files.
         **kwargs: See :class:`ahpcl.datasets.base.ImageListDataset`.
@@ -70,6 +72,7 @@ class MiniImageNet(InMemoryDataset):
         image_part: str | None = None,
         train_per_class: int | None = None,
         test_per_class: int | None = None,
+        num_classes: int | None = None,
         layout: Literal['auto', 'csv', 'folders', 'pickle'] = 'auto',
         images_dir: str = 'images',
         **kwargs: Any,
@@ -108,6 +111,7 @@ class MiniImageNet(InMemoryDataset):
         for name, count in (
             ('train_per_class', train_per_class),
             ('test_per_class', test_per_class),
+            ('num_classes', num_classes),
         ):
             if count is not None and count < 1:
                 raise ValueError(
@@ -116,6 +120,7 @@ class MiniImageNet(InMemoryDataset):
         self.protocol = protocol
         self.train_per_class = train_per_class
         self.test_per_class = test_per_class
+        self.num_classes = num_classes
         self.layout = layout
         self.images_dir = images_dir
         super().__init__(data_root, **kwargs)
@@ -138,7 +143,8 @@ class MiniImageNet(InMemoryDataset):
         Raises:
             ValueError: see the class.
         """
-        items = self._part(self._read(Path(self.data_root)))
+        items = self._some_classes(self._read(Path(self.data_root)))
+        items = self._part(items)
         classes = tuple(sorted({item.label for item in items}))
         self._metainfo.setdefault('classes', classes)
         numbers = {name: number for number, name in enumerate(classes)}
@@ -176,6 +182,22 @@ class MiniImageNet(InMemoryDataset):
             ]
         self.store = ImageStore(blocks)
         return items
+
+    def _some_classes(self, items: list[Item]) -> list[Item]:
+        """Keep ``num_classes`` of the classes."""
+        if self.num_classes is None:
+            return items
+        names = sorted({item.label for item in items})
+        if self.num_classes > len(names):
+            raise ValueError(
+                f'expected num_classes of at most {len(names)}, as many as '
+                f'{self.describe()} has, got {self.num_classes}'
+            )
+        kept = {
+            names[place * len(names) // self.num_classes]
+            for place in range(self.num_classes)
+        }
+        return [item for item in items if item.label in kept]
 
     def _part(self, items: list[Item]) -> list[Item]:
         """Keep one part of every class, in the given order."""

@@ -1,0 +1,29 @@
+# DeepCluster: one view of every image.
+_base_ = ['ahpcl.py', '../_base_/methods/deepcluster.py']
+extract_dataloader = _base_.custom_hooks[0].extract_dataloader
+model = dict(
+    _base_.method,
+    _delete_=True,
+    backbone=_base_.model.backbone,
+    data_preprocessor=_base_.model.data_preprocessor,
+    neck=_base_.model.neck,
+    head=dict(
+        _base_.method.head,
+        in_channels=128,
+        num_classes=_base_.num_labels,
+    ),
+)
+custom_hooks = [dict(_base_.label_hook, extract_dataloader=extract_dataloader)]
+train_pipeline = [
+    _base_.train_pipeline[0],
+    dict(_base_.train_pipeline[1], num_views=[1]),
+    _base_.train_pipeline[2],
+]
+train_dataloader = dict(
+    sampler=dict(_delete_=True, type='UniformClusterSampler'),
+    dataset=dict(pipeline=train_pipeline),
+)
+# As in the other thin configs: the classifier starts anew in every epoch.
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(head=dict(momentum=0.0, lr_mult=10.0)))
+)

@@ -1,0 +1,30 @@
+# ODC: one view of every image; labels that change in every step.
+_base_ = ['ahpcl.py', '../_base_/methods/odc.py']
+extract_dataloader = _base_.custom_hooks[0].extract_dataloader
+model = dict(
+    _base_.method,
+    _delete_=True,
+    backbone=_base_.model.backbone,
+    data_preprocessor=_base_.model.data_preprocessor,
+    neck=dict(_base_.thin_neck, in_channels=_base_.channels),
+    head=dict(
+        _base_.method.head,
+        in_channels=128,
+        num_classes=_base_.num_labels,
+    ),
+    memory_bank=dict(
+        _base_.method.memory_bank,
+        length=_base_.num_images,
+        feat_dim=128,
+        num_classes=_base_.num_labels,
+        min_cluster=5,
+    ),
+)
+custom_hooks = [dict(_base_.odc_hook, extract_dataloader=extract_dataloader)]
+train_pipeline = [
+    _base_.train_pipeline[0],
+    dict(_base_.train_pipeline[1], num_views=[1]),
+    _base_.train_pipeline[2],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+optim_wrapper = dict(paramwise_cfg=_base_.head_without_momentum)

@@ -1,0 +1,346 @@
+"""The experiments: plan, ledger, queue, tables, and rows that really run."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tools_modules import tool_modules
+
+ROOT = Path(__file__).parents[1]
+TOOLS = ROOT / 'tools' / 'experiments'
+
+# Stands in for a row: the queue is tested without training.
+SHORT_ROW = """
+import json, sys, time
+name, out = sys.argv[1], sys.argv[sys.argv.index('--out') + 1]
+sys.path.insert(0, {tools!r})
+from _plan import read_plan
+plan = read_plan(sys.argv[sys.argv.index('--plan') + 1])
+row = next(row for row in plan.rows if row.name == name)
+if row.seed == 7:
+    sys.exit('seed 7 fails')
+time.sleep({seconds})
+entry = dict(row=name, scale=row.scale, variant=row.variant, part=row.part,
+             digest=row.digest(), metrics={{'knn/top1': 50.0 + row.seed}},
+             budget=dict(train_seconds={seconds}), curves={{}})
+open(out, 'w').write(json.dumps(entry))
+"""
+
+
+@pytest.fixture(scope='module')
+def tools():
+    names = ('_plan', '_ledger', '_intervals', 'run', 'table')
+    with tool_modules('experiments', *names) as modules:
+        yield SimpleNamespace(
+            **{name.strip('_'): module for name, module in modules.items()}
+        )
+
+
+def write_plan(folder, rows):
+    path = folder / 'plan.yml'
+    content = dict(
+        primary='knn/top1',
+        questions={'a': 'first', 'b': 'second'},
+        comparisons={'a': 'ahpcl', 'b': 'ahpcl'},
+        rows=rows,
+    )
+    path.write_text(json.dumps(content))  # JSON is YAML
+    return path
+
+
+def row(config='ahpcl', seeds=(0,), question='a', scale='digits', **more):
+    return dict(
+        question=question,
+        scale=scale,
+        config=config,
+        seeds=list(seeds),
+        **more,
+    )
+
+
+# ---- the plan ------------------------------------------------------------
+
+
+def test_every_planned_row_has_a_config_that_builds(tools):
+    from mmengine.registry import HOOKS, MODELS, init_default_scope
+
+    plan = tools.plan.read_plan()
+    seen = {}
+    for planned in plan.rows:
+        seen.setdefault((planned.scale, planned.variant), planned)
+    init_default_scope('mmselfsup')
+    for planned in seen.values():
+        config = planned.read()
+        assert MODELS.get(config.model.type), planned.name
+        for hook in config.custom_hooks:
+            HOOKS.build(hook)
+    assert {'cpu', 'digits'} <= {scale for scale, _ in seen}
+
+
+def test_choices_and_the_final_table_share_no_seed(tools):
+    seeds = {'val': set(), 'test': set()}
+    for planned in tools.plan.read_plan().rows:
+        if planned.scale != 'digits':
+            seeds[planned.part].add(planned.seed)
+    assert not seeds['val'] & seeds['test']
+
+
+def test_a_row_of_two_questions_runs_once(tools, tmp_path):
+    rows = [row(seeds=[0, 1]), row(question='b', config=['ahpcl', 'mocov2'])]
+    plan = tools.plan.read_plan(write_plan(tmp_path, rows))
+    assert [r.name for r in plan.rows] == [
+        'digits/ahpcl/0',
+        'digits/ahpcl/1',
+        'digits/mocov2/0',
+    ]
+    assert plan.tables == {'a': ['ahpcl'], 'b': ['ahpcl', 'mocov2']}
+
+
+def test_options_make_a_variant_of_their_own(tools, tmp_path):
+    rates = [{'optim_wrapper.optimizer.lr': rate} for rate in (0.1, 0.2)]
+    rows = [row(), row(options=rates)]
+    plan = tools.plan.read_plan(write_plan(tmp_path, rows))
+    names = [r.variant for r in plan.rows]
+    assert names == ['ahpcl', 'ahpcl lr=0.1', 'ahpcl lr=0.2']
+    rates = [r.read().optim_wrapper.optimizer.lr for r in plan.rows]
+    assert rates == [0.1, 0.1, 0.2]
+    digests = [r.digest() for r in plan.rows]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_digest_is_of_what_decides(tools, tmp_path):
+    rows = [
+        row(seeds=[0, 1]),
+        row(options={'train_dataloader.num_workers': 2}),
+        row(options={'default_hooks.logger.interval': 5}),
+        row(options={'custom_hooks.0.warmup_epochs': 0}),
+        row(options={'model.queue_len': 64}),
+    ]
+    plan = tools.plan.read_plan(write_plan(tmp_path, rows))
+    digests = [r.digest() for r in plan.rows]
+    assert len(set(digests[:4])) == 1
+    assert len({digests[0], *digests[4:]}) == 3
+
+
+@pytest.mark.parametrize(
+    ('entry', 'message'),
+    [
+        (dict(row(), epochs=3), 'expected question, scale'),
+        (row(question='z'), 'expected a question of a, b'),
+        (row(part='train'), "expected part 'val' or 'test'"),
+    ],
+)
+def test_a_bad_plan_is_refused(tools, tmp_path, entry, message):
+    with pytest.raises(ValueError, match=message):
+        tools.plan.read_plan(write_plan(tmp_path, [entry]))
+
+
+def test_an_unknown_config_or_scale_is_named(tools):
+    with pytest.raises(ValueError, match=r'expected a config .*/nothing.py'):
+        tools.plan.read_config('nothing', 'cpu')
+    with pytest.raises(ValueError, match='expected a scale of cpu, digits'):
+        tools.plan.read_config('ahpcl', 'tpu')
+
+
+# ---- the ledger ----------------------------------------------------------
+
+
+def test_a_line_that_was_cut_off_is_left_out_and_stays_alone(tools, tmp_path):
+    path = tmp_path / 'ledger.jsonl'
+    assert tools.ledger.read_ledger(path) == []
+    tools.ledger.append({'row': 'x', 'digest': '1'}, path)
+    with path.open('a') as file:
+        file.write('{"row": "y", "dig')
+    assert [e['row'] for e in tools.ledger.read_ledger(path)] == ['x']
+    tools.ledger.append({'row': 'z', 'digest': '1'}, path)
+    with pytest.raises(ValueError, match='got something else in line 2'):
+        tools.ledger.read_ledger(path)
+
+
+# ---- statistics ----------------------------------------------------------
+
+
+def test_intervals_are_students(tools):
+    # Deviation 0.85049; 0.975 quantile of t with 2 degrees 4.30265.
+    found = tools.intervals.interval([28.4, 30.1, 29.3])
+    assert found.mean == pytest.approx(29.266667, abs=1e-6)
+    assert found.half == pytest.approx(4.30265 * 0.85049 / 3**0.5, abs=1e-4)
+    one = tools.intervals.interval([3.0])
+    assert math.isnan(one.half) and not one.excludes_zero
+    with pytest.raises(ValueError, match='at least one'):
+        tools.intervals.interval([])
+
+
+def test_differences_are_paired_by_seed(tools):
+    # Seeds differ by much, methods by exactly 1.
+    found = tools.intervals.paired(
+        {0: 11.0, 1: 21.0, 2: 31.0, 5: 0.0}, {2: 30.0, 1: 20.0, 0: 10.0}
+    )
+    assert (found.mean, found.half, found.count) == (1.0, 0.0, 3)
+    assert found.excludes_zero
+    assert tools.intervals.paired({0: 1.0}, {1: 1.0}) is None
+
+
+# ---- the queue -----------------------------------------------------------
+
+
+@pytest.fixture
+def queue(tools, tmp_path, monkeypatch):
+    def run(rows, *options, seconds=0.0):
+        script = tmp_path / 'short.py'
+        script.write_text(SHORT_ROW.format(tools=str(TOOLS), seconds=seconds))
+        monkeypatch.setattr(tools.run, 'ROW_TOOL', script)
+        plan = write_plan(tmp_path, rows)
+        ledger = tmp_path / 'ledger.jsonl'
+        code = tools.run.main(
+            [
+                *('--scale', 'digits', '--plan', str(plan)),
+                *('--ledger', str(ledger), '--work-dir', str(tmp_path / 'w')),
+                *options,
+            ]
+        )
+        return code, [e['row'] for e in tools.ledger.read_ledger(ledger)]
+
+    return run
+
+
+def test_the_queue_goes_on_where_it_stopped(queue, capsys):
+    rows = [row(seeds=[0, 1])]
+    assert queue(rows, '--jobs', '1') == (
+        0,
+        ['digits/ahpcl/0', 'digits/ahpcl/1'],
+    )
+    assert 'digits/ahpcl/0: 50.00' in capsys.readouterr().out
+    # Nothing is run twice; what is new in the plan is.
+    code, done = queue([row(seeds=[0, 1, 2])], '--jobs', '1')
+    assert code == 0 and done[2:] == ['digits/ahpcl/2']
+    # A config that changed is another row.
+    changed = [row(options={'model.queue_len': 64})]
+    assert queue(changed, '--list')[0] == 0
+    assert '1 of 1 rows' in capsys.readouterr().out
+
+
+def test_a_row_that_fails_is_told_and_the_others_run(queue, capsys):
+    code, done = queue([row(seeds=[7, 0])], '--jobs', '1')
+    assert code == 1
+    assert done == ['digits/ahpcl/0']
+    said = capsys.readouterr().out
+    assert 'digits/ahpcl/7: failed' in said and 'seed 7 fails' in said
+
+
+def test_the_budget_ends_what_runs_and_begins_nothing_too_long(queue, capsys):
+    rows = [row(seeds=[0, 1])]
+    assert queue(rows, '--jobs', '1', '--budget', '2s', seconds=60)[1] == []
+    assert 'digits/ahpcl/0: stopped' in capsys.readouterr().out
+    assert queue(rows, '--jobs', '2', '--budget', '60s', seconds=3)[0] == 0
+    # The rows took 3 seconds each: there is no time for another.
+    more = [row(seeds=[0, 1, 2])]
+    assert len(queue(more, '--budget', '2s', seconds=3)[1]) == 2
+
+
+def test_a_bad_budget_is_refused(tools):
+    assert tools.run.seconds('1.5h') == 5400
+    with pytest.raises(SystemExit):
+        tools.run.parse_args(['--budget', 'soon'])
+
+
+# ---- tables --------------------------------------------------------------
+
+
+def entry(plan, variant, seed, value):
+    found = next(
+        r for r in plan.rows if (r.variant, r.seed) == (variant, seed)
+    )
+    budget = dict(images=10, forward=80.0, backward=40.0, train_seconds=20.0)
+    return dict(
+        row=found.name,
+        digest=found.digest(),
+        variant=variant,
+        seed=seed,
+        metrics={'knn/top1': value, 'cluster/nmi': 0.5},
+        budget=budget,
+        curves=dict(estep_extract_seconds=1.0, estep_cluster_seconds=3.0),
+    )
+
+
+def test_tables_say_what_the_ledger_says(tools, tmp_path):
+    seeds = [0, 1, 2]
+    plan = tools.plan.read_plan(
+        write_plan(tmp_path, [row(['ahpcl', 'mocov2', 'pcl'], seeds)])
+    )
+    values = dict(
+        ahpcl=[30, 31, 32], mocov2=[28, 29.1, 29.9], pcl=[33, 29, 31]
+    )
+    entries = [
+        entry(plan, variant, seed, value)
+        for variant, found in values.items()
+        for seed, value in zip(seeds, found, strict=True)
+    ]
+    stale = dict(entries[0], digest='another', metrics={'knn/top1': 99.0})
+    page = (
+        'before\n<!-- begin a/digits/val -->\nof yore\n'
+        '<!-- end a/digits/val -->\n'
+        '<!-- begin pending -->\n<!-- end pending -->\nafter\n'
+    )
+    text = tools.table.rendered(page, plan, [*entries, stale])
+    assert text.startswith('before\n') and text.endswith('after\n')
+    assert 'of yore' not in text and '99' not in text
+    assert '9 of 9 rows' in text
+    lines = {
+        line.split(' | ')[0].strip('| '): line for line in text.split('\n')
+    }
+    assert '| 31.00 ± 2.48 | - |' in lines['ahpcl']
+    assert '| -2.00 ± 0.25 | worse |' in lines['mocov2']
+    assert '| +0.00 ± 6.57 | not told apart |' in lines['pcl']
+    assert '| 8.0 | 4.0 | 20 | 20.0 |' in lines['pcl']
+    # Rendering what was rendered changes nothing.
+    assert tools.table.rendered(text, plan, [*entries, stale]) == text
+
+
+def test_the_results_page_is_what_the_ledger_says():
+    done = subprocess.run(
+        [sys.executable, str(TOOLS / 'table.py'), '--check'],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# ---- rows ----------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_row_trains_measures_and_counts(tmp_path):
+    out = tmp_path / 'row.json'
+    plan = write_plan(
+        tmp_path, [row(options={'custom_hooks.0.warmup_epochs': 0})]
+    )
+    name = 'digits/ahpcl warmup_epochs=0/0'
+    done = subprocess.run(
+        [
+            *(sys.executable, str(TOOLS / 'row.py'), name, '--out', str(out)),
+            *('--plan', str(plan), '--work-dir', str(tmp_path)),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(out.read_text())
+    budget = found['budget']
+    # 22 batches of 64, two epochs. Symmetric: two queries and two keys; an
+    # extraction of all images per epoch.
+    learnt = 2 * 2 * 22 * 64
+    assert budget['backward'] == learnt
+    assert budget['forward'] == 2 * learnt + 2 * 1442
+    assert budget['epochs'] == 2 and budget['steps'] == 44
+    assert budget['train_seconds'] > found['curves']['estep_cluster_seconds']
+    assert len(found['curves']['knn/top1']) == 2
+    assert found['curves']['rungs'][0] == [200, 100, 50]
+    metrics = found['metrics']
+    for metric in ('knn/top1', 'linear/logreg_top1', 'fewshot/5way_5shot'):
+        assert 20 < metrics[metric] <= 100, metric

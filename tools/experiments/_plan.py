@@ -1,0 +1,228 @@
+"""The rows of the experiments, as configs/experiments/plan.yml lists them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mmengine.config import Config, ConfigDict
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / 'configs' / 'experiments'
+PLAN = CONFIGS / 'plan.yml'
+PARTS = ('val', 'test')
+#: Variable in the configs' `_base_` that says which protocol they extend.
+SCALE = 'AHPCL_SCALE'
+
+# What decides a result. The rest of a config (hooks that save and log, the
+# number of workers, caches, folders) may change without another run.
+_DECISIVE = (
+    'model',
+    'train_dataloader',
+    'optim_wrapper',
+    'param_scheduler',
+    'train_cfg',
+    'custom_hooks',
+    'val_dataloader',
+    'test_dataloader',
+    'fewshot_dataloader',
+    'evaluation',
+)
+_INDIFFERENT = {
+    'data_root',
+    'decoded_cache',
+    'num_workers',
+    'persistent_workers',
+    'pin_memory',
+    'val_interval',
+    'scan',
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run: a config, a seed, and the part that it is measured on.
+
+    Attributes:
+        scale: Protocol: 'cpu', 'gpu' or 'digits'.
+        variant: Name of the config with its options.
+        config: In ``configs/experiments``.
+        seed: Of the run.
+        part: 'val' where choices are made, 'test' for the final table.
+        question: That it was first listed under.
+        options: Changes to the config, by dotted name.
+    """
+
+    scale: str
+    variant: str
+    config: str
+    seed: int
+    part: str
+    question: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Such as ``cpu/ahpcl/0`` or ``cpu/ahpcl/7/test``."""
+        name = f'{self.scale}/{self.variant}/{self.seed}'
+        return name if self.part == 'val' else f'{name}/{self.part}'
+
+    def read(self) -> Config:
+        """The config of the row, seed and work folder included."""
+        config = read_config(self.config, self.scale)
+        if self.options:
+            config.merge_from_dict(dict(self.options), allow_list_keys=True)
+        config.randomness = ConfigDict(seed=self.seed)
+        return config
+
+    def digest(self) -> str:
+        """Of all that decides the result but the seed and the part."""
+        config = self.read()
+        content = {
+            key: _decisive(config.get(key))
+            for key in _DECISIVE
+            if config.get(key) is not None
+        }
+        text = json.dumps(content, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All rows, the most telling first, and what they are compared by.
+
+    Attributes:
+        primary: Metric that choices are made by.
+        questions: Text of every question by its letter.
+        comparisons: Per question, the variant that the others are compared
+            with.
+        rows: In the order in which they are run.
+        tables: Per question, its variants in the order of the plan.
+    """
+
+    primary: str
+    questions: dict[str, str]
+    comparisons: dict[str, str]
+    rows: tuple[Row, ...]
+    tables: dict[str, list[str]]
+
+
+def read_config(name: str, scale: str) -> Config:
+    """A config of ``configs/experiments`` at a scale.
+
+    Raises:
+        ValueError: If there is no such config, or no such scale.
+    """
+    path = CONFIGS / f'{name}.py'
+    if not path.is_file():
+        raise ValueError(f'expected a config {path}, got none')
+    if not (CONFIGS / 'scale' / f'{scale}.py').is_file():
+        known = sorted(p.stem for p in (CONFIGS / 'scale').glob('*.py'))
+        raise ValueError(
+            f'expected a scale of {", ".join(known)}, got {scale!r}'
+        )
+    before = os.environ.get(SCALE)
+    os.environ[SCALE] = scale
+    logging.disable(logging.INFO)  # a line for every use of the variable
+    try:
+        return Config.fromfile(path)
+    finally:
+        logging.disable(logging.NOTSET)
+        if before is None:
+            del os.environ[SCALE]
+        else:
+            os.environ[SCALE] = before
+
+
+def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
+    """Read the plan and check it.
+
+    Every entry of ``rows`` is a mapping: ``question``, ``scale`` (one, or a
+    list), ``config`` (one, or a list), ``seeds``, and perhaps ``options`` (a
+    mapping, or a list of them: one variant each) and ``part``.
+
+    Raises:
+        ValueError: If an entry is not of this form, or two rows are one.
+    """
+    content = yaml.safe_load(Path(path).read_text('utf-8'))
+    questions = content['questions']
+    rows: dict[str, Row] = {}
+    tables: dict[str, list[str]] = {letter: [] for letter in questions}
+    for entry in content['rows']:
+        for row in _rows_of(entry):
+            if row.question not in questions:
+                raise ValueError(
+                    f'expected a question of {", ".join(questions)} in {path}'
+                    f', got {row.question!r}'
+                )
+            if row.variant not in tables[row.question]:
+                tables[row.question].append(row.variant)
+            # One run may answer several questions; it counts where it is
+            # listed first.
+            rows.setdefault(row.name, row)
+    return Plan(
+        content['primary'],
+        questions,
+        content.get('comparisons', {}),
+        tuple(rows.values()),
+        tables,
+    )
+
+
+def _rows_of(entry: Mapping[str, Any]) -> list[Row]:
+    known = {'question', 'scale', 'config', 'seeds', 'options', 'part'}
+    if set(entry) - known or known - {'options', 'part'} - set(entry):
+        raise ValueError(
+            'expected question, scale, config and seeds (and perhaps options '
+            f'and part) of a row, got {dict(entry)}'
+        )
+    part = entry.get('part', 'val')
+    if part not in PARTS:
+        raise ValueError(f"expected part 'val' or 'test', got {part!r}")
+    options = entry.get('options') or [{}]
+    if isinstance(options, Mapping):
+        options = [options]
+    return [
+        Row(
+            scale=scale,
+            variant=_variant(config, changes),
+            config=config,
+            seed=int(seed),
+            part=part,
+            question=entry['question'],
+            options=changes,
+        )
+        for scale in _listed(entry['scale'])
+        for config in _listed(entry['config'])
+        for changes in options
+        for seed in entry['seeds']
+    ]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _variant(config: str, options: Mapping[str, Any]) -> str:
+    """Such as ``ahpcl lr=0.1``: the last part of every option's name."""
+    changes = [f'{k.rpartition(".")[2]}={v}' for k, v in options.items()]
+    return ' '.join([config, *changes])
+
+
+def _decisive(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            str(k): _decisive(v)
+            for k, v in value.items()
+            if k not in _INDIFFERENT
+        }
+    if isinstance(value, list | tuple):
+        return [_decisive(v) for v in value]
+    return value

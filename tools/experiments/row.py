@@ -1,0 +1,200 @@
+#!/usr/bin/env python
+"""Run one row of the plan: train, measure, write one JSON file.
+
+The queue (run.py) starts this; by hand it repeats a row without the ledger.
+A row that was stopped goes on from its last checkpoint.
+
+python tools/experiments/row.py cpu/ahpcl/0 --out result.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import _paths  # noqa: F401  # isort: skip
+import _threads  # noqa: F401  # isort: skip  (before torch)
+import torch
+from _cost import cost_of
+from _plan import PLAN, ROOT, Row, read_plan
+from _provenance import hardware, now, source
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner, find_latest_checkpoint
+
+import ahpcl  # noqa: F401  (mends the host before it reads a config)
+from _memory import keep_freed_memory
+from ahpcl.engine.whole_file import whole_file
+from ahpcl.evaluation.evaluate import evaluate
+from ahpcl.evaluation.run_data import RunData
+from ahpcl.visualization.run_log import RunLog
+
+WORK = ROOT / 'work_dirs' / 'experiments'
+CURVES = ('knn/top1', 'loss_inst', 'loss_proto', 'acc_inst', 'acc_proto')
+TASKS = ('knn', 'linear', 'cluster', 'health')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('row', help='name of a row, see run.py --list')
+    parser.add_argument('--out', required=True, help='file for the result')
+    parser.add_argument('--plan', default=str(PLAN))
+    parser.add_argument('--work-dir', default=str(WORK))
+    parser.add_argument('--data-root', help="instead of the config's")
+    parser.add_argument('--threads', type=int, default=1, help='of a CPU')
+    return parser.parse_args(argv)
+
+
+def prepared(row: Row, work_dir: Path, data_root: str | None) -> Config:
+    """The config as this tool runs it: it resumes, and counts its cost."""
+    config = row.read()
+    if data_root is not None:
+        _set_data_root(config._cfg_dict, data_root)
+    config.work_dir = str(work_dir / row.name / row.digest())
+    config.visualizer = ConfigDict(
+        type='SelfSupVisualizer',
+        vis_backends=[dict(type='LocalVisBackend')],
+    )
+    config.default_hooks.checkpoint = ConfigDict(
+        type='CheckpointHook', interval=5, max_keep_ckpts=1
+    )
+    config.custom_hooks = [
+        *config.get('custom_hooks', []),
+        ConfigDict(type='CostHook'),
+    ]
+    config.resume = find_latest_checkpoint(config.work_dir) is not None
+    return config
+
+
+def _set_data_root(node: Any, data_root: str) -> None:
+    """Put another folder wherever a dataset names one."""
+    if isinstance(node, dict):
+        if 'data_root' in node:
+            node['data_root'] = data_root
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for part in node:
+            _set_data_root(part, data_root)
+
+
+def train(config: Config) -> tuple[Path, dict[str, Any]]:
+    """Train to the end: the last checkpoint, and what it cost."""
+    runner = Runner.from_cfg(copy.deepcopy(config))
+    parameters = sum(p.numel() for p in runner.model.backbone.parameters())
+    if config.train_cfg.max_epochs:
+        runner.train()
+    cost = cost_of(runner)
+    dataset = runner.train_dataloader.dataset
+    cost.update(
+        epochs=runner.epoch,
+        images=len(dataset),
+        steps=runner.iter,
+        backbone_parameters=parameters,
+    )
+    return Path(find_latest_checkpoint(config.work_dir)), cost
+
+
+def curves_of(config: Config) -> dict[str, Any]:
+    """What was logged, by epoch: curves, rungs, decisions, E-steps."""
+    log = RunLog(config.work_dir)
+    names = [
+        name
+        for name in log.scalars
+        if name in CURVES or name.startswith('acc_proto_k')
+    ]
+    ends = range(1, len(log.epochs) + 1)
+    found: dict[str, Any] = {}
+    for name in names:
+        series = log.series(name)
+        if name not in log.by_epoch:  # the mean of every epoch
+            series = [
+                (float(end), sum(part) / len(part))
+                for end in ends
+                if (part := [v for e, v in series if end - 1 < e <= end])
+            ]
+        found[name] = [[epoch, round(value, 4)] for epoch, value in series]
+    found['rungs'] = [list(row.rungs) for row in log.epochs]
+    found['decisions'] = [
+        [row.epoch, row.action] for row in log.epochs if row.action
+    ]
+    for part in ('extract', 'cluster'):
+        values = [v for _, v in log.series(f'estep/seconds_{part}')]
+        found[f'estep_{part}_seconds'] = round(sum(values), 3)
+    return found
+
+
+def measure(config: Config, checkpoint: Path | None, part: str) -> dict:
+    """All metrics on one part: classes that were seen, and few-shot."""
+    seen = evaluate(RunData(config, checkpoint, evaluate_on=part), TASKS)
+    metrics = dict(seen['metrics'])
+    unseen = copy.deepcopy(config)
+    for name in ('val_dataloader', 'test_dataloader'):
+        unseen[name] = unseen.fewshot_dataloader[part]
+    run = RunData(unseen, checkpoint, evaluate_on=part)
+    few = evaluate(run, ['fewshot'])
+    metrics.update(few['metrics'])
+    return metrics
+
+
+def run_row(row: Row, args: argparse.Namespace) -> dict[str, Any]:
+    """Train and measure one row.
+
+    Returns:
+        The entry of the ledger.
+    """
+    config = prepared(row, Path(args.work_dir), args.data_root)
+    resumed = bool(config.resume)
+    entry: dict[str, Any] = dict(
+        row=row.name,
+        scale=row.scale,
+        variant=row.variant,
+        config=row.config,
+        options=dict(row.options),
+        seed=row.seed,
+        part=row.part,
+        digest=row.digest(),
+        resumed=resumed,
+        hardware=hardware(args.threads),
+        **source(),
+    )
+    checkpoint: Path | None = None
+    if config.train_cfg.max_epochs:
+        checkpoint, entry['budget'] = train(config)
+        entry['curves'] = curves_of(config)
+    else:
+        entry['budget'] = dict(epochs=0, train_seconds=0.0)
+        entry['curves'] = {}
+    start = time.perf_counter()
+    torch.manual_seed(row.seed)
+    entry['metrics'] = measure(config, checkpoint, row.part)
+    entry['budget']['evaluation_seconds'] = time.perf_counter() - start
+    entry['finished'] = now()
+    return entry
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the row."""
+    args = parse_args(argv)
+    rows = {row.name: row for row in read_plan(args.plan).rows}
+    if args.row not in rows:
+        raise SystemExit(
+            f'expected a row of {args.plan}, got {args.row!r}; '
+            'tools/experiments/run.py --list shows them'
+        )
+    keep_freed_memory()
+    torch.set_num_threads(args.threads)
+    entry = run_row(rows[args.row], args)
+    with whole_file(args.out) as path:
+        path.write_text(json.dumps(entry, sort_keys=True) + '\n')
+
+
+if __name__ == '__main__':
+    main()

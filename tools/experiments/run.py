@@ -1,0 +1,329 @@
+#!/usr/bin/env python
+"""Run the pending rows of the plan, as many as there is time for.
+
+python tools/experiments/run.py --budget 1h            # on what is there
+python tools/experiments/run.py --list                 # what is pending
+python tools/experiments/run.py --scale digits --budget 20m
+
+Rows run in the order of the plan. One that is finished is a line of the
+ledger; one that was stopped, by the budget, by Ctrl-C or by a power cut, goes
+on from its last checkpoint the next time. Several of these may run at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import _paths  # noqa: F401  # isort: skip
+from _ledger import LEDGER, append, newest, read_ledger
+from _plan import PLAN, ROOT, Plan, Row, read_plan
+
+WORK = ROOT / 'work_dirs' / 'experiments'
+ROW_TOOL = Path(__file__).with_name('row.py')
+_UNITS = {'s': 1, 'm': 60, 'h': 3600}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        '--budget',
+        type=seconds,
+        default=seconds('1h'),
+        help='such as 90s, 45m or 8h (default: 1h); no row is begun that '
+        'would take longer, and what still runs then is stopped',
+    )
+    parser.add_argument(
+        '--scale', help='protocol (default: gpu where there is one, else cpu)'
+    )
+    parser.add_argument('--question', nargs='+', help='only these letters')
+    parser.add_argument('--jobs', type=int, help='rows at once')
+    parser.add_argument(
+        '--threads', type=int, default=1, help='of every row (default: 1)'
+    )
+    parser.add_argument('--list', action='store_true', help='show, run none')
+    parser.add_argument('--data-root', help="instead of the configs'")
+    parser.add_argument('--plan', default=str(PLAN))
+    parser.add_argument('--ledger', default=str(LEDGER))
+    parser.add_argument('--work-dir', default=str(WORK))
+    return parser.parse_args(argv)
+
+
+def seconds(text: str) -> float:
+    """Seconds of a text such as ``90s``, ``45m`` or ``1.5h``.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is no such text.
+    """
+    found = re.fullmatch(r'(\d+(?:\.\d+)?)([smh])', text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f'expected a time such as 90s, 45m or 1.5h, got {text!r}'
+        )
+    return float(found[1]) * _UNITS[found[2]]
+
+
+@dataclass
+class Running:
+    """A row that runs.
+
+    Attributes:
+        row: The row.
+        process: That runs it.
+        out: File of its result.
+        log: File of what it says.
+        lock: Held while it runs.
+        start: When it was begun.
+    """
+
+    row: Row
+    process: subprocess.Popen[bytes]
+    out: Path
+    log: Path
+    lock: IO[str]
+    start: float
+
+
+class Queue:
+    """Pending rows, run one after another until the time is over.
+
+    Args:
+        plan: All rows.
+        args: Of the command line.
+    """
+
+    def __init__(self, plan: Plan, args: argparse.Namespace) -> None:
+        self.plan = plan
+        self.args = args
+        self.scale = args.scale or _scale_here()
+        jobs = args.jobs or _jobs(args.threads)
+        self.jobs = 1 if self.scale == 'gpu' and not args.jobs else jobs
+        self.running: list[Running] = []
+        self.failed: list[Row] = []
+        self._tried: set[str] = set()
+        self._digests: dict[str, str] = {}
+
+    def pending(self) -> list[Row]:
+        """Rows of the scale that no line of the ledger has."""
+        done = newest(read_ledger(self.args.ledger))
+        return [
+            row
+            for row in self.plan.rows
+            if row.scale == self.scale
+            and (not self.args.question or row.question in self.args.question)
+            and (row.name, self._digest(row)) not in done
+        ]
+
+    def expected(self, row: Row) -> float | None:
+        """Seconds that a row will take, as others of its kind did."""
+        entries = [
+            entry
+            for entry in read_ledger(self.args.ledger)
+            if entry['scale'] == row.scale
+        ]
+        alike = [e for e in entries if e['variant'] == row.variant]
+        times = [_seconds_of(entry) for entry in alike or entries]
+        return statistics.median(times) if times else None
+
+    def run(self) -> None:
+        """Run rows until none is left or the budget is spent."""
+        end = time.monotonic() + self.args.budget
+        try:
+            while True:
+                self._collect()
+                left = end - time.monotonic()
+                if left <= 0:
+                    break
+                while len(self.running) < self.jobs and self._begin(left):
+                    pass
+                if not self.running:
+                    break
+                time.sleep(min(1.0, max(0.0, left)))
+        finally:
+            self._stop()
+
+    def _begin(self, left: float) -> bool:
+        """Start the first row that is free and fits the time left."""
+        for row in self.pending():
+            if row.name in self._tried:
+                continue
+            expected = self.expected(row)
+            if expected is not None and expected > left:
+                continue
+            lock = _locked(Path(self.args.work_dir) / 'locks', row)
+            if lock is None:  # another queue has it
+                continue
+            self._tried.add(row.name)
+            self.running.append(self._start(row, lock))
+            return True
+        return False
+
+    def _start(self, row: Row, lock: IO[str]) -> Running:
+        folder = Path(self.args.work_dir) / row.name
+        folder.mkdir(parents=True, exist_ok=True)
+        out, log = folder / 'result.json', folder / 'log.txt'
+        out.unlink(missing_ok=True)
+        command = [
+            *(sys.executable, str(ROW_TOOL), row.name, '--out', str(out)),
+            *('--plan', self.args.plan, '--work-dir', self.args.work_dir),
+            *('--threads', str(self.args.threads)),
+        ]
+        if self.args.data_root:
+            command += ['--data-root', self.args.data_root]
+        environment = {
+            **os.environ,
+            'OMP_NUM_THREADS': str(self.args.threads),
+        }
+        with log.open('ab') as file:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C reaches the queue alone
+            )
+        say(f'{row.name}: begun')
+        return Running(row, process, out, log, lock, time.monotonic())
+
+    def _collect(self) -> None:
+        """Enter what has ended into the ledger."""
+        for job in list(self.running):
+            code = job.process.poll()
+            if code is None:
+                continue
+            self.running.remove(job)
+            took = time.monotonic() - job.start
+            if code == 0 and job.out.is_file():
+                entry = json.loads(job.out.read_text('utf-8'))
+                append(entry, self.args.ledger)
+                value = entry['metrics'].get(self.plan.primary)
+                shown = '' if value is None else f'{value:.2f}, '
+                say(f'{job.row.name}: {shown}{took:.0f} s')
+            else:
+                self.failed.append(job.row)
+                say(f'{job.row.name}: failed ({code}) after {took:.0f} s')
+                say(_tail(job.log))
+            job.lock.close()
+
+    def _stop(self) -> None:
+        """End what still runs; it goes on from its checkpoint next time."""
+        self._collect()
+        for job in self.running:
+            say(f'{job.row.name}: stopped')
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(job.process.pid, signal.SIGTERM)
+        for job in self.running:
+            try:
+                job.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                os.killpg(job.process.pid, signal.SIGKILL)
+                job.process.wait()
+            job.lock.close()
+        self.running.clear()
+
+    def _digest(self, row: Row) -> str:
+        key = f'{row.scale}/{row.variant}'
+        if key not in self._digests:
+            self._digests[key] = row.digest()
+        return self._digests[key]
+
+
+def say(text: str) -> None:
+    """Prints a line at once."""
+    print(text, flush=True)
+
+
+def show(queue: Queue) -> None:
+    """Prints what is pending, and for how long it would run."""
+    rows = queue.pending()
+    total = 0.0
+    for row in rows:
+        expected = queue.expected(row)
+        total += expected or 0.0
+        shown = 'unknown' if expected is None else f'{expected:.0f} s'
+        say(f'{row.question}  {row.name}  {shown}')
+    of_scale = [row for row in queue.plan.rows if row.scale == queue.scale]
+    say(
+        f'{len(rows)} of {len(of_scale)} rows of scale {queue.scale} are '
+        f'pending; about {total / 3600 / queue.jobs:.1f} h with '
+        f'{queue.jobs} at once'
+    )
+
+
+def _scale_here() -> str:
+    import torch
+
+    return 'gpu' if torch.cuda.is_available() else 'cpu'
+
+
+def _jobs(threads: int) -> int:
+    return max(1, (os.cpu_count() or 1) // threads)
+
+
+def _seconds_of(entry: dict[str, Any]) -> float:
+    budget = entry['budget']
+    return budget['train_seconds'] + budget.get('evaluation_seconds', 0.0)
+
+
+def _locked(folder: Path, row: Row) -> IO[str] | None:
+    """The row's lock, or None if another process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / row.name.replace('/', '_')).open('w')
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    text = log.read_text('utf-8', errors='replace').splitlines()
+    return '\n'.join(f'    {line}' for line in text[-lines:])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the queue.
+
+    Returns:
+        Exit status: 0, or 1 if a row failed.
+    """
+    args = parse_args(argv)
+    queue = Queue(read_plan(args.plan), args)
+    if args.list:
+        show(queue)
+        return 0
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        queue.run()
+    except KeyboardInterrupt:
+        say('stopped; the rows that ran go on where they were')
+        return 130
+    say(f'{len(queue.pending())} rows pending, {len(queue.failed)} failed')
+    return 1 if queue.failed else 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == '__main__':
+    sys.exit(main())

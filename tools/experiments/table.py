@@ -1,0 +1,227 @@
+#!/usr/bin/env python
+"""Render the tables and curves of docs/results/README.md from the ledger.
+
+python tools/experiments/table.py            # write them
+python tools/experiments/table.py --check    # fail if they are not up to date
+
+Between the lines `<!-- begin NAME -->` and `<!-- end NAME -->` stands what
+this tool wrote; the rest of the page is left as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import _paths  # noqa: F401  # isort: skip
+from _intervals import Interval, interval, paired
+from _ledger import LEDGER, newest, read_ledger
+from _plan import PARTS, PLAN, Plan, read_plan
+from _tables import markdown
+
+PAGE = LEDGER.with_name('README.md')
+METRICS = {
+    'linear/logreg_top1': 'linear',
+    'fewshot/5way_1shot': '5-way 1-shot',
+    'fewshot/5way_5shot': '5-way 5-shot',
+    'cluster/nmi': 'NMI',
+}
+COLUMNS = dict(
+    variant=('variant', ''),
+    seeds=('seeds', 'd'),
+    primary=('kNN', ''),
+    difference=('against {}', ''),
+    verdict=('', ''),
+    **{name: (heading, '') for name, heading in METRICS.items()},
+    forward=('passes forward', '.1f'),
+    backward=('backward', '.1f'),
+    seconds=('seconds', '.0f'),
+    estep=('E-step, %', '.1f'),
+)
+_BLOCK = re.compile(
+    r'(<!-- begin (?P<name>[\w/]+) -->\n).*?(<!-- end (?P=name) -->)', re.S
+)
+
+Entries = dict[str, dict[int, dict[str, Any]]]
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--check', action='store_true', help='write nothing')
+    parser.add_argument('--plan', default=str(PLAN))
+    parser.add_argument('--ledger', default=str(LEDGER))
+    parser.add_argument('--page', default=str(PAGE))
+    return parser.parse_args(argv)
+
+
+def select(entries: list[dict], plan: Plan, scale: str, part: str) -> Entries:
+    """The entries of planned rows whose config is as it was, by variant."""
+    found = newest(entries)
+    chosen: Entries = {}
+    for row in plan.rows:
+        if (row.scale, row.part) != (scale, part):
+            continue
+        entry = found.get((row.name, row.digest()))
+        if entry is not None:
+            chosen.setdefault(row.variant, {})[row.seed] = entry
+    return chosen
+
+
+def question_rows(
+    plan: Plan, question: str, chosen: Entries
+) -> list[dict[str, Any]]:
+    """Lines of the table of a question: one per variant that has run."""
+    reference = plan.comparisons.get(question)
+    base = _by_seed(chosen.get(reference or '', {}), plan.primary)
+    lines = []
+    for variant in plan.tables[question]:
+        runs = chosen.get(variant)
+        if not runs:
+            continue
+        own = _by_seed(runs, plan.primary)
+        line: dict[str, Any] = dict(
+            variant=variant,
+            seeds=len(runs),
+            primary=interval(list(own.values())).text(),
+        )
+        difference = None if variant == reference else paired(own, base)
+        if difference is not None:
+            line['difference'] = difference.text(signed=True)
+            line['verdict'] = verdict(difference)
+        for name in METRICS:
+            values = list(_by_seed(runs, name).values())
+            line[name] = interval(values).text() if values else None
+        lines.append(line | _cost(list(runs.values())))
+    return lines
+
+
+def verdict(difference: Interval) -> str:
+    """'better' or 'worse' only where the interval excludes 0."""
+    if not difference.excludes_zero:
+        return 'not told apart' if difference.count > 1 else 'one seed'
+    return 'better' if difference.mean > 0 else 'worse'
+
+
+def table(plan: Plan, question: str, chosen: Entries) -> str:
+    """The table of a question in Markdown."""
+    lines = question_rows(plan, question, chosen)
+    if not lines:
+        return 'No row has run.\n'
+    reference = plan.comparisons.get(question)
+    columns = dict(COLUMNS)
+    if reference is None:
+        del columns['difference'], columns['verdict']
+    else:
+        heading, form = columns['difference']
+        columns['difference'] = (heading.format(reference), form)
+    return markdown(lines, columns) + '\n'
+
+
+def pending(plan: Plan, entries: list[dict]) -> str:
+    """How many rows of every scale have run."""
+    found = newest(entries)
+    lines = []
+    for scale in dict.fromkeys(row.scale for row in plan.rows):
+        rows = [row for row in plan.rows if row.scale == scale]
+        done = sum((row.name, row.digest()) in found for row in rows)
+        lines.append(f'- `{scale}`: {done} of {len(rows)} rows have run.')
+    return '\n'.join(lines) + '\n'
+
+
+def fill(page: str, render: Callable[[str], str]) -> str:
+    """The page with every block rendered anew.
+
+    Args:
+        page: Text with blocks.
+        render: From the name of a block to its text.
+    """
+
+    def anew(found: re.Match[str]) -> str:
+        return f'{found[1]}\n{render(found["name"])}\n{found[3]}'
+
+    return _BLOCK.sub(anew, page)
+
+
+def rendered(page: str, plan: Plan, entries: list[dict]) -> str:
+    """The page of a plan and a ledger.
+
+    Raises:
+        ValueError: If a block is of no question, scale or part.
+    """
+    cache: dict[tuple[str, str], Entries] = {}
+
+    def render(name: str) -> str:
+        if name == 'pending':
+            return pending(plan, entries)
+        question, _, rest = name.partition('/')
+        scale, _, part = rest.partition('/')
+        if question not in plan.questions or part not in PARTS:
+            raise ValueError(
+                'expected a block pending or <question>/<scale>/<part>, got '
+                f'{name!r}'
+            )
+        if (scale, part) not in cache:
+            cache[scale, part] = select(entries, plan, scale, part)
+        return table(plan, question, cache[scale, part])
+
+    return fill(page, render)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Renders the page.
+
+    Returns:
+        Exit status: 1 if ``--check`` found another page.
+    """
+    args = parse_args(argv)
+    page = Path(args.page)
+    before = page.read_text('utf-8')
+    after = rendered(before, read_plan(args.plan), read_ledger(args.ledger))
+    if args.check:
+        if before != after:
+            print(f'{page} is not what the ledger says: run this tool')
+        return int(before != after)
+    page.write_text(after, 'utf-8')
+    return 0
+
+
+def _by_seed(runs: dict[int, dict], metric: str) -> dict[int, float]:
+    return {
+        seed: entry['metrics'][metric]
+        for seed, entry in runs.items()
+        if metric in entry['metrics']
+    }
+
+
+def _cost(entries: list[dict]) -> dict[str, float | None]:
+    """Means over seeds: passes per image, seconds, share of the E-step."""
+    budgets = [entry['budget'] for entry in entries]
+    trained = [b for b in budgets if b.get('images')]
+    if not trained:
+        return {}
+    mean = statistics.fmean
+    estep = [
+        entry['curves'].get('estep_extract_seconds', 0.0)
+        + entry['curves'].get('estep_cluster_seconds', 0.0)
+        for entry in entries
+    ]
+    seconds = mean(b['train_seconds'] for b in trained)
+    return dict(
+        forward=mean(b['forward'] / b['images'] for b in trained),
+        backward=mean(b['backward'] / b['images'] for b in trained),
+        seconds=seconds,
+        estep=100 * mean(estep) / seconds,
+    )
+
+
+if __name__ == '__main__':
+    sys.exit(main())
