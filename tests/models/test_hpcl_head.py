@@ -167,3 +167,31 @@ def test_selection_of_prototypes_needs_nested_levels():
 
 def sum_losses(results):
     return sum(v for name, v in results.items() if 'loss' in name)
+
+
+@pytest.mark.parametrize('count', [None, 2])
+def test_the_signal_is_shown_and_not_learnt_from(count):
+    """Loss of one kind, accuracy of the other, draws of neither moved."""
+    kinds = {
+        name: dict(
+            type='ProtoNCELoss',
+            negatives=name,
+            # Draws differ with the count, so that a moved generator shows.
+            num_negatives=count,
+        )
+        for name in ('unique', 'batch')
+    }
+    for own, other in (('unique', 'batch'), ('batch', 'unique')):
+        query, plain = run(nested(), loss_proto=kinds[own])
+        (expected,) = torch.autograd.grad(plain['loss_proto'], query)
+        query, found = run(
+            nested(), loss_proto=kinds[own], signal=kinds[other]
+        )
+        (gradient,) = torch.autograd.grad(found['loss_proto'], query)
+        assert torch.equal(found['loss_proto'], plain['loss_proto'])
+        assert torch.equal(gradient, expected)
+        if count is None:
+            _, shown = run(nested(), loss_proto=kinds[other])
+            for name in found:
+                if name.startswith('acc_proto'):
+                    assert found[name] == shown[name], name

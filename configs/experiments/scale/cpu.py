@@ -15,6 +15,7 @@ num_images = 3500
 channels = 64
 hidden = 128
 rungs = [400, 200, 100, 50, 25, 10]
+num_classes = 20
 # Clusters of methods without a ladder.
 num_labels = 200
 warmup_epochs = 4
@@ -126,7 +127,8 @@ custom_hooks = [
             ),
         ),
         ladder=dict(type='ClusterLadder', rungs=rungs, window=3),
-        policy=dict(type='SlidingWindowPolicy', length=3, max_epochs=4),
+        # Three advances take 9 epochs at least and 15 at most.
+        policy=dict(type='SlidingWindowPolicy', length=2, max_epochs=5),
         warmup_epochs=warmup_epochs,
     )
 ]

@@ -36,6 +36,9 @@ class HPCLHead(BaseModule):
             contrast alone.
         selection: Config of the selection of negatives once there are
             prototypes, such as :class:`HierarchicalSelection`; None for all.
+        signal: Config of a prototype loss whose accuracies are reported in
+            place of those of ``loss_proto``, and so shown to the policy.
+            Nothing is learnt from it.
         init_cfg: As in mmengine.
 
     Raises:
@@ -49,6 +52,7 @@ class HPCLHead(BaseModule):
         proto_weight: float = 1.0,
         inst_weight: float = 1.0,
         selection: dict | None = None,
+        signal: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -66,6 +70,9 @@ class HPCLHead(BaseModule):
         self.selection: nn.Module | None = None
         if selection is not None:
             self.selection = MODELS.build(selection)
+        self.signal: nn.Module | None = None
+        if signal is not None:
+            self.signal = MODELS.build(signal)
         self._hierarchy: PrototypeHierarchy | None = None
         self._levels: TrainingLevels | None = None
         self._smoothing: dict[int, float] = {}
@@ -213,6 +220,9 @@ class HPCLHead(BaseModule):
         """The mean loss at a level, and the accuracy of every view, (V,)."""
         extra = {} if kept is None else dict(kept=kept)
         smoothing = self._smoothing.get(level.num_clusters, 0.0)
+        shown: list[Tensor] = []
+        if self.signal is not None:
+            shown = self._shown(queries, level, sample_idx, generator)
         views = [
             self.loss_proto(
                 query,
@@ -225,7 +235,23 @@ class HPCLHead(BaseModule):
             for query in queries
         ]
         losses, accuracies = zip(*views, strict=True)
-        return torch.stack(losses).mean(), torch.stack(accuracies)
+        return torch.stack(losses).mean(), torch.stack(shown or accuracies)
+
+    @torch.no_grad()
+    def _shown(
+        self,
+        queries: Sequence[Tensor],
+        level: TrainingLevel,
+        sample_idx: Tensor,
+        generator: Generator | None,
+    ) -> list[Tensor]:
+        """Accuracies of the signal; the generator stays where it is."""
+        if generator is not None:
+            generator = generator.clone_state()
+        return [
+            self.signal(query, level, sample_idx, generator=generator)[1]
+            for query in queries
+        ]
 
 
 def _mean(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,3 @@
+# The second view is key only.
+_base_ = 'ahpcl.py'
+model = dict(symmetric=False)

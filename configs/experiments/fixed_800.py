@@ -1,0 +1,14 @@
+# 800 clusters from beginning to end.
+_base_ = 'ahpcl.py'
+custom_hooks = [
+    dict(
+        _base_.custom_hooks[0],
+        ladder=dict(
+            type='ClusterLadder',
+            rungs=[800],
+            window=1,
+            min_images_per_cluster=1,
+        ),
+        policy=None,
+    )
+]
