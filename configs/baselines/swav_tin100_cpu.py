@@ -30,6 +30,5 @@ train_pipeline = [
     _base_.train_pipeline[2],
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-# The rate of the other methods took longer to leave uniform codes. Frozen
-# prototypes have no gradient, which torch's fused SGD does not take.
-optim_wrapper = dict(optimizer=dict(lr=0.05, fused=False))
+# The rate of the other methods took longer to leave uniform codes.
+optim_wrapper = dict(optimizer=dict(lr=0.05))

@@ -41,5 +41,3 @@ train_pipeline = [
     _base_.train_pipeline[2],
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-# Frozen prototypes have no gradient, which torch's fused SGD does not take.
-optim_wrapper = dict(optimizer=dict(fused=False))

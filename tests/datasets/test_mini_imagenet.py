@@ -370,7 +370,9 @@ def tin100(tin100_archive, tmp_path_factory):
                 and int(member.name[-12:-4]) in (1, 200, 201, 250)
             )
             if keep:
-                archive.extract(member, root, filter='data')
+                target = root / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(archive.extractfile(member).read())
     return root / 'tin100'
 
 

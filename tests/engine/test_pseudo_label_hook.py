@@ -61,8 +61,8 @@ class Watch(Hook):
         state = runner.optim_wrapper.optimizer.state
         self.momentum.append(
             (
-                any(p in state for p in model.head.parameters()),
-                any(p in state for p in model.backbone.parameters()),
+                moving(state, model.head),
+                moving(state, model.backbone),
             )
         )
         self.heads.append(model.head.fc_cls.weight.detach().clone())
@@ -72,6 +72,15 @@ class Watch(Hook):
     ):
         indices = [int(s.sample_idx.value) for s in data_batch['data_samples']]
         self.images.append((runner.epoch, indices))
+
+
+def moving(state, module):
+    """Whether any momentum is left."""
+    return any(
+        bool(value.any())
+        for parameter in module.parameters()
+        for value in state.get(parameter, {}).values()
+    )
 
 
 def deepcluster(work_dir, images=128, epochs=2, **hook):

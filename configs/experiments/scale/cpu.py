@@ -132,7 +132,7 @@ custom_hooks = [
         warmup_epochs=warmup_epochs,
     )
 ]
-optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=5e-4, fused=False))
+optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=5e-4))
 train_cfg = dict(max_epochs=20, val_interval=5)
 evaluation = dict(
     knn=[dict(type='KNNMetric', k=20)],

@@ -22,7 +22,6 @@ fewshot_loader = dict(
     dataset=dict(**_base_.test_set, pipeline=_base_.query_pipeline),
 )
 fewshot_dataloader = dict(val=fewshot_loader, test=fewshot_loader)
-optim_wrapper = dict(optimizer=dict(fused=False))
 train_cfg = dict(max_epochs=2, val_interval=1)
 evaluation = dict(
     knn=[dict(type='KNNMetric', k=20)],

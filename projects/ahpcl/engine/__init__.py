@@ -15,7 +15,7 @@ from .label_smoothing import LadderSmoothing
 from .ladders import build_ladder
 from .odc_hook import OnlineClusteringHook
 from .optim_wrapper import BF16OptimWrapper
-from .optimizer_layout import align_optimizer_state
+from .optimizer_state import align_optimizer_state
 from .pseudo_label_hook import PseudoLabelHook
 from .sample_seed_hook import SampleSeedHook
 from .sinkhorn_clustering import SinkhornClustering

@@ -15,6 +15,7 @@ from .extraction import build_extract_loader
 from .invalid_values import invalid_value_message
 from .label_images import Labelling, label_images
 from .label_log import log_labels
+from .optimizer_state import forget_steps
 from .unwrap import unwrap
 
 _KEY = 'pseudo_labels'
@@ -136,9 +137,9 @@ class PseudoLabelHook(Hook):
         self._hand_over(runner, model, found.labels)
         if self.reset_head:
             model.reset_head(seed_from(runner.seed, 'head', runner.epoch))
-            state = runner.optim_wrapper.optimizer.state
-            for parameter in model.head.parameters():
-                state.pop(parameter, None)
+            forget_steps(
+                runner.optim_wrapper.optimizer, model.head.parameters()
+            )
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Let all ranks have the same statistics of batch norm."""

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from .distributed import sync_batch_norm_stats
+from .optimizer_state import forget_steps
 from .unwrap import unwrap
 
 _KEY = 'swav'
@@ -88,13 +89,11 @@ class SwAVScheduleHook(Hook):
         """Put them back, and let the optimizer forget the step."""
         if not self._kept:
             return
-        state = runner.optim_wrapper.optimizer.state
+        weights = list(self._loss(runner).weights())
         with torch.no_grad():
-            for weight, kept in zip(
-                self._loss(runner).weights(), self._kept, strict=True
-            ):
+            for weight, kept in zip(weights, self._kept, strict=True):
                 weight.copy_(kept)
-                state.pop(weight, None)
+        forget_steps(runner.optim_wrapper.optimizer, weights)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Gather what the checkpoint keeps, on all ranks."""

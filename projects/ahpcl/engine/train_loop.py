@@ -6,7 +6,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .optimizer_layout import align_optimizer_state
+from .optimizer_state import align_optimizer_state
 from .unwrap import unwrap
 
 

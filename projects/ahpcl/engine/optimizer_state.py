@@ -1,4 +1,6 @@
-"""The state of an optimizer in the memory format of its parameters."""
+"""What an optimizer remembers: its memory format, and forgetting it."""
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -32,3 +34,24 @@ def align_optimizer_state(optimizer: Optimizer) -> int:
                 state[name] = torch.empty_like(parameter).copy_(value)
                 changed += 1
     return changed
+
+
+@torch.no_grad()
+def forget_steps(optimizer: Optimizer, parameters: Iterable[Tensor]) -> None:
+    """Let the next step of some parameters be as their first.
+
+    Their state becomes zero and stays where it is: the fused optimizers take
+    parameters with a state and without one in a step only together. (SGD
+    with dampening alone tells a momentum of zero from none.)
+
+    Args:
+        optimizer: Its state is changed in place.
+        parameters: What it forgets; those that it does not know are passed.
+    """
+    for parameter in parameters:
+        state = optimizer.state.get(parameter, {})
+        for name, value in list(state.items()):
+            if isinstance(value, Tensor):
+                value.zero_()
+            elif isinstance(value, int | float):
+                state[name] = 0

@@ -1,4 +1,4 @@
-"""Momenta in the memory format of their parameters."""
+"""Momenta in the memory format of their parameters, and forgotten."""
 
 import copy
 
@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ahpcl.engine import align_optimizer_state
+from ahpcl.engine.optimizer_state import forget_steps
 
 SETTINGS = dict(
     SGD=dict(lr=0.1, momentum=0.9, weight_decay=1e-3), AdamW=dict(lr=0.01)
@@ -56,3 +57,35 @@ def test_fused_steps_are_those_of_the_plain_optimizer(name):
         steps(parameter, optimizer, 5)
         found.append(parameter.detach())
     torch.testing.assert_close(*found, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', SETTINGS)
+@pytest.mark.parametrize('fused', [True, False])
+def test_a_forgotten_parameter_steps_as_at_first_and_others_go_on(name, fused):
+    kind = getattr(torch.optim, name)
+
+    def parameters():
+        return [nn.Parameter(torch.ones(3, 4)) for _ in range(2)]
+
+    def step(optimizer, weights, scale):
+        for weight in weights:
+            weight.grad = torch.full_like(weight, scale)
+        optimizer.step()
+
+    forgetful, kept = parameters()
+    optimizer = kind([forgetful, kept], fused=fused, **SETTINGS[name])
+    forget_steps(optimizer, [forgetful])  # before any step: nothing to forget
+    for scale in (1.0, -3.0):
+        step(optimizer, [forgetful, kept], scale)
+    with torch.no_grad():
+        forgetful.fill_(1)
+    forget_steps(optimizer, [forgetful, nn.Parameter(torch.ones(1))])
+    step(optimizer, [forgetful, kept], 2.0)
+
+    first, going_on = parameters()
+    step(kind([first], fused=fused, **SETTINGS[name]), [first], 2.0)
+    reference = kind([going_on], fused=fused, **SETTINGS[name])
+    for scale in (1.0, -3.0, 2.0):
+        step(reference, [going_on], scale)
+    torch.testing.assert_close(forgetful, first)
+    torch.testing.assert_close(kept, going_on)
