@@ -13,6 +13,7 @@ from ahpcl.engine import build_ladder
 from toy import CONFIGS
 
 NAMES = sorted(path.name for path in CONFIGS.glob('*.py'))
+ORIGINAL = 'ahpcl_minin_original.py'
 # Images of the training set that a config is made for.
 IMAGES = dict(
     ahpcl_digits=1442,
@@ -90,7 +91,13 @@ def test_every_pipeline_builds_and_runs(name):
 
 
 @pytest.mark.parametrize(
-    'name', [n for n in NAMES if n.startswith('ahpcl_minin_')]
+    'name',
+    [
+        name
+        for name in NAMES
+        # The published method is written out: defaults may change.
+        if name.startswith('ahpcl_minin_') and name != ORIGINAL
+    ],
 )
 def test_variants_are_short(name):
     assert len((CONFIGS / name).read_text().splitlines()) < 20

@@ -26,7 +26,8 @@ if row.seed == 7:
     sys.exit('seed 7 fails')
 time.sleep({seconds})
 entry = dict(row=name, scale=row.scale, variant=row.variant, part=row.part,
-             digest=row.digest(), metrics={{'knn/top1': 50.0 + row.seed}},
+             seed=row.seed, digest=row.digest(),
+             metrics={{'knn/top1': 50.0 + row.seed}},
              budget=dict(train_seconds={seconds}), curves={{}})
 open(out, 'w').write(json.dumps(entry))
 """
@@ -34,7 +35,7 @@ open(out, 'w').write(json.dumps(entry))
 
 @pytest.fixture(scope='module')
 def tools():
-    names = ('_plan', '_ledger', '_intervals', 'run', 'table')
+    names = ('_plan', '_ledger', '_intervals', '_replay', 'run', 'table')
     with tool_modules('experiments', *names) as modules:
         yield SimpleNamespace(
             **{name.strip('_'): module for name, module in modules.items()}
@@ -79,7 +80,8 @@ def test_every_planned_row_has_a_config_that_builds(tools):
         assert MODELS.get(config.model.type), planned.name
         for hook in config.custom_hooks:
             HOOKS.build(hook)
-    assert {'cpu', 'digits'} <= {scale for scale, _ in seen}
+    scales = {'cpu', 'digits', 'gpu', 'gpu_classes'}
+    assert scales == {scale for scale, _ in seen}
 
 
 def test_choices_and_the_final_table_share_no_seed(tools):
@@ -243,10 +245,82 @@ def test_the_budget_ends_what_runs_and_begins_nothing_too_long(queue, capsys):
     assert len(queue(more, '--budget', '2s', seconds=3)[1]) == 2
 
 
+def test_a_run_that_has_another_name_now_is_not_run_again(queue):
+    same = {'model.queue_len': 512}  # as it is
+    assert queue([row(options=same)])[1] == ['digits/ahpcl queue_len=512/0']
+    code, done = queue([row(), row(options=same)])
+    assert code == 0 and len(done) == 1
+    # Two names of one run that has not been: it runs once.
+    code, done = queue([row(seeds=[1]), row(seeds=[1], options=same)])
+    assert code == 0 and len(done) == 2
+
+
+def test_a_row_that_replays_waits_for_what_it_replays(queue, capsys):
+    rows = [
+        row(['yoked', 'fixed_pace'], seeds=[0]),
+        row(seeds=[0, 1]),
+    ]
+    code, done = queue(rows, '--jobs', '1')
+    # Seed 1 is what the yoked run replays; the pace is of both.
+    assert code == 0
+    assert done == [
+        'digits/ahpcl/0',
+        'digits/ahpcl/1',
+        'digits/yoked/0',
+        'digits/fixed_pace/0',
+    ]
+
+
+def test_an_unknown_scale_is_refused(queue):
+    with pytest.raises(SystemExit, match='expected scales of digits, got cpu'):
+        queue([row()], '--scale', 'cpu')
+
+
 def test_a_bad_budget_is_refused(tools):
     assert tools.run.seconds('1.5h') == 5400
     with pytest.raises(SystemExit):
         tools.run.parse_args(['--budget', 'soon'])
+
+
+# ---- controls of the policies -------------------------------------------
+
+
+def test_advances_are_replayed(tools, tmp_path):
+    rows = [
+        row(['yoked', 'fixed_pace'], seeds=[0, 1, 2]),
+        row(seeds=[0, 1, 2]),
+    ]
+    plan = tools.plan.read_plan(write_plan(tmp_path, rows))
+    ladder = [[200, 100, 50], [100, 50, 25], [50, 25, 10]]
+    stays = {0: [2, 3], 1: [4, 3], 2: [6]}
+    entries = []
+    for seed, numbers in stays.items():
+        found = entry(plan, 'ahpcl', seed, 30.0)
+        rungs = [ladder[i] for i, n in enumerate(numbers) for _ in range(n)]
+        found['curves']['rungs'] = [[], *rungs, ladder[len(numbers)]]
+        entries.append(found)
+    policies = {}
+    for planned in plan.rows:
+        config = tools.replay.replayed(planned, planned.read(), plan, entries)
+        policies[planned.name] = config.custom_hooks[0].policy
+    rule = [(10, 3), (25, 3), (50, 4)]
+    assert policies['digits/yoked/0'].epochs == [(25, 3), (50, 4)]
+    assert policies['digits/yoked/1'].epochs == [(50, 6)]
+    assert policies['digits/yoked/2'].epochs == [(25, 3), (50, 2)]
+    assert policies['digits/fixed_pace/1'].epochs == rule[1:]
+    assert policies['digits/ahpcl/1'].type == 'SlidingWindowPolicy'
+    with pytest.raises(
+        ValueError, match=r'digits/ahpcl/1, which have not run'
+    ):
+        yoked = plan.rows[0]
+        tools.replay.replayed(yoked, yoked.read(), plan, entries[:1])
+
+
+def test_a_replay_needs_another_seed(tools, tmp_path):
+    rows = [row('yoked'), row()]
+    plan = tools.plan.read_plan(write_plan(tmp_path, rows))
+    with pytest.raises(ValueError, match="another planned seed of 'ahpcl'"):
+        tools.replay.sources(plan.rows[0], plan)
 
 
 # ---- tables --------------------------------------------------------------
@@ -259,6 +333,8 @@ def entry(plan, variant, seed, value):
     budget = dict(images=10, forward=80.0, backward=40.0, train_seconds=20.0)
     return dict(
         row=found.name,
+        scale=found.scale,
+        part=found.part,
         digest=found.digest(),
         variant=variant,
         seed=seed,
@@ -300,6 +376,44 @@ def test_tables_say_what_the_ledger_says(tools, tmp_path):
     assert '| 8.0 | 4.0 | 20 | 20.0 |' in lines['pcl']
     # Rendering what was rendered changes nothing.
     assert tools.table.rendered(text, plan, [*entries, stale]) == text
+
+
+def test_plots_are_of_the_ledger(tools, tmp_path):
+    from PIL import Image
+
+    path = write_plan(tmp_path, [row(['ahpcl', 'mocov2'], [0, 1])])
+    plan = tools.plan.read_plan(path)
+    page, ledger = tmp_path / 'README.md', tmp_path / 'ledger.jsonl'
+    page.write_text(
+        '<!-- begin a/digits/val/plot -->\n<!-- end a/digits/val/plot -->\n'
+    )
+    options = [
+        *('--plan', str(path), '--ledger', str(ledger)),
+        *('--page', str(page)),
+    ]
+    assert tools.table.main(options) == 0
+    assert 'No row has run' in page.read_text()
+    for variant in ('ahpcl', 'mocov2'):
+        found = entry(plan, variant, 0, 30.0)
+        found['curves'] |= {
+            'knn/top1': [[1.0, 20.0], [2.0, 30.0]],
+            'acc_proto': [[1.0, 10.0], [2.0, 20.0]],
+            'rungs': [[20, 10], [10, 5]] if variant == 'ahpcl' else [],
+        }
+        tools.ledger.append(found, ledger)
+    assert tools.table.main([*options, '--check']) == 1
+    assert tools.table.main(options) == 0
+    assert '![first (digits, val)](a_digits_val.png)' in page.read_text()
+    picture = tmp_path / 'a_digits_val.png'
+    with Image.open(picture) as image:
+        assert image.width > 800
+        pixels = set(image.convert('RGB').getdata())
+    assert {(0, 114, 178), (230, 159, 0)} <= pixels  # both methods
+    assert tools.table.main([*options, '--check']) == 0
+    # Another result makes the picture stale.
+    changed = dict(found, metrics={}, curves={'knn/top1': [[1.0, 3.0]]})
+    tools.ledger.append(changed, ledger)
+    assert tools.table.main([*options, '--check']) == 1
 
 
 def test_the_results_page_is_what_the_ledger_says():

@@ -1,15 +1,17 @@
-# DeepCluster: one view of every image.
+# DeepCluster: one view of every image. A thin encoder has the neck and the
+# rate of the classifier of the other thin configs.
 _base_ = ['ahpcl.py', '../_base_/methods/deepcluster.py']
 extract_dataloader = _base_.custom_hooks[0].extract_dataloader
+neck = _base_.model.neck if _base_.thin else _base_.method.neck
 model = dict(
     _base_.method,
     _delete_=True,
     backbone=_base_.model.backbone,
     data_preprocessor=_base_.model.data_preprocessor,
-    neck=_base_.model.neck,
+    neck=neck,
     head=dict(
         _base_.method.head,
-        in_channels=128,
+        in_channels=128 if _base_.thin else _base_.channels,
         num_classes=_base_.num_labels,
     ),
 )
@@ -23,7 +25,7 @@ train_dataloader = dict(
     sampler=dict(_delete_=True, type='UniformClusterSampler'),
     dataset=dict(pipeline=train_pipeline),
 )
-# As in the other thin configs: the classifier starts anew in every epoch.
+rate = dict(lr_mult=10.0) if _base_.thin else dict()
 optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys=dict(head=dict(momentum=0.0, lr_mult=10.0)))
+    paramwise_cfg=dict(custom_keys=dict(head=dict(momentum=0.0, **rate)))
 )

@@ -1,15 +1,17 @@
-# SwAV: two views, and two small crops in place of the published six.
-_base_ = ['ahpcl.py', '../_base_/methods/swav.py']
+# SwAV: two views and small crops.
+_base_ = ['multi_crop.py', '../_base_/methods/swav.py']
+neck = _base_.thin_neck if _base_.thin else _base_.method.neck
+loss = _base_.thin_loss if _base_.thin else _base_.method.head.loss
 model = dict(
     _base_.method,
     _delete_=True,
     backbone=_base_.model.backbone,
     data_preprocessor=_base_.model.data_preprocessor,
-    neck=dict(_base_.thin_neck, in_channels=_base_.channels),
+    neck=dict(neck, in_channels=_base_.channels),
     head=dict(
         type='SwAVHead',
         loss=dict(
-            _base_.thin_loss,
+            loss,
             num_prototypes=_base_.num_labels,
             queue_len=_base_.swav_queue_len,
         ),
@@ -22,22 +24,3 @@ custom_hooks = [
         freeze_iters=_base_.num_images // 64,
     )
 ]
-small_view = [
-    dict(
-        type='RandomResizedCrop',
-        size=_base_.small_size,
-        scale=(0.05, 0.2),
-        backend='pillow',
-    ),
-    *_base_.view_pipeline[1:],
-]
-train_pipeline = [
-    _base_.train_pipeline[0],
-    dict(
-        type='SeededMultiView',
-        views=[_base_.view_pipeline, small_view],
-        num_views=[2, 2],
-    ),
-    _base_.train_pipeline[2],
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

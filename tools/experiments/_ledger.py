@@ -57,9 +57,14 @@ def append(
         os.fsync(file.fileno())
 
 
-def newest(entries: list[dict]) -> dict[tuple[str, str], dict]:
-    """The last entry of every (row name, config digest)."""
-    return {(entry['row'], entry['digest']): entry for entry in entries}
+def newest(entries: list[dict]) -> dict[tuple[str, str, int, str], dict]:
+    """The last entry of every `Row.key`."""
+    return {
+        tuple(entry[part] for part in ('scale', 'digest', 'seed', 'part')): (
+            entry
+        )
+        for entry in entries
+    }
 
 
 def _last_byte(path: Path) -> bytes:

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ _DECISIVE = (
     'test_dataloader',
     'fewshot_dataloader',
     'evaluation',
+    'replay',
 )
 _INDIFFERENT = {
     'data_root',
@@ -51,7 +53,7 @@ class Row:
     """One run: a config, a seed, and the part that it is measured on.
 
     Attributes:
-        scale: Protocol: 'cpu', 'gpu' or 'digits'.
+        scale: Protocol: a file of ``configs/experiments/scale``.
         variant: Name of the config with its options.
         config: In ``configs/experiments``.
         seed: Of the run.
@@ -76,22 +78,19 @@ class Row:
 
     def read(self) -> Config:
         """The config of the row, seed and work folder included."""
-        config = read_config(self.config, self.scale)
-        if self.options:
-            config.merge_from_dict(dict(self.options), allow_list_keys=True)
+        config = _changed(self.config, self.scale, self.options)
         config.randomness = ConfigDict(seed=self.seed)
         return config
 
     def digest(self) -> str:
         """Of all that decides the result but the seed and the part."""
-        config = self.read()
-        content = {
-            key: _decisive(config.get(key))
-            for key in _DECISIVE
-            if config.get(key) is not None
-        }
-        text = json.dumps(content, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        options = json.dumps(dict(self.options), sort_keys=True)
+        return _digest(self.config, self.scale, options)
+
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        """Rows with one key are one run, whatever their names are."""
+        return self.scale, self.digest(), self.seed, self.part
 
 
 @dataclass(frozen=True)
@@ -174,6 +173,30 @@ def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
         tuple(rows.values()),
         tables,
     )
+
+
+def _changed(config: str, scale: str, options: Mapping[str, Any]) -> Config:
+    """A config with options by dotted name."""
+    found = read_config(config, scale)
+    if options:
+        found.merge_from_dict(dict(options), allow_list_keys=True)
+    return found
+
+
+@cache
+def _digest(config: str, scale: str, options: str) -> str:
+    """Digest of a config; it is read once per process."""
+    found = _changed(config, scale, json.loads(options))
+    content = {
+        key: _decisive(found.get(key))
+        for key in _DECISIVE
+        if found.get(key) is not None
+    }
+    replay = found.get('replay')
+    if replay is not None:  # another config decides, too
+        content['replayed'] = _digest(replay['config'], scale, '{}')
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _rows_of(entry: Mapping[str, Any]) -> list[Row]:

@@ -21,8 +21,10 @@ import _paths  # noqa: F401  # isort: skip
 import _threads  # noqa: F401  # isort: skip  (before torch)
 import torch
 from _cost import cost_of
-from _plan import PLAN, ROOT, Row, read_plan
+from _ledger import LEDGER, read_ledger
+from _plan import PLAN, ROOT, Plan, Row, read_plan
 from _provenance import hardware, now, source
+from _replay import replayed
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner, find_latest_checkpoint
 
@@ -47,6 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('row', help='name of a row, see run.py --list')
     parser.add_argument('--out', required=True, help='file for the result')
     parser.add_argument('--plan', default=str(PLAN))
+    parser.add_argument('--ledger', default=str(LEDGER), help='only read')
     parser.add_argument('--work-dir', default=str(WORK))
     parser.add_argument('--data-root', help="instead of the config's")
     parser.add_argument('--threads', type=int, default=1, help='of a CPU')
@@ -132,9 +135,11 @@ def curves_of(config: Config) -> dict[str, Any]:
 
 
 def measure(config: Config, checkpoint: Path | None, part: str) -> dict:
-    """All metrics on one part: classes that were seen, and few-shot."""
+    """All metrics on one part, and few-shot where the protocol has it."""
     seen = evaluate(RunData(config, checkpoint, evaluate_on=part), TASKS)
     metrics = dict(seen['metrics'])
+    if 'fewshot_dataloader' not in config:
+        return metrics
     unseen = copy.deepcopy(config)
     for name in ('val_dataloader', 'test_dataloader'):
         unseen[name] = unseen.fewshot_dataloader[part]
@@ -144,13 +149,14 @@ def measure(config: Config, checkpoint: Path | None, part: str) -> dict:
     return metrics
 
 
-def run_row(row: Row, args: argparse.Namespace) -> dict[str, Any]:
+def run_row(row: Row, plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """Train and measure one row.
 
     Returns:
         The entry of the ledger.
     """
     config = prepared(row, Path(args.work_dir), args.data_root)
+    replayed(row, config, plan, read_ledger(args.ledger))
     resumed = bool(config.resume)
     entry: dict[str, Any] = dict(
         row=row.name,
@@ -183,7 +189,8 @@ def run_row(row: Row, args: argparse.Namespace) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the row."""
     args = parse_args(argv)
-    rows = {row.name: row for row in read_plan(args.plan).rows}
+    plan = read_plan(args.plan)
+    rows = {row.name: row for row in plan.rows}
     if args.row not in rows:
         raise SystemExit(
             f'expected a row of {args.plan}, got {args.row!r}; '
@@ -191,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     keep_freed_memory()
     torch.set_num_threads(args.threads)
-    entry = run_row(rows[args.row], args)
+    entry = run_row(rows[args.row], plan, args)
     with whole_file(args.out) as path:
         path.write_text(json.dumps(entry, sort_keys=True) + '\n')
 

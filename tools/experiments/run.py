@@ -31,6 +31,7 @@ from typing import IO, Any
 import _paths  # noqa: F401  # isort: skip
 from _ledger import LEDGER, append, newest, read_ledger
 from _plan import PLAN, ROOT, Plan, Row, read_plan
+from _replay import sources
 
 WORK = ROOT / 'work_dirs' / 'experiments'
 ROW_TOOL = Path(__file__).with_name('row.py')
@@ -51,7 +52,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'would take longer, and what still runs then is stopped',
     )
     parser.add_argument(
-        '--scale', help='protocol (default: gpu where there is one, else cpu)'
+        '--scale',
+        nargs='+',
+        help='protocols (default: gpu and gpu_classes where there is one, '
+        'else cpu)',
     )
     parser.add_argument('--question', nargs='+', help='only these letters')
     parser.add_argument('--jobs', type=int, help='rows at once')
@@ -112,24 +116,31 @@ class Queue:
     def __init__(self, plan: Plan, args: argparse.Namespace) -> None:
         self.plan = plan
         self.args = args
-        self.scale = args.scale or _scale_here()
+        self.scales = args.scale or _scales_here()
+        known = {row.scale for row in plan.rows}
+        if not known.issuperset(self.scales):
+            raise ValueError(
+                f'expected scales of {", ".join(sorted(known))}, got '
+                f'{" ".join(self.scales)}'
+            )
         jobs = args.jobs or _jobs(args.threads)
-        self.jobs = 1 if self.scale == 'gpu' and not args.jobs else jobs
+        on_gpu = any(scale.startswith('gpu') for scale in self.scales)
+        self.jobs = 1 if on_gpu and not args.jobs else jobs
         self.running: list[Running] = []
         self.failed: list[Row] = []
         self._tried: set[str] = set()
-        self._digests: dict[str, str] = {}
 
     def pending(self) -> list[Row]:
-        """Rows of the scale that no line of the ledger has."""
+        """Rows of the scales that no line of the ledger has."""
         done = newest(read_ledger(self.args.ledger))
-        return [
-            row
-            for row in self.plan.rows
-            if row.scale == self.scale
-            and (not self.args.question or row.question in self.args.question)
-            and (row.name, self._digest(row)) not in done
-        ]
+        found: dict[tuple[str, str, int, str], Row] = {}
+        for row in self.plan.rows:
+            wanted = not self.args.question or row.question in (
+                self.args.question
+            )
+            if row.scale in self.scales and wanted and row.key not in done:
+                found.setdefault(row.key, row)
+        return list(found.values())
 
     def expected(self, row: Row) -> float | None:
         """Seconds that a row will take, as others of its kind did."""
@@ -161,8 +172,11 @@ class Queue:
 
     def _begin(self, left: float) -> bool:
         """Start the first row that is free and fits the time left."""
+        done = newest(read_ledger(self.args.ledger))
         for row in self.pending():
             if row.name in self._tried:
+                continue
+            if any(s.key not in done for s in sources(row, self.plan)):
                 continue
             expected = self.expected(row)
             if expected is not None and expected > left:
@@ -183,6 +197,7 @@ class Queue:
         command = [
             *(sys.executable, str(ROW_TOOL), row.name, '--out', str(out)),
             *('--plan', self.args.plan, '--work-dir', self.args.work_dir),
+            *('--ledger', self.args.ledger),
             *('--threads', str(self.args.threads)),
         ]
         if self.args.data_root:
@@ -239,12 +254,6 @@ class Queue:
             job.lock.close()
         self.running.clear()
 
-    def _digest(self, row: Row) -> str:
-        key = f'{row.scale}/{row.variant}'
-        if key not in self._digests:
-            self._digests[key] = row.digest()
-        return self._digests[key]
-
 
 def say(text: str) -> None:
     """Prints a line at once."""
@@ -254,24 +263,32 @@ def say(text: str) -> None:
 def show(queue: Queue) -> None:
     """Prints what is pending, and for how long it would run."""
     rows = queue.pending()
-    total = 0.0
+    total: float | None = 0.0
     for row in rows:
         expected = queue.expected(row)
-        total += expected or 0.0
+        if expected is None or total is None:
+            total = None
+        else:
+            total += expected
         shown = 'unknown' if expected is None else f'{expected:.0f} s'
         say(f'{row.question}  {row.name}  {shown}')
-    of_scale = [row for row in queue.plan.rows if row.scale == queue.scale]
+    planned = {row.key for row in queue.plan.rows if row.scale in queue.scales}
     say(
-        f'{len(rows)} of {len(of_scale)} rows of scale {queue.scale} are '
-        f'pending; about {total / 3600 / queue.jobs:.1f} h with '
-        f'{queue.jobs} at once'
+        f'{len(rows)} of {len(planned)} rows of {" and ".join(queue.scales)} '
+        f'are pending; {_duration(total, queue.jobs)}'
     )
 
 
-def _scale_here() -> str:
+def _duration(total: float | None, jobs: int) -> str:
+    if total is None:
+        return 'how long they take is not known yet'
+    return f'about {total / 3600 / jobs:.1f} h with {jobs} at once'
+
+
+def _scales_here() -> list[str]:
     import torch
 
-    return 'gpu' if torch.cuda.is_available() else 'cpu'
+    return ['gpu', 'gpu_classes'] if torch.cuda.is_available() else ['cpu']
 
 
 def _jobs(threads: int) -> int:
@@ -286,7 +303,7 @@ def _seconds_of(entry: dict[str, Any]) -> float:
 def _locked(folder: Path, row: Row) -> IO[str] | None:
     """The row's lock, or None if another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / row.name.replace('/', '_')).open('w')
+    file = (folder / '_'.join(map(str, row.key))).open('w')
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -307,7 +324,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, or 1 if a row failed.
     """
     args = parse_args(argv)
-    queue = Queue(read_plan(args.plan), args)
+    try:
+        queue = Queue(read_plan(args.plan), args)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     if args.list:
         show(queue)
         return 0

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Render the tables and curves of docs/results/README.md from the ledger.
+"""Render the tables and plots of docs/results/README.md from the ledger.
 
 python tools/experiments/table.py            # write them
 python tools/experiments/table.py --check    # fail if they are not up to date
@@ -22,6 +22,7 @@ import _paths  # noqa: F401  # isort: skip
 from _intervals import Interval, interval, paired
 from _ledger import LEDGER, newest, read_ledger
 from _plan import PARTS, PLAN, Plan, read_plan
+from _plots import data_of, draw, drawn_from, fingerprint
 from _tables import markdown
 
 PAGE = LEDGER.with_name('README.md')
@@ -43,6 +44,7 @@ COLUMNS = dict(
     seconds=('seconds', '.0f'),
     estep=('E-step, %', '.1f'),
 )
+_PLOT = '/plot'
 _BLOCK = re.compile(
     r'(<!-- begin (?P<name>[\w/]+) -->\n).*?(<!-- end (?P=name) -->)', re.S
 )
@@ -70,7 +72,7 @@ def select(entries: list[dict], plan: Plan, scale: str, part: str) -> Entries:
     for row in plan.rows:
         if (row.scale, row.part) != (scale, part):
             continue
-        entry = found.get((row.name, row.digest()))
+        entry = found.get(row.key)
         if entry is not None:
             chosen.setdefault(row.variant, {})[row.seed] = entry
     return chosen
@@ -132,9 +134,23 @@ def pending(plan: Plan, entries: list[dict]) -> str:
     lines = []
     for scale in dict.fromkeys(row.scale for row in plan.rows):
         rows = [row for row in plan.rows if row.scale == scale]
-        done = sum((row.name, row.digest()) in found for row in rows)
+        done = sum(row.key in found for row in rows)
         lines.append(f'- `{scale}`: {done} of {len(rows)} rows have run.')
     return '\n'.join(lines) + '\n'
+
+
+def plot_name(question: str, scale: str, part: str) -> str:
+    """File of the plots of a question, beside the page."""
+    return f'{question}_{scale}_{part}.png'
+
+
+def plot_link(plan: Plan, block: str, chosen: Entries) -> str:
+    """The plots of a question in Markdown, or that there are none."""
+    question, scale, part = block.split('/')
+    if not data_of(plan.tables[question], chosen):
+        return 'No row has run.\n'
+    alt = f'{plan.questions[question]} ({scale}, {part})'
+    return f'![{alt}]({plot_name(question, scale, part)})\n'
 
 
 def fill(page: str, render: Callable[[str], str]) -> str:
@@ -162,18 +178,40 @@ def rendered(page: str, plan: Plan, entries: list[dict]) -> str:
     def render(name: str) -> str:
         if name == 'pending':
             return pending(plan, entries)
+        is_plot = name.endswith(_PLOT)
+        name = name.removesuffix(_PLOT)
         question, _, rest = name.partition('/')
         scale, _, part = rest.partition('/')
         if question not in plan.questions or part not in PARTS:
             raise ValueError(
-                'expected a block pending or <question>/<scale>/<part>, got '
-                f'{name!r}'
+                'expected a block pending or <question>/<scale>/<part>, with '
+                f'or without {_PLOT}, got {name!r}'
             )
         if (scale, part) not in cache:
             cache[scale, part] = select(entries, plan, scale, part)
+        if is_plot:
+            return plot_link(plan, name, cache[scale, part])
         return table(plan, question, cache[scale, part])
 
     return fill(page, render)
+
+
+def stale_plots(
+    page: str, folder: Path, plan: Plan, entries: list[dict]
+) -> dict[Path, tuple[str, dict[str, Any]]]:
+    """Plots on the page that are not of the ledger: title and data."""
+    found = {}
+    for match in _BLOCK.finditer(page):
+        name = match['name']
+        if not name.endswith(_PLOT):
+            continue
+        question, scale, part = name.removesuffix(_PLOT).split('/')
+        chosen = select(entries, plan, scale, part)
+        data = data_of(plan.tables[question], chosen)
+        path = folder / plot_name(question, scale, part)
+        if data and drawn_from(path) != fingerprint(data):
+            found[path] = plan.questions[question], data
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -185,13 +223,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     page = Path(args.page)
     before = page.read_text('utf-8')
-    after = rendered(before, read_plan(args.plan), read_ledger(args.ledger))
+    plan, entries = read_plan(args.plan), read_ledger(args.ledger)
+    after = rendered(before, plan, entries)
+    plots = stale_plots(after, page.parent, plan, entries)
     if args.check:
-        if before != after:
-            print(f'{page} is not what the ledger says: run this tool')
-        return int(before != after)
+        stale = [page] if before != after else []
+        for path in [*stale, *plots]:
+            print(f'{path} is not what the ledger says: run this tool')
+        return int(bool(stale or plots))
     page.write_text(after, 'utf-8')
+    for path, (title, data) in plots.items():
+        draw(data, path, title, f'{path.stem}; {_seeds(data)}')
     return 0
+
+
+def _seeds(data: dict[str, Any]) -> str:
+    counts = sorted({len(runs) for runs in data.values()})
+    number = ' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    return 'one seed' if counts[-1] == 1 else f'{number} seeds, range shaded'
 
 
 def _by_seed(runs: dict[int, dict], metric: str) -> dict[int, float]:

@@ -19,8 +19,13 @@ num_classes = 20
 # Clusters of methods without a ladder.
 num_labels = 200
 warmup_epochs = 4
+# Epochs of a rung: three advances take 9 at least and 15 at most.
+longest_stay = 5
 small_size = 16
 swav_queue_len = 512
+small_crops = 2
+# Thin encoders need necks of their own (configs/_base_/methods).
+thin = True
 
 model = dict(
     queue_len=512,
@@ -127,8 +132,9 @@ custom_hooks = [
             ),
         ),
         ladder=dict(type='ClusterLadder', rungs=rungs, window=3),
-        # Three advances take 9 epochs at least and 15 at most.
-        policy=dict(type='SlidingWindowPolicy', length=2, max_epochs=5),
+        policy=dict(
+            type='SlidingWindowPolicy', length=2, max_epochs=longest_stay
+        ),
         warmup_epochs=warmup_epochs,
     )
 ]

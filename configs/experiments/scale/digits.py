@@ -8,8 +8,11 @@ rungs = [200, 100, 50, 25, 10, 5]
 num_classes = 10
 num_labels = 100
 warmup_epochs = 1
+longest_stay = 5
 small_size = 10
 swav_queue_len = 256
+small_crops = 2
+thin = True
 
 model = dict(symmetric=True, head=dict(loss_inst=dict(temperature=0.1)))
 in_process = dict(num_workers=0, persistent_workers=False)
