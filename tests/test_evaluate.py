@@ -178,6 +178,7 @@ def test_tables_break_neither_numbers_nor_paths(tools, monkeypatch):
         ari=0.345,
         hungarian=45.678,
         purity=56.789,
+        pair_precision=67.891,
         silhouette=0.456,
         size_min=10001,
         size_median=20002.5,
@@ -212,7 +213,7 @@ def test_tables_break_neither_numbers_nor_paths(tools, monkeypatch):
     )
     cells = [line.split() for line in lines]
     assert [name, '12.35', '+-', '0.79'] in cells
-    scores = '0.123 0.234 0.345 45.68 56.79 0.456'
+    scores = '0.123 0.234 0.345 45.68 56.79 67.89 0.456'
     sizes = '10001 / 20002.5 / 30003 4004 0.111 - 0.222'
     assert f'1234567 classes {scores} {sizes}'.split() in cells
     assert ['1234567', '7', '0.500', '0.600', '0.700', '98.77'] in cells

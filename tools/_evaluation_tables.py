@@ -11,7 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-SCORES = ('nmi', 'ami', 'ari', 'hungarian', 'purity', 'silhouette')
+SCORES = (
+    *('nmi', 'ami', 'ari', 'hungarian', 'purity', 'pair_precision'),
+    'silhouette',
+)
 # Wider than any table: a line that a terminal cannot show whole is for it to
 # break, so that numbers and paths can still be copied and searched for.
 WIDTH = 10_000

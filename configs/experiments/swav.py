@@ -1,12 +1,11 @@
-# SwAV: two views and small crops, and batch norm over the whole batch, as in
-# the paper.
+# SwAV: two views and small crops.
 _base_ = ['multi_crop.py', '../_base_/methods/swav.py']
 neck = _base_.thin_neck if _base_.thin else _base_.method.neck
 loss = _base_.thin_loss if _base_.thin else _base_.method.head.loss
 model = dict(
     _base_.method,
     _delete_=True,
-    backbone=dict(_base_.model.backbone, norm_cfg=dict(type='BN')),
+    backbone=_base_.model.backbone,
     data_preprocessor=_base_.model.data_preprocessor,
     neck=dict(neck, in_channels=_base_.channels),
     head=dict(

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from ahpcl.core.metrics import (
     cluster_sizes,
     clustering_agreement,
     hungarian_accuracy,
+    pair_precision,
     purity,
     topk_accuracy,
 )
@@ -111,6 +113,22 @@ def test_hungarian_and_purity_equal_brute_force(a, b):
         assert purity(x, y) == pytest.approx(100 * most / 40)
 
 
+def test_pair_precision_counts_pairs():
+    x, y = (t.tolist() for t in groupings(40, 4, 3, 1))
+    inside = [
+        y[i] == y[j]
+        for i, j in itertools.combinations(range(40), 2)
+        if x[i] == x[j]
+    ]
+    found = pair_precision(torch.tensor(x), torch.tensor(y))
+    assert found == pytest.approx(100 * sum(inside) / len(inside))
+    assert 0 < found < 100
+    a, _ = groupings()
+    assert pair_precision(a, a) == 100
+    # No two images together: there is nothing to be right about.
+    assert math.isnan(pair_precision(torch.arange(40), a))
+
+
 def test_purity_is_not_symmetric():
     fine, coarse = torch.arange(6), torch.tensor([0, 0, 0, 1, 1, 1])
     assert purity(fine, coarse) == 100
@@ -142,7 +160,8 @@ def test_adjusted_information_of_trivial_groupings(num):
 
 
 @pytest.mark.parametrize(
-    'function', [clustering_agreement, hungarian_accuracy, purity]
+    'function',
+    [clustering_agreement, hungarian_accuracy, pair_precision, purity],
 )
 def test_agreement_bad_input(function):
     for a, b in (

@@ -37,6 +37,7 @@ from ahpcl.visualization.run_log import RunLog
 
 WORK = ROOT / 'work_dirs' / 'experiments'
 CURVES = ('knn/top1', 'loss_inst', 'loss_proto', 'acc_inst', 'acc_proto')
+LEVEL = ('clusters', 'nmi', 'pair_precision', 'size_median')
 TASKS = ('knn', 'linear', 'cluster', 'health')
 
 
@@ -135,18 +136,27 @@ def curves_of(config: Config) -> dict[str, Any]:
 
 
 def measure(config: Config, checkpoint: Path | None, part: str) -> dict:
-    """All metrics on one part, and few-shot where the protocol has it."""
+    """Metrics on one part, and what a checkpoint's own prototypes are worth.
+
+    Few-shot is of the classes that the protocol has for it, if it has any.
+    """
     seen = evaluate(RunData(config, checkpoint, evaluate_on=part), TASKS)
     metrics = dict(seen['metrics'])
+    found: dict[str, Any] = dict(metrics=metrics)
+    if seen['prototypes']['own']:
+        found['prototypes'] = [
+            {name: level[name] for name in LEVEL}
+            for level in seen['prototypes']['levels']
+        ]
     if 'fewshot_dataloader' not in config:
-        return metrics
+        return found
     unseen = copy.deepcopy(config)
     for name in ('val_dataloader', 'test_dataloader'):
         unseen[name] = unseen.fewshot_dataloader[part]
     run = RunData(unseen, checkpoint, evaluate_on=part)
     few = evaluate(run, ['fewshot'])
     metrics.update(few['metrics'])
-    return metrics
+    return found
 
 
 def run_row(row: Row, plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
@@ -180,7 +190,7 @@ def run_row(row: Row, plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
         entry['curves'] = {}
     start = time.perf_counter()
     torch.manual_seed(row.seed)
-    entry['metrics'] = measure(config, checkpoint, row.part)
+    entry.update(measure(config, checkpoint, row.part))
     entry['budget']['evaluation_seconds'] = time.perf_counter() - start
     entry['finished'] = now()
     return entry

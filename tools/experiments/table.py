@@ -44,7 +44,14 @@ COLUMNS = dict(
     seconds=('seconds', '.0f'),
     estep=('E-step, %', '.1f'),
 )
-_PLOT = '/plot'
+LEVELS = dict(
+    variant=('variant', ''),
+    clusters=('K', 'd'),
+    seeds=('seeds', 'd'),
+    pairs=('pairs of one class, %', ''),
+    nmi=('NMI', ''),
+)
+_PLOT, _LEVELS = '/plot', '/prototypes'
 _BLOCK = re.compile(
     r'(<!-- begin (?P<name>[\w/]+) -->\n).*?(<!-- end (?P=name) -->)', re.S
 )
@@ -128,6 +135,34 @@ def table(plan: Plan, question: str, chosen: Entries) -> str:
     return markdown(lines, columns) + '\n'
 
 
+def prototypes(plan: Plan, question: str, chosen: Entries) -> str:
+    """What prototypes are worth as labels at the end of training."""
+    lines = []
+    for variant in plan.tables[question]:
+        runs = [
+            e for e in chosen.get(variant, {}).values() if 'prototypes' in e
+        ]
+        by_count: dict[int, list[dict]] = {}
+        for entry in runs:
+            for level in entry['prototypes']:
+                by_count.setdefault(level['clusters'], []).append(level)
+        for count, levels in by_count.items():
+            lines.append(
+                dict(
+                    variant=variant,
+                    clusters=count,
+                    seeds=len(levels),
+                    pairs=interval(
+                        [level['pair_precision'] for level in levels]
+                    ).text(),
+                    nmi=interval([level['nmi'] for level in levels]).text(),
+                )
+            )
+    if not lines:
+        return 'No row has run.\n'
+    return markdown(lines, LEVELS) + '\n'
+
+
 def pending(plan: Plan, entries: list[dict]) -> str:
     """How many rows of every scale have run."""
     found = newest(entries)
@@ -178,19 +213,21 @@ def rendered(page: str, plan: Plan, entries: list[dict]) -> str:
     def render(name: str) -> str:
         if name == 'pending':
             return pending(plan, entries)
-        is_plot = name.endswith(_PLOT)
-        name = name.removesuffix(_PLOT)
+        kind = next((k for k in (_PLOT, _LEVELS) if name.endswith(k)), '')
+        name = name.removesuffix(kind)
         question, _, rest = name.partition('/')
         scale, _, part = rest.partition('/')
         if question not in plan.questions or part not in PARTS:
             raise ValueError(
                 'expected a block pending or <question>/<scale>/<part>, with '
-                f'or without {_PLOT}, got {name!r}'
+                f'or without {_PLOT} or {_LEVELS}, got {name!r}'
             )
         if (scale, part) not in cache:
             cache[scale, part] = select(entries, plan, scale, part)
-        if is_plot:
+        if kind == _PLOT:
             return plot_link(plan, name, cache[scale, part])
+        if kind == _LEVELS:
+            return prototypes(plan, question, cache[scale, part])
         return table(plan, question, cache[scale, part])
 
     return fill(page, render)

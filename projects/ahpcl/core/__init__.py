@@ -5,6 +5,7 @@ from .agreement import (
     cluster_sizes,
     clustering_agreement,
     hungarian_accuracy,
+    pair_precision,
     purity,
 )
 from .balance import balanced_assignment
@@ -55,6 +56,7 @@ __all__ = [
     'info_nce',
     'knn_accuracy',
     'knn_classify',
+    'pair_precision',
     'proto_nce',
     'purity',
     'seed_from',

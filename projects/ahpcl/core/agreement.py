@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ __all__ = [
     'contingency',
     'hungarian_accuracy',
     'observed_contingency',
+    'pair_precision',
     'purity',
 ]
 
@@ -165,6 +167,31 @@ def purity(predicted: Tensor, labels: Tensor) -> float:
     """
     table, _, _ = observed_contingency(predicted, labels)
     return 100.0 * float(table.amax(dim=1).sum()) / len(predicted)
+
+
+def pair_precision(predicted: Tensor, labels: Tensor) -> float:
+    """Share of the pairs of images in one cluster that are of one class.
+
+    The precision of pairs (Manning, Raghavan and Schuetze, "Introduction to
+    Information Retrieval", 2008, section 16.3): what the attraction to a
+    prototype is worth as a label. Unlike purity it does not grow with the
+    number of clusters alone; by chance it is that of all pairs.
+
+    Args:
+        predicted: Cluster of every image, (N,) integers.
+        labels: Class of every image, (N,).
+
+    Returns:
+        Percent; NaN if no cluster has two images.
+
+    Raises:
+        ValueError: If the shapes do not fit or N is 0.
+    """
+    table = observed_contingency(predicted, labels)[0].double()
+    sizes = table.sum(dim=1)
+    pairs = float((sizes * (sizes - 1)).sum())
+    same = float((table * (table - 1)).sum())
+    return 100.0 * same / pairs if pairs else math.nan
 
 
 def cluster_sizes(assignments: Tensor, num_clusters: int) -> ClusterSizes:

@@ -14,6 +14,7 @@ from ahpcl.core.agreement import (
     clustering_agreement,
     hungarian_accuracy,
     observed_contingency,
+    pair_precision,
     purity,
 )
 from ahpcl.core.validation import whole_number
@@ -112,9 +113,10 @@ def grouping_report(
         seed: Of that sample.
 
     Returns:
-        ``nmi``, ``ami``, ``ari`` from 0 to 1, ``hungarian`` and ``purity`` in
-        percent, where labels are known; ``silhouette`` and the sizes
-        ``size_min``, ``size_median``, ``size_max`` and ``empty`` always.
+        ``nmi``, ``ami``, ``ari`` from 0 to 1, ``hungarian``, ``purity`` and
+        ``pair_precision`` in percent, where labels are known;
+        ``silhouette`` and the sizes ``size_min``, ``size_median``,
+        ``size_max`` and ``empty`` always.
 
     Raises:
         ValueError: If there are no images, shapes do not fit or an
@@ -135,6 +137,7 @@ def grouping_report(
             report.update(clustering_agreement(truth, own)._asdict())
             report['hungarian'] = hungarian_accuracy(own, truth)
             report['purity'] = purity(own, truth)
+            report['pair_precision'] = pair_precision(own, truth)
     report['silhouette'] = silhouette(
         features, assignments, sample=sample, seed=seed
     )

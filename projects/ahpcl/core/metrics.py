@@ -10,6 +10,7 @@ from ahpcl.core.agreement import (
     cluster_sizes,
     clustering_agreement,
     hungarian_accuracy,
+    pair_precision,
     purity,
 )
 from ahpcl.core.cluster_quality import (
@@ -76,6 +77,7 @@ __all__ = [
     'low_shot_svm',
     'nearest_neighbours',
     'neighbour_outliers',
+    'pair_precision',
     'probe_with_choice',
     'prototype_outliers',
     'purity',

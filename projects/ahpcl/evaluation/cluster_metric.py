@@ -19,9 +19,10 @@ class ClusterMetric(FeatureMetric):
     """A spherical k-means of the features, logged as ``cluster/...``.
 
     NMI, AMI and ARI (0 to 1), the accuracy of the best match of clusters and
-    classes and the purity (percent), silhouette (cosine, of a sample) and
-    sizes; without labels only the last two. All images count, whatever their
-    role; those without a label count for no agreement.
+    classes, the purity and the share of pairs of a cluster that are of one
+    class (percent), silhouette (cosine, of a sample) and sizes; without
+    labels only the last two. All images count, whatever their role; those
+    without a label count for no agreement.
 
     Args:
         num_clusters: K, or several, whose results are logged under ``k<K>/``;
