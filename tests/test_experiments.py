@@ -35,7 +35,10 @@ open(out, 'w').write(json.dumps(entry))
 
 @pytest.fixture(scope='module')
 def tools():
-    names = ('_plan', '_ledger', '_intervals', '_replay', 'run', 'table')
+    names = (
+        *('_plan', '_ledger', '_intervals', '_replay', '_row_queue'),
+        *('run', 'table'),
+    )
     with tool_modules('experiments', *names) as modules:
         yield SimpleNamespace(
             **{name.strip('_'): module for name, module in modules.items()}
@@ -196,7 +199,7 @@ def queue(tools, tmp_path, monkeypatch):
     def run(rows, *options, seconds=0.0):
         script = tmp_path / 'short.py'
         script.write_text(SHORT_ROW.format(tools=str(TOOLS), seconds=seconds))
-        monkeypatch.setattr(tools.run, 'ROW_TOOL', script)
+        monkeypatch.setattr(tools.row_queue, 'ROW_TOOL', script)
         plan = write_plan(tmp_path, rows)
         ledger = tmp_path / 'ledger.jsonl'
         code = tools.run.main(

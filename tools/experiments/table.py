@@ -12,51 +12,22 @@ from __future__ import annotations
 
 import argparse
 import re
-import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import _paths  # noqa: F401  # isort: skip
-from _intervals import Interval, interval, paired
-from _ledger import LEDGER, newest, read_ledger
+from _ledger import LEDGER, read_ledger
 from _plan import PARTS, PLAN, Plan, read_plan
 from _plots import data_of, draw, drawn_from, fingerprint
-from _tables import markdown
+from _question_tables import Entries, pending, prototypes, select, table
 
 PAGE = LEDGER.with_name('README.md')
-METRICS = {
-    'linear/logreg_top1': 'linear',
-    'fewshot/5way_1shot': '5-way 1-shot',
-    'fewshot/5way_5shot': '5-way 5-shot',
-    'cluster/nmi': 'NMI',
-}
-COLUMNS = dict(
-    variant=('variant', ''),
-    seeds=('seeds', 'd'),
-    primary=('kNN', ''),
-    difference=('against {}', ''),
-    verdict=('', ''),
-    **{name: (heading, '') for name, heading in METRICS.items()},
-    forward=('passes forward', '.1f'),
-    backward=('backward', '.1f'),
-    seconds=('seconds', '.0f'),
-    estep=('E-step, %', '.1f'),
-)
-LEVELS = dict(
-    variant=('variant', ''),
-    clusters=('K', 'd'),
-    seeds=('seeds', 'd'),
-    pairs=('pairs of one class, %', ''),
-    nmi=('NMI', ''),
-)
 _PLOT, _LEVELS = '/plot', '/prototypes'
 _BLOCK = re.compile(
     r'(<!-- begin (?P<name>[\w/]+) -->\n).*?(<!-- end (?P=name) -->)', re.S
 )
-
-Entries = dict[str, dict[int, dict[str, Any]]]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -70,108 +41,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--ledger', default=str(LEDGER))
     parser.add_argument('--page', default=str(PAGE))
     return parser.parse_args(argv)
-
-
-def select(entries: list[dict], plan: Plan, scale: str, part: str) -> Entries:
-    """The entries of planned rows whose config is as it was, by variant."""
-    found = newest(entries)
-    chosen: Entries = {}
-    for row in plan.rows:
-        if (row.scale, row.part) != (scale, part):
-            continue
-        entry = found.get(row.key)
-        if entry is not None:
-            chosen.setdefault(row.variant, {})[row.seed] = entry
-    return chosen
-
-
-def question_rows(
-    plan: Plan, question: str, chosen: Entries
-) -> list[dict[str, Any]]:
-    """Lines of the table of a question: one per variant that has run."""
-    reference = plan.comparisons.get(question)
-    base = _by_seed(chosen.get(reference or '', {}), plan.primary)
-    lines = []
-    for variant in plan.tables[question]:
-        runs = chosen.get(variant)
-        if not runs:
-            continue
-        own = _by_seed(runs, plan.primary)
-        line: dict[str, Any] = dict(
-            variant=variant,
-            seeds=len(runs),
-            primary=interval(list(own.values())).text(),
-        )
-        difference = None if variant == reference else paired(own, base)
-        if difference is not None:
-            line['difference'] = difference.text(signed=True)
-            line['verdict'] = verdict(difference)
-        for name in METRICS:
-            values = list(_by_seed(runs, name).values())
-            line[name] = interval(values).text() if values else None
-        lines.append(line | _cost(list(runs.values())))
-    return lines
-
-
-def verdict(difference: Interval) -> str:
-    """'better' or 'worse' only where the interval excludes 0."""
-    if not difference.excludes_zero:
-        return 'not told apart' if difference.count > 1 else 'one seed'
-    return 'better' if difference.mean > 0 else 'worse'
-
-
-def table(plan: Plan, question: str, chosen: Entries) -> str:
-    """The table of a question in Markdown."""
-    lines = question_rows(plan, question, chosen)
-    if not lines:
-        return 'No row has run.\n'
-    reference = plan.comparisons.get(question)
-    columns = dict(COLUMNS)
-    if reference is None:
-        del columns['difference'], columns['verdict']
-    else:
-        heading, form = columns['difference']
-        columns['difference'] = (heading.format(reference), form)
-    return markdown(lines, columns) + '\n'
-
-
-def prototypes(plan: Plan, question: str, chosen: Entries) -> str:
-    """What prototypes are worth as labels at the end of training."""
-    lines = []
-    for variant in plan.tables[question]:
-        runs = [
-            e for e in chosen.get(variant, {}).values() if 'prototypes' in e
-        ]
-        by_count: dict[int, list[dict]] = {}
-        for entry in runs:
-            for level in entry['prototypes']:
-                by_count.setdefault(level['clusters'], []).append(level)
-        for count, levels in by_count.items():
-            lines.append(
-                dict(
-                    variant=variant,
-                    clusters=count,
-                    seeds=len(levels),
-                    pairs=interval(
-                        [level['pair_precision'] for level in levels]
-                    ).text(),
-                    nmi=interval([level['nmi'] for level in levels]).text(),
-                )
-            )
-    if not lines:
-        return 'No row has run.\n'
-    return markdown(lines, LEVELS) + '\n'
-
-
-def pending(plan: Plan, entries: list[dict]) -> str:
-    """How many rows of every scale have run."""
-    found = newest(entries)
-    lines = []
-    for scale in dict.fromkeys(row.scale for row in plan.rows):
-        rows = [row for row in plan.rows if row.scale == scale]
-        done = sum(row.key in found for row in rows)
-        lines.append(f'- `{scale}`: {done} of {len(rows)} rows have run.')
-    return '\n'.join(lines) + '\n'
 
 
 def plot_name(question: str, scale: str, part: str) -> str:
@@ -278,35 +147,6 @@ def _seeds(data: dict[str, Any]) -> str:
     counts = sorted({len(runs) for runs in data.values()})
     number = ' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     return 'one seed' if counts[-1] == 1 else f'{number} seeds, range shaded'
-
-
-def _by_seed(runs: dict[int, dict], metric: str) -> dict[int, float]:
-    return {
-        seed: entry['metrics'][metric]
-        for seed, entry in runs.items()
-        if metric in entry['metrics']
-    }
-
-
-def _cost(entries: list[dict]) -> dict[str, float | None]:
-    """Means over seeds: passes per image, seconds, share of the E-step."""
-    budgets = [entry['budget'] for entry in entries]
-    trained = [b for b in budgets if b.get('images')]
-    if not trained:
-        return {}
-    mean = statistics.fmean
-    estep = [
-        entry['curves'].get('estep_extract_seconds', 0.0)
-        + entry['curves'].get('estep_cluster_seconds', 0.0)
-        for entry in entries
-    ]
-    seconds = mean(b['train_seconds'] for b in trained)
-    return dict(
-        forward=mean(b['forward'] / b['images'] for b in trained),
-        backward=mean(b['backward'] / b['images'] for b in trained),
-        seconds=seconds,
-        estep=100 * mean(estep) / seconds,
-    )
 
 
 if __name__ == '__main__':
