@@ -30,7 +30,9 @@ class SimCLRBaseline(PooledFeatures, SimCLR):
     - ``acc_inst`` is logged, and features can be evaluated.
 
     The paper normalises with the batch statistics of all devices: on several
-    GPUs set ``sync_bn='torch'`` in the config.
+    GPUs set ``sync_bn='torch'`` in the config. `SplitBN` does not go with it:
+    both views of an image would be in one part, whose statistics tell them
+    from the negatives.
 
     Args:
         backbone: Config of the backbone.
