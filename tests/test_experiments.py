@@ -37,6 +37,7 @@ open(out, 'w').write(json.dumps(entry))
 def tools():
     names = (
         *('_plan', '_ledger', '_intervals', '_replay', '_row_queue'),
+        '_oracle',
         *('run', 'table'),
     )
     with tool_modules('experiments', *names) as modules:
@@ -324,6 +325,40 @@ def test_a_replay_needs_another_seed(tools, tmp_path):
     plan = tools.plan.read_plan(write_plan(tmp_path, rows))
     with pytest.raises(ValueError, match="another planned seed of 'ahpcl'"):
         tools.replay.sources(plan.rows[0], plan)
+
+
+# ---- clusters that know the classes --------------------------------------
+
+
+def test_the_oracle_groups_by_class_but_for_a_share(tools):
+    import torch
+
+    from ahpcl.core import ClusterLadder, pair_precision
+    from ahpcl.datasets import Digits
+
+    labels = torch.as_tensor(Digits(split='train').get_gt_labels())
+    features = torch.randn(len(labels), 8, generator=torch.manual_seed(0))
+    settings = dict(linkage='independent', temperature=0.2, seed=3)
+    known = dict(type='Digits', split='train', decoded_cache='auto')
+    found = {}
+    for wrong in (0.0, 0.5):
+        oracle = tools.oracle.OracleClustering(known, wrong=wrong)
+        oracle.check(
+            ClusterLadder([10], window=1), len(labels), 'independent', 'cpu'
+        )
+        (level,) = oracle(features, (10,), **settings).levels
+        found[wrong] = pair_precision(level.assignments, labels)
+        rows = torch.nn.functional.normalize(features, dim=1)
+        mean = rows[level.assignments == 4].mean(0)
+        torch.testing.assert_close(level.centroids[4], mean / mean.norm())
+        (again,) = oracle(features, (10,), **settings, epoch=5).levels
+        assert torch.equal(again.assignments, level.assignments)
+    # By chance a tenth of the pairs are right: 0.55 ** 2 + 9 * 0.05 ** 2.
+    assert found[0.0] == 100 and abs(found[0.5] - 32.5) < 3
+    with pytest.raises(ValueError, match='expected the one rung 10'):
+        oracle.check(
+            ClusterLadder([20], window=1), len(labels), 'independent', 'cpu'
+        )
 
 
 # ---- tables --------------------------------------------------------------
