@@ -13,6 +13,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ahpcl.compat.configs import PREFIX, find_config
+from ahpcl.engine.checkpoint_files import defect_of
 
 if TYPE_CHECKING:
     from ahpcl.evaluation.run_data import RunData
@@ -216,10 +217,18 @@ def check_checkpoint(path: str) -> str:
         The path.
 
     Raises:
-        SystemExit: If it is a local file that does not exist.
+        SystemExit: If it is a local file that does not exist or is broken.
     """
-    if '://' not in path and not Path(path).expanduser().is_file():
+    if '://' in path:
+        return path
+    file = Path(path).expanduser()
+    if not file.is_file():
         raise SystemExit(
             f'expected a checkpoint, got {path}, which does not exist'
+        )
+    defect = defect_of(file)
+    if defect is not None:
+        raise SystemExit(
+            f'expected a whole checkpoint, got {path}: it {defect}'
         )
     return path

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import _threads  # noqa: F401  # isort: skip  (before torch)
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from _cli import add_common_arguments, check_checkpoint, prepare, say
 from _memory import keep_freed_memory
+from ahpcl.engine.checkpoint_files import good_checkpoint
 from ahpcl.models.fast_encoders import FastEncoders
 
 AMP_TYPE = 'BF16OptimWrapper'
@@ -112,15 +113,22 @@ def use_resume(cfg: Config, resume: str) -> None:
 
     Args:
         cfg: Changed in place.
-        resume: A checkpoint, or ``auto`` for the work folder's latest.
+        resume: A checkpoint, or ``auto`` for the work folder's latest that is
+            whole.
+
+    Raises:
+        SystemExit: If the checkpoint, or all in the work folder, are broken.
     """
-    cfg.resume = True
     if resume != 'auto':
-        cfg.load_from = check_checkpoint(resume)
+        cfg.resume, cfg.load_from = True, check_checkpoint(resume)
         return
-    cfg.load_from = None
-    if find_latest_checkpoint(cfg.work_dir) is None:
-        cfg.resume = False
+    try:
+        found = good_checkpoint(cfg.work_dir)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    cfg.resume = found is not None
+    cfg.load_from = None if found is None else str(found)
+    if found is None:
         say(f'--resume: no checkpoint in {cfg.work_dir}; starting anew')
 
 
@@ -133,8 +141,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         use_compile(cfg)
     if args.amp:
         use_amp(cfg)
-    if args.resume is not None:
-        use_resume(cfg, args.resume)
+    resume = args.resume
+    if resume is None and cfg.get('resume') and not cfg.get('load_from'):
+        resume = 'auto'
+    if resume is not None:
+        use_resume(cfg, resume)
     keep_freed_memory()
     Runner.from_cfg(cfg).train()
 

@@ -7,7 +7,8 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
+    # Whole or not there; last_checkpoint names a good one.
+    checkpoint=dict(type='WholeCheckpointHook', interval=10, max_keep_ckpts=3),
     # Augmentation by (seed, epoch, sample, view), so that a resume is exact.
     sampler_seed=dict(type='SampleSeedHook'),
     # Checkpoints that load with weights_only=True.

@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ahpcl.engine.checkpoint_files import newest_checkpoint
+
 _TIME = re.compile(r'^\d{4}/(\d\d/\d\d \d\d:\d\d:\d\d) |^(\d\d/\d\d \S+) - ')
 _STAMP = '%Y%m%d_%H%M%S'
 
@@ -47,6 +49,7 @@ def read_run(work_dir: Path) -> dict[str, Any]:
     for start in starts:
         knn.update(start['knn'])
     seconds_per_iteration = sum(r['time'] for r in train) / len(train)
+    last = newest_checkpoint(work_dir)
     memory = [row['memory'] for row in train if 'memory' in row]
     return dict(
         config_file=str(configs[-1]),
@@ -58,7 +61,7 @@ def read_run(work_dir: Path) -> dict[str, Any]:
         processes=starts[-1]['processes'],
         seconds=sum(start['seconds'] for start in starts),
         peak_memory=max(memory) * 2**20 if memory else None,
-        checkpoint=_last_checkpoint(work_dir),
+        checkpoint=None if last is None else str(last),
     )
 
 
@@ -91,11 +94,3 @@ def _seconds(stamp: str, log: str) -> float:
                 end = end.replace(year=start.year + 1)
             return (end - start).total_seconds()
     return 0.0
-
-
-def _last_checkpoint(work_dir: Path) -> str | None:
-    pointer = work_dir / 'last_checkpoint'
-    if not pointer.is_file():
-        return None
-    path = work_dir / Path(pointer.read_text().strip()).name
-    return str(path) if path.is_file() else None

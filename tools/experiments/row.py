@@ -27,10 +27,11 @@ from _plan import PLAN, ROOT, Plan, Row, read_plan
 from _provenance import hardware, now, source
 from _replay import replayed
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from _memory import keep_freed_memory
+from ahpcl.engine.checkpoint_files import good_checkpoint
 from ahpcl.engine.whole_file import whole_file
 from ahpcl.evaluation.evaluate import evaluate
 from ahpcl.evaluation.run_data import RunData
@@ -69,13 +70,15 @@ def prepared(row: Row, work_dir: Path, data_root: str | None) -> Config:
         vis_backends=[dict(type='LocalVisBackend')],
     )
     config.default_hooks.checkpoint = ConfigDict(
-        type='CheckpointHook', interval=5, max_keep_ckpts=1
+        type='WholeCheckpointHook', interval=5, max_keep_ckpts=1
     )
     config.custom_hooks = [
         *config.get('custom_hooks', []),
         ConfigDict(type='CostHook'),
     ]
-    config.resume = find_latest_checkpoint(config.work_dir) is not None
+    found = good_checkpoint(config.work_dir)
+    config.resume = found is not None
+    config.load_from = None if found is None else str(found)
     return config
 
 
@@ -104,7 +107,7 @@ def train(config: Config) -> tuple[Path, dict[str, Any]]:
         steps=runner.iter,
         backbone_parameters=parameters,
     )
-    return Path(find_latest_checkpoint(config.work_dir)), cost
+    return good_checkpoint(config.work_dir), cost
 
 
 def curves_of(config: Config) -> dict[str, Any]:

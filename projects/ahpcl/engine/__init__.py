@@ -25,6 +25,7 @@ from .swav_hook import SwAVScheduleHook
 from .train_loop import CheckedEpochTrainLoop
 from .two_views import two_view_features
 from .unwrap import unwrap
+from .whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
     'AdaptiveClusterHook',
@@ -47,6 +48,7 @@ __all__ = [
     'SinkhornLabels',
     'StartCheckpointHook',
     'SwAVScheduleHook',
+    'WholeCheckpointHook',
     'align_optimizer_state',
     'build_ladder',
     'check_extract_loader',

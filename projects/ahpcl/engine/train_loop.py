@@ -1,5 +1,8 @@
 """The host's training loop, which looks before it starts."""
 
+import errno
+from pathlib import Path
+
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -8,6 +11,10 @@ from torch.utils.data import DataLoader
 
 from .optimizer_state import align_optimizer_state
 from .unwrap import unwrap
+from .whole_checkpoint_hook import WholeCheckpointHook, cannot_write
+
+# The disk is full, cannot be written, is broken, or a quota is spent.
+_DISK = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT)
 
 
 @LOOPS.register_module()
@@ -60,10 +67,31 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
             )
 
     def run(self) -> nn.Module:
-        """Train, with the optimizer's state laid out as the parameters."""
+        """Train, with the optimizer's state laid out as the parameters.
+
+        Raises:
+            RuntimeError: If the work folder cannot be written any more; names
+                the last good checkpoint.
+        """
         for wrapper in _wrappers(self.runner.optim_wrapper):
             align_optimizer_state(wrapper.optimizer)
-        return super().run()
+        try:
+            return super().run()
+        except OSError as error:
+            folder = Path(self.runner.work_dir).resolve()
+            name = error.filename
+            inside = isinstance(name, str) and (
+                folder in Path(name).resolve().parents
+            )
+            if not inside and error.errno not in _DISK:
+                raise
+            hooks = [
+                hook
+                for hook in self.runner.hooks
+                if isinstance(hook, WholeCheckpointHook)
+            ]
+            good = hooks[0].last_good if hooks else None
+            raise cannot_write(name or folder, error, good) from error
 
 
 def _wrappers(wrapper: OptimWrapper | OptimWrapperDict) -> list[OptimWrapper]:

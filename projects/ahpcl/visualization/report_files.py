@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
-_EPOCH = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+from ahpcl.engine.checkpoint_files import newest_checkpoint
 
 
 def find_config(work_dir: str | os.PathLike) -> Path:
@@ -35,25 +34,13 @@ def find_checkpoint(work_dir: str | os.PathLike) -> Path:
         ValueError: If there is no such folder, or no checkpoint in it.
     """
     folder = _folder(work_dir)
-    pointer = folder / 'last_checkpoint'
-    if pointer.is_file():
-        named = pointer.read_text('utf-8', 'replace').strip()
-        # Paths of another system too.
-        name = re.split(r'[/\\]', named)[-1]
-        for candidate in (folder / name, Path(named)):
-            if name and candidate.is_file():
-                return candidate
-    numbered = [
-        (int(match[1]), path)
-        for path in folder.glob('*.pth')
-        if (match := _EPOCH.fullmatch(path.name))
-    ]
-    if not numbered:
+    found = newest_checkpoint(folder)
+    if found is None:
         raise ValueError(
             f'expected a checkpoint (epoch_*.pth) in {folder}, got none; '
             'name it with --checkpoint'
         )
-    return max(numbered)[1]
+    return found
 
 
 def _folder(work_dir: str | os.PathLike) -> Path:

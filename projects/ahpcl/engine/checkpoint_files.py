@@ -1,0 +1,123 @@
+"""Checkpoints as files: whole ones, broken ones, the newest good one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+POINTER = 'last_checkpoint'
+_NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+
+
+def defect_of(path: str | os.PathLike) -> str | None:
+    """What is wrong with a checkpoint's file; None if nothing is.
+
+    Files of torch are archives with a checksum for each tensor, which is
+    compared. Those of before torch 1.6 have none: they pass.
+
+    Args:
+        path: Of the file, which is read once; nothing in it runs.
+
+    Returns:
+        A clause such as 'was cut off'.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size == 0:
+            return 'is empty'
+        with path.open('rb') as file:
+            start = file.read(4)
+        if not start.startswith(b'PK'):
+            pickled = start[:1] == b'\x80'
+            return None if pickled else 'is no checkpoint of torch'
+        with zipfile.ZipFile(path) as archive:
+            wrong = archive.testzip()
+    except zipfile.BadZipFile:
+        return 'was cut off or damaged'
+    except OSError as error:
+        return f'cannot be read ({error})'
+    return None if wrong is None else f'is damaged (in {wrong})'
+
+
+def newest_checkpoint(work_dir: str | os.PathLike) -> Path | None:
+    """The checkpoint of a work folder that was written last.
+
+    The one that ``last_checkpoint`` names; in a folder that was moved, the
+    file of that name in it; else that of the highest epoch or iteration.
+
+    Returns:
+        None if there is none. The file may be broken.
+    """
+    return next(_candidates(Path(work_dir)), None)
+
+
+def good_checkpoint(work_dir: str | os.PathLike) -> Path | None:
+    """The newest checkpoint of a work folder that is whole.
+
+    A broken one is named in the log, and the one before it is looked at.
+
+    Returns:
+        None if there is no checkpoint.
+
+    Raises:
+        ValueError: If there are some and all are broken.
+    """
+    broken = []
+    for path in _candidates(Path(work_dir)):
+        defect = defect_of(path)
+        if defect is None:
+            if broken:
+                print_log(
+                    f'{"; ".join(broken)}; going on from {path}',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            return path
+        broken.append(f'{path} {defect}')
+    if broken:
+        raise ValueError(
+            f'expected a whole checkpoint in {work_dir}, got '
+            f'{"; ".join(broken)}; name another with --resume FILE, or move '
+            'these away to start anew'
+        )
+    return None
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    """Newest first: what the pointer names, then those before it."""
+    first = _pointed(folder)
+    numbered = sorted(
+        (
+            (int(match[1]), path)
+            for path in folder.glob('*.pth')
+            if (match := _NUMBERED.fullmatch(path.name))
+        ),
+        reverse=True,
+    )
+    number = None
+    if first is not None:
+        yield first
+        match = _NUMBERED.fullmatch(first.name)
+        number = int(match[1]) if match else None
+    for other, path in numbered:
+        if path != first and (number is None or other < number):
+            yield path
+
+
+def _pointed(folder: Path) -> Path | None:
+    pointer = folder / POINTER
+    if not pointer.is_file():
+        return None
+    named = pointer.read_text('utf-8', 'replace').strip()
+    # Paths of another system too.
+    name = re.split(r'[/\\]', named)[-1]
+    for candidate in (folder / name, Path(named)):
+        if name and candidate.is_file():
+            return candidate
+    return None
