@@ -38,7 +38,7 @@ def tools():
     names = (
         *('_plan', '_ledger', '_intervals', '_replay', '_row_queue'),
         '_oracle',
-        *('run', 'table'),
+        *('row', 'run', 'table'),
     )
     with tool_modules('experiments', *names) as modules:
         yield SimpleNamespace(
@@ -496,3 +496,70 @@ def test_a_row_trains_measures_and_counts(tmp_path):
     metrics = found['metrics']
     for metric in ('knn/top1', 'linear/logreg_top1', 'fewshot/5way_5shot'):
         assert 20 < metrics[metric] <= 100, metric
+
+
+def small_tin100(root):
+    """Random pictures in TIN-100's form: 4, 5 and 5 classes of 24."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    (root / 'images').mkdir(parents=True)
+    for split, count in (('train', 4), ('val', 5), ('test', 5)):
+        lines = ['filename,label']
+        for kind in range(count):
+            label = f'n{split}{kind}'
+            for number in range(1, 25):
+                name = f'{label}{number:08d}.jpg'
+                pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / 'images' / name)
+                lines.append(f'{name},{label}')
+        (root / f'{split}.csv').write_text('\n'.join(lines) + '\n')
+
+
+def shrunk(node, root):
+    """A config of a scale for a GPU, in place, for seconds on a CPU."""
+    if isinstance(node, dict):
+        if node.get('type') == 'MiniImageNet':
+            node['data_root'] = str(root)
+            for name, number in dict(train=12, test=6).items():
+                if node.get(f'{name}_per_class'):
+                    node[f'{name}_per_class'] = number
+        if 'num_workers' in node:
+            node.update(num_workers=0, persistent_workers=False)
+        if node.get('type') == 'ClusterLadder':
+            node['rungs'] = [16, 8, 4, 2]
+    for child in node.values() if isinstance(node, dict) else node:
+        if isinstance(child, dict | list | tuple):
+            shrunk(child, root)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('scale', 'images', 'metric'),
+    [
+        ('gpu', 14 * 12, 'linear/logreg_top1'),
+        ('gpu_classes', 4 * 24, 'fewshot/5way_5shot'),
+    ],
+)
+def test_the_protocols_for_a_gpu_run(tools, tmp_path, scale, images, metric):
+    small_tin100(tmp_path / 'data')
+    planned = tools.plan.Row(scale, 'ahpcl', 'ahpcl', 0, 'val', 'a')
+    config = tools.row.prepared(planned, tmp_path, None)
+    shrunk(config._cfg_dict, tmp_path / 'data')
+    config.merge_from_dict(
+        {
+            'train_dataloader.batch_size': 32,
+            'train_cfg.max_epochs': 2,
+            'train_cfg.val_interval': 1,
+            'model.queue_len': 32,
+            'custom_hooks.0.warmup_epochs': 0,
+        }
+    )
+    checkpoint, cost = tools.row.train(config)
+    assert cost['images'] == images and cost['steps'] > 0
+    for part in ('val', 'test'):
+        found = tools.row.measure(config, checkpoint, part)
+        assert {'knn/top1', metric} < set(found['metrics'])
+        levels = [level['clusters'] for level in found['prototypes']]
+        assert levels == [16, 8, 4]
