@@ -82,7 +82,8 @@ class WholeCheckpointHook(CheckpointHook):
         self.last_good = self.last_ckpt
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        if not self._is_local():
+        # A validation alone has no folder to save to.
+        if not self.save_best or not self._is_local():
             super()._save_best_checkpoint(runner, metrics)
             return
         with self._whole_saves(runner):
