@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mmengine.runner import Runner
 
 from ahpcl.engine import checkpoint_files, whole_checkpoint_hook, whole_file
 from ahpcl.engine.checkpoint_files import defect_of, good_checkpoint
+from tools_modules import tool_modules
 from toy import toy_config
 
 PART = whole_checkpoint_hook._PART
@@ -53,7 +55,11 @@ def test_defects_are_named(tmp_path):
     assert 'cannot be read' in defect_of(tmp_path / 'none.pth')
 
 
-def test_the_newest_good_one_is_found(tmp_path, caplog):
+def test_the_newest_good_one_is_found(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        checkpoint_files, 'print_log', lambda text, **_: said.append(text)
+    )
     assert good_checkpoint(tmp_path) is None
     first, second, third = (
         saved(tmp_path / f'epoch_{i}.pth') for i in (2, 9, 10)
@@ -62,9 +68,12 @@ def test_the_newest_good_one_is_found(tmp_path, caplog):
     pointer.write_text(str(second))
     # Of an earlier run in this folder, or not yet pointed at.
     assert good_checkpoint(tmp_path) == second
+    assert not said
     damage(second)
-    with caplog.at_level('WARNING'):
-        assert good_checkpoint(tmp_path) == first
+    assert good_checkpoint(tmp_path) == first
+    (line,) = said
+    assert line.startswith(f'{second} is damaged')
+    assert line.endswith(f'going on from {first}')
     pointer.unlink()
     assert good_checkpoint(tmp_path) == third
     for path in (first, third):
@@ -72,6 +81,45 @@ def test_the_newest_good_one_is_found(tmp_path, caplog):
     with pytest.raises(ValueError, match='expected a whole checkpoint') as e:
         good_checkpoint(tmp_path)
     assert all(name in str(e.value) for name in ('epoch_2', 'epoch_9.pth is'))
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_any_changed_byte_has_an_answer(tmp_path, seed):
+    """Whatever was hit, an answer comes; hit weights are always seen."""
+    path = saved(tmp_path / 'a.pth')
+    whole = path.read_bytes()
+    random = Random(seed)
+    weights = whole.index(torch.arange(4000.0).numpy().tobytes())
+    for _ in range(250):
+        data = bytearray(whole)
+        place = random.randrange(len(data))
+        data[place] ^= random.randrange(1, 256)
+        path.write_bytes(data)
+        found = defect_of(path)
+        if weights <= place < weights + 16000:
+            assert found is not None and 'damaged' in found
+
+
+def test_resume_passes_over_a_broken_checkpoint(tmp_path):
+    from mmengine.config import Config
+
+    first, second = (saved(tmp_path / f'epoch_{i}.pth') for i in (1, 2))
+    (tmp_path / 'last_checkpoint').write_text(str(second))
+    with tool_modules('', 'train') as modules:
+        tool = modules['train']
+        for broken, expected in ((None, second), (second, first)):
+            if broken is not None:
+                damage(broken)
+            config = Config(dict(work_dir=str(tmp_path), resume=False))
+            tool.use_resume(config, 'auto')
+            assert config.resume and config.load_from == str(expected)
+        with pytest.raises(SystemExit, match='a whole checkpoint, got'):
+            tool.use_resume(config, str(second))
+        damage(first)
+        with pytest.raises(
+            SystemExit, match=r'2\.pth is damaged.*_1'
+        ):
+            tool.use_resume(config, 'auto')
 
 
 # ---- writing -------------------------------------------------------------

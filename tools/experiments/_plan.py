@@ -87,6 +87,10 @@ class Row:
         options = json.dumps(dict(self.options), sort_keys=True)
         return _digest(self.config, self.scale, options)
 
+    def replay(self) -> Mapping[str, str] | None:
+        """Whose advances it replays: ``config`` and ``seed``, or None."""
+        return _replay(self.config, self.scale)
+
     @property
     def key(self) -> tuple[str, str, int, str]:
         """Rows with one key are one run, whatever their names are."""
@@ -197,6 +201,11 @@ def _digest(config: str, scale: str, options: str) -> str:
         content['replayed'] = _digest(replay['config'], scale, '{}')
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def _replay(config: str, scale: str) -> Mapping[str, str] | None:
+    return read_config(config, scale).get('replay')
 
 
 def _rows_of(entry: Mapping[str, Any]) -> list[Row]:

@@ -26,7 +26,7 @@ def sources(row: Row, plan: Plan) -> list[Row]:
         ValueError: If the plan has no such row, or the config asks for
             another seed than 'next' or 'mean'.
     """
-    replay = row.read().get('replay')
+    replay = row.replay()
     if replay is None:
         return []
     if replay['seed'] not in SEEDS:

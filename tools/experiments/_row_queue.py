@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ from _ledger import append, newest, read_ledger
 from _plan import ROOT, Plan, Row
 from _replay import sources
 
+Key = tuple[str, str, int, str]
 ROW_TOOL = Path(__file__).with_name('row.py')
 
 
@@ -71,8 +73,10 @@ class Queue:
 
     def pending(self) -> list[Row]:
         """Rows of the scales that no line of the ledger has."""
-        done = newest(read_ledger(self.args.ledger))
-        found: dict[tuple[str, str, int, str], Row] = {}
+        return self._pending(newest(read_ledger(self.args.ledger)))
+
+    def _pending(self, done: Container[Key]) -> list[Row]:
+        found: dict[Key, Row] = {}
         for row in self.plan.rows:
             wanted = not self.args.question or row.question in (
                 self.args.question
@@ -81,13 +85,10 @@ class Queue:
                 found.setdefault(row.key, row)
         return list(found.values())
 
-    def expected(self, row: Row) -> float | None:
+    @staticmethod
+    def expected(row: Row, ledger: list[dict]) -> float | None:
         """Seconds that a row will take, as others of its kind did."""
-        entries = [
-            entry
-            for entry in read_ledger(self.args.ledger)
-            if entry['scale'] == row.scale
-        ]
+        entries = [e for e in ledger if e['scale'] == row.scale]
         alike = [e for e in entries if e['variant'] == row.variant]
         times = [_seconds_of(entry) for entry in alike or entries]
         return statistics.median(times) if times else None
@@ -111,13 +112,14 @@ class Queue:
 
     def _begin(self, left: float) -> bool:
         """Start the first row that is free and fits the time left."""
-        done = newest(read_ledger(self.args.ledger))
-        for row in self.pending():
+        ledger = read_ledger(self.args.ledger)
+        done = newest(ledger)
+        for row in self._pending(done):
             if row.name in self._tried:
                 continue
             if any(s.key not in done for s in sources(row, self.plan)):
                 continue
-            expected = self.expected(row)
+            expected = self.expected(row, ledger)
             if expected is not None and expected > left:
                 continue
             lock = _locked(Path(self.args.work_dir) / 'locks', row)

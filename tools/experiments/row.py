@@ -171,7 +171,6 @@ def run_row(row: Row, plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """
     config = prepared(row, Path(args.work_dir), args.data_root)
     replayed(row, config, plan, read_ledger(args.ledger))
-    resumed = bool(config.resume)
     entry: dict[str, Any] = dict(
         row=row.name,
         scale=row.scale,
@@ -181,10 +180,12 @@ def run_row(row: Row, plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
         seed=row.seed,
         part=row.part,
         digest=row.digest(),
-        resumed=resumed,
+        resumed=bool(config.resume),
         hardware=hardware(args.threads),
         **source(),
     )
+    if 'replay' in config:
+        entry['replayed'] = config.custom_hooks[0].policy.epochs
     checkpoint: Path | None = None
     if config.train_cfg.max_epochs:
         checkpoint, entry['budget'] = train(config)

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 
 import _paths  # noqa: F401  # isort: skip
-from _ledger import LEDGER
+from _ledger import LEDGER, read_ledger
 from _plan import PLAN, ROOT, read_plan
 from _row_queue import Queue, say
 
@@ -75,10 +75,10 @@ def seconds(text: str) -> float:
 
 def show(queue: Queue) -> None:
     """Prints what is pending, and for how long it would run."""
-    rows = queue.pending()
+    rows, ledger = queue.pending(), read_ledger(queue.args.ledger)
     total: float | None = 0.0
     for row in rows:
-        expected = queue.expected(row)
+        expected = queue.expected(row, ledger)
         if expected is None or total is None:
             total = None
         else:

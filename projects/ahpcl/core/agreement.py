@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -182,7 +181,8 @@ def pair_precision(predicted: Tensor, labels: Tensor) -> float:
         labels: Class of every image, (N,).
 
     Returns:
-        Percent; NaN if no cluster has two images.
+        Percent; 0 if no cluster has two images, as precision is where nothing
+        is found.
 
     Raises:
         ValueError: If the shapes do not fit or N is 0.
@@ -191,7 +191,7 @@ def pair_precision(predicted: Tensor, labels: Tensor) -> float:
     sizes = table.sum(dim=1)
     pairs = float((sizes * (sizes - 1)).sum())
     same = float((table * (table - 1)).sum())
-    return 100.0 * same / pairs if pairs else math.nan
+    return 100.0 * same / pairs if pairs else 0.0
 
 
 def cluster_sizes(assignments: Tensor, num_clusters: int) -> ClusterSizes:

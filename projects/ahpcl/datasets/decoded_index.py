@@ -33,7 +33,7 @@ _BROKEN = (
     MemoryError,
     zipfile.BadZipFile,
     zlib.error,
-    NotImplementedError,
+    RuntimeError,  # of zipfile: encrypted, or packed in a way it has not
 )
 
 

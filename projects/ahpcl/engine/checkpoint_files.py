@@ -5,13 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.logging import print_log
 
 POINTER = 'last_checkpoint'
+# What zipfile raises for a damaged archive, by where the damage is.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 _NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 
 
@@ -38,10 +49,10 @@ def defect_of(path: str | os.PathLike) -> str | None:
             return None if pickled else 'is no checkpoint of torch'
         with zipfile.ZipFile(path) as archive:
             wrong = archive.testzip()
-    except zipfile.BadZipFile:
-        return 'was cut off or damaged'
     except OSError as error:
         return f'cannot be read ({error})'
+    except _DAMAGED:
+        return 'was cut off or damaged'
     return None if wrong is None else f'is damaged (in {wrong})'
 
 

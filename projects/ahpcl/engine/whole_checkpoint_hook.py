@@ -14,7 +14,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from .checkpoint_files import POINTER
+from .checkpoint_files import POINTER, newest_checkpoint
 from .distributed import on_rank_0
 from .whole_file import publish, whole_file
 
@@ -45,7 +45,9 @@ class WholeCheckpointHook(CheckpointHook):
         """As the host; what a killed run left half written goes."""
         super().before_train(runner)
         if getattr(runner, '_resume', False):
-            self.last_good = getattr(runner, '_load_from', None)
+            known = getattr(runner, '_load_from', None)
+            known = known or newest_checkpoint(runner.work_dir)
+            self.last_good = None if known is None else str(known)
         if self._is_local() and is_main_process():
             for left in Path(self.out_dir).glob(f'*.pth{_PART}'):
                 left.unlink(missing_ok=True)
