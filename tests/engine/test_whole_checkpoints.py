@@ -116,9 +116,7 @@ def test_resume_passes_over_a_broken_checkpoint(tmp_path):
         with pytest.raises(SystemExit, match='a whole checkpoint, got'):
             tool.use_resume(config, str(second))
         damage(first)
-        with pytest.raises(
-            SystemExit, match=r'2\.pth is damaged.*_1'
-        ):
+        with pytest.raises(SystemExit, match=r'2\.pth is damaged.*_1'):
             tool.use_resume(config, 'auto')
 
 
