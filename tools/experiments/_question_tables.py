@@ -57,7 +57,8 @@ def question_rows(
 ) -> list[dict[str, Any]]:
     """Lines of the table of a question: one per variant that has run."""
     reference = plan.comparisons.get(question)
-    base = _by_seed(chosen.get(reference or '', {}), plan.primary)
+    base_runs = chosen.get(reference or '', {})
+    base = _by_seed(base_runs, plan.primary)
     lines = []
     for variant in plan.tables[question]:
         runs = chosen.get(variant)
@@ -72,7 +73,9 @@ def question_rows(
         difference = None if variant == reference else paired(own, base)
         if difference is not None:
             line['difference'] = difference.text(signed=True)
-            line['verdict'] = verdict(difference)
+            line['verdict'] = verdict(difference) + (
+                '' if _same_hardware(runs, base_runs) else ', other hardware'
+            )
         for name in METRICS:
             values = list(_by_seed(runs, name).values())
             line[name] = interval(values).text() if values else None
@@ -85,6 +88,19 @@ def verdict(difference: Interval) -> str:
     if not difference.excludes_zero:
         return 'not told apart' if difference.count > 1 else 'one seed'
     return 'better' if difference.mean > 0 else 'worse'
+
+
+def _same_hardware(
+    runs: dict[int, dict[str, Any]], base: dict[int, dict[str, Any]]
+) -> bool:
+    """Whether all pairs ran on like processors: else they round unlike."""
+    fields = ('device', 'cpu', 'torch', 'threads')
+    return all(
+        runs[seed].get('hardware', {}).get(name)
+        == base[seed].get('hardware', {}).get(name)
+        for seed in runs.keys() & base.keys()
+        for name in fields
+    )
 
 
 def table(plan: Plan, question: str, chosen: Entries) -> str:
