@@ -36,8 +36,8 @@ open(out, 'w').write(json.dumps(entry))
 @pytest.fixture(scope='module')
 def tools():
     names = (
-        *('_plan', '_ledger', '_intervals', '_replay', '_row_queue'),
-        '_oracle',
+        *('_paths', '_plan', '_ledger', '_intervals', '_replay'),
+        *('_row_queue', '_oracle', '_provenance'),
         *('row', 'run', 'table'),
     )
     with tool_modules('experiments', *names) as modules:
@@ -247,6 +247,28 @@ def test_the_budget_ends_what_runs_and_begins_nothing_too_long(queue, capsys):
     # The rows took 3 seconds each: there is no time for another.
     more = [row(seeds=[0, 1, 2])]
     assert len(queue(more, '--budget', '2s', seconds=3)[1]) == 2
+
+
+def test_rows_of_another_device_are_run_again_on_request(
+    queue, tools, monkeypatch, capsys
+):
+    assert queue([row()])[1] == ['digits/ahpcl/0']
+    assert len(queue([row()], '--this-device')[1]) == 1  # it was this one
+    monkeypatch.setattr(tools.row_queue, 'device_here', lambda: 'a GPU')
+    assert len(queue([row()])[1]) == 1
+    code, done = queue([row()], '--this-device', '--list')
+    said = capsys.readouterr().out
+    # What a CPU took says nothing about the seconds here.
+    assert 'digits/ahpcl/0  unknown' in said and '1 of 1 rows' in said
+    code, done = queue([row()], '--this-device')
+    assert code == 0 and len(done) == 2
+
+
+def test_a_copy_without_a_repository_names_its_commit(tools, monkeypatch):
+    assert len(tools.provenance.source()['commit']) == 40
+    monkeypatch.setattr(tools.provenance, 'ROOT', Path('/'))
+    monkeypatch.setenv('AHPCL_COMMIT', 'abc')
+    assert tools.provenance.source() == dict(commit='abc', changed=None)
 
 
 def test_a_run_that_has_another_name_now_is_not_run_again(queue):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from datetime import datetime, timezone
 from typing import Any
@@ -10,14 +11,21 @@ import torch
 from _plan import ROOT
 from _tables import machine
 
+#: Names the commit of a copy that has no repository.
+COMMIT = 'AHPCL_COMMIT'
+
 
 def source() -> dict[str, Any]:
-    """The commit that runs, and whether code or configs differ from it."""
+    """The commit that runs, and whether code or configs differ from it.
+
+    In a copy without a repository the variable `COMMIT` names the commit;
+    whether the copy differs is not known there.
+    """
+    commit = _git('rev-parse', 'HEAD')
+    if not commit:
+        return dict(commit=os.environ.get(COMMIT), changed=None)
     changed = _git('status', '--porcelain', '--', 'projects', 'configs')
-    return dict(
-        commit=_git('rev-parse', 'HEAD') or None,
-        changed=bool(changed),
-    )
+    return dict(commit=commit, changed=bool(changed))
 
 
 def now() -> str:
@@ -29,9 +37,13 @@ def hardware(threads: int) -> dict[str, Any]:
     """Device, processor, threads and versions."""
     found = machine()
     del found['command']
+    return dict(found, device=device_here(), threads=threads)
+
+
+def device_here() -> str:
+    """Name of the GPU that a run takes, or 'cpu'."""
     cuda = torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if cuda else 'cpu'
-    return dict(found, device=device, threads=threads)
+    return torch.cuda.get_device_name() if cuda else 'cpu'
 
 
 def _git(*arguments: str) -> str:

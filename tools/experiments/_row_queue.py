@@ -12,13 +12,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Container
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from _ledger import append, newest, read_ledger
 from _plan import ROOT, Plan, Row
+from _provenance import device_here
 from _replay import sources
 
 Key = tuple[str, str, int, str]
@@ -57,7 +58,9 @@ class Queue:
     def __init__(self, plan: Plan, args: argparse.Namespace) -> None:
         self.plan = plan
         self.args = args
-        self.scales = args.scale or _scales_here()
+        self.device = device_here()
+        gpu = ['gpu', 'gpu_classes']
+        self.scales = args.scale or (gpu if self.device != 'cpu' else ['cpu'])
         known = {row.scale for row in plan.rows}
         if not known.issuperset(self.scales):
             raise ValueError(
@@ -72,10 +75,18 @@ class Queue:
         self._tried: set[str] = set()
 
     def pending(self) -> list[Row]:
-        """Rows of the scales that no line of the ledger has."""
+        """Rows of the scales that no line of the ledger has.
+
+        With ``--this-device``: no line that was run on such a device.
+        """
         return self._pending(newest(read_ledger(self.args.ledger)))
 
-    def _pending(self, done: Container[Key]) -> list[Row]:
+    def _pending(self, ended: Mapping[Key, dict]) -> list[Row]:
+        done = {
+            key
+            for key, entry in ended.items()
+            if not self.args.this_device or _device_of(entry) == self.device
+        }
         found: dict[Key, Row] = {}
         for row in self.plan.rows:
             wanted = not self.args.question or row.question in (
@@ -85,10 +96,13 @@ class Queue:
                 found.setdefault(row.key, row)
         return list(found.values())
 
-    @staticmethod
-    def expected(row: Row, ledger: list[dict]) -> float | None:
-        """Seconds that a row will take, as others of its kind did."""
-        entries = [e for e in ledger if e['scale'] == row.scale]
+    def expected(self, row: Row, ledger: list[dict]) -> float | None:
+        """Seconds that a row will take, as others did on such a device."""
+        entries = [
+            entry
+            for entry in ledger
+            if entry['scale'] == row.scale and _device_of(entry) == self.device
+        ]
         alike = [e for e in entries if e['variant'] == row.variant]
         times = [_seconds_of(entry) for entry in alike or entries]
         return statistics.median(times) if times else None
@@ -201,10 +215,8 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def _scales_here() -> list[str]:
-    import torch
-
-    return ['gpu', 'gpu_classes'] if torch.cuda.is_available() else ['cpu']
+def _device_of(entry: Mapping[str, Any]) -> str:
+    return entry.get('hardware', {}).get('device', 'cpu')
 
 
 def _jobs(threads: int) -> int:

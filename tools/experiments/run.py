@@ -47,6 +47,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'else cpu)',
     )
     parser.add_argument('--question', nargs='+', help='only these letters')
+    parser.add_argument(
+        '--this-device',
+        action='store_true',
+        help='rows that ran on another device alone are pending, too: '
+        'pairs of one device round alike',
+    )
     parser.add_argument('--jobs', type=int, help='rows at once')
     parser.add_argument(
         '--threads', type=int, default=1, help='of every row (default: 1)'
