@@ -84,7 +84,7 @@ def test_every_planned_row_has_a_config_that_builds(tools):
         assert MODELS.get(config.model.type), planned.name
         for hook in config.custom_hooks:
             HOOKS.build(hook)
-    scales = {'cpu', 'digits', 'gpu', 'gpu_classes'}
+    scales = {'cpu', 'digits', 'gpu', 'gpu_short', 'gpu_classes'}
     assert scales == {scale for scale, _ in seen}
 
 
@@ -561,6 +561,7 @@ def shrunk(node, root):
     ('scale', 'images', 'metric'),
     [
         ('gpu', 14 * 12, 'linear/logreg_top1'),
+        ('gpu_short', 14 * 12, 'linear/sgd_top1'),
         ('gpu_classes', 4 * 24, 'fewshot/5way_5shot'),
     ],
 )

@@ -156,3 +156,18 @@ def test_a_gpu_learns_the_same(data):
     found = sgd_probe(train.cuda(), labels, test.cuda(), rates, epochs=3)
     assert found.is_cuda
     torch.testing.assert_close(found.cpu(), expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+@pytest.mark.parametrize('fit', [logistic_probe, sgd_probe])
+def test_a_setting_is_chosen_for_features_on_a_gpu(data, fit):
+    train, labels, test, _ = data
+    expected = probe_with_choice(fit, train, labels, test, grid=[0.1, 1.0])
+    found = probe_with_choice(
+        fit, train.cuda(), labels, test.cuda(), grid=[0.1, 1.0]
+    )
+    assert found.setting == expected.setting
+    torch.testing.assert_close(
+        found.scores.cpu(), expected.scores, atol=1e-2, rtol=1e-2
+    )

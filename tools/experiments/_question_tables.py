@@ -11,7 +11,8 @@ from _plan import Plan
 from _tables import markdown
 
 METRICS = {
-    'linear/logreg_top1': 'linear',
+    'linear/logreg_top1': 'logistic regression',
+    'linear/sgd_top1': 'linear',
     'fewshot/5way_1shot': '5-way 1-shot',
     'fewshot/5way_5shot': '5-way 5-shot',
     'cluster/nmi': 'NMI',
@@ -109,7 +110,11 @@ def table(plan: Plan, question: str, chosen: Entries) -> str:
     if not lines:
         return 'No row has run.\n'
     reference = plan.comparisons.get(question)
-    columns = dict(COLUMNS)
+    columns = {
+        name: column
+        for name, column in COLUMNS.items()
+        if name not in METRICS or any(line[name] for line in lines)
+    }
     if reference is None:
         del columns['difference'], columns['verdict']
     else:

@@ -1,13 +1,13 @@
-# The image split of gpu.py for a quarter of an hour of a GPU: 60 epochs.
+# The image split of gpu.py for a quarter of an hour of a GPU: 40 epochs.
 #
 # What makes MoCo v2 learn in so few (its authors' settings for CIFAR-10): a
 # 3 x 3 stem, tau = 0.1, a quick key encoder, split batch norm, a symmetric
 # loss, a queue of a quarter of the images. ResNet-18 of full width, 64 px.
 _base_ = 'gpu.py'
 rungs = [1600, 800, 400, 200, 100, 50, 25]
-warmup_epochs = 10
-# Epochs of a rung: four advances take 40 at most.
-longest_stay = 10
+warmup_epochs = 6
+# Epochs of a rung: four advances take 32 at most.
+longest_stay = 8
 swav_queue_len = 2048
 
 model = dict(
@@ -19,7 +19,7 @@ model = dict(
         depth=18,
         strides=(2, 2, 2, 2),
         out_indices=(3,),
-        norm_cfg=dict(type='SplitBN', num_splits=8),
+        norm_cfg=dict(type='SplitBN', num_splits=2),
     ),
     head=dict(loss_inst=dict(temperature=0.1)),
 )
@@ -40,8 +40,13 @@ custom_hooks = [
         policy=dict(
             type='SlidingWindowPolicy', length=2, max_epochs=longest_stay
         ),
+        # One start from k-means++ seeds finds a better objective than PCL's
+        # five random ones (docs/benchmarks), in a fifth of the time.
+        clustering=dict(type='KMeansClustering', n_iter=20, n_init=1),
         warmup_epochs=warmup_epochs,
     )
 ]
+# By SGD: scikit-learn's logistic regression takes minutes on a CPU here.
+evaluation = dict(linear=[dict(type='LinearMetric', protocol='sgd')])
 optim_wrapper = dict(optimizer=dict(lr=0.12, weight_decay=5e-4))
-train_cfg = dict(max_epochs=60, val_interval=10)
+train_cfg = dict(max_epochs=40, val_interval=10)

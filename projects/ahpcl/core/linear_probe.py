@@ -75,7 +75,8 @@ def probe_with_choice(
         out = out.to(train.device)
         kept = labels.to(train.device)
         scores = fit(train[~out], kept[~out], train[out], grid)
-        hits = scores.argmax(dim=2) == kept[out]
+        # `logistic_probe` answers on the CPU, wherever the features are.
+        hits = scores.argmax(dim=2) == kept[out].to(scores.device)
         accuracies = (100.0 * hits.double().mean(dim=1)).tolist()
         best = max(range(len(grid)), key=accuracies.__getitem__)
     scores = fit(train, labels, test, [grid[best]])[0]
