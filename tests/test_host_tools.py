@@ -120,8 +120,9 @@ def test_linear_probe_of_an_extracted_backbone(toy_run, tmp_path):
         'model.backbone.stem_channels=8',
         'model.backbone.base_channels=8',
         'model.head.in_channels=32',
-        'train_cfg.max_epochs=10',
-        'default_hooks.checkpoint.interval=1',
+        'train_cfg.max_epochs=30',
+        'train_cfg.val_interval=30',
+        'default_hooks.checkpoint.interval=10',
         cwd=tmp_path,
     )
     assert f'load backbone. in model from: {backbone}' in said
@@ -131,7 +132,7 @@ def test_linear_probe_of_an_extracted_backbone(toy_run, tmp_path):
     probe = tmp_path / 'linear'
     first, last = (
         torch.load(probe / f'epoch_{n}.pth', weights_only=False)['state_dict']
-        for n in (8, 10)
+        for n in (20, 30)
     )
     given = torch.load(backbone)['state_dict']
     assert set(given) == {key for key in last if key.startswith('backbone.')}
