@@ -49,9 +49,10 @@ _ALTERNATIVES = {
     'faiss-cpu': ('faiss-gpu-cu12', 'faiss-gpu', 'faiss-gpu-cuvs'),
 }
 NOT_VERIFIED = (
-    'training and evaluation on CUDA devices',
-    'DeviceViews, compiled encoders and half precision on CUDA',
-    'the clustering backend flash (Triton)',
+    'several GPUs (NCCL)',
+    'whole runs of HCSC, SimCLR, SwAV, DeepCluster, ODC and SeLa on CUDA',
+    'compiled encoders on CUDA',
+    'devices other than CUDA',
     'faiss-gpu',
 )
 
