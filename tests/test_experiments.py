@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tools_modules import tool_modules
 
@@ -586,3 +587,20 @@ def test_the_protocols_for_a_gpu_run(tools, tmp_path, scale, images, metric):
         assert {'knn/top1', metric} < set(found['metrics'])
         levels = [level['clusters'] for level in found['prototypes']]
         assert levels == [16, 8, 4]
+
+
+def test_what_the_images_of_a_cluster_share():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(60, 2, generator=generator, dtype=torch.double)
+    clusters = torch.arange(60) % 3
+    with tool_modules('experiments', 'what_clusters_join') as modules:
+        share = modules['what_clusters_join'].share_between
+    within = sum(
+        float(((part := values[clusters == c]) - part.mean(0)).square().sum())
+        for c in range(3)
+    )
+    total = float((values - values.mean(0)).square().sum())
+    assert share(values, clusters) == pytest.approx(100 * (1 - within / total))
+    # A cluster of alike images tells all, one cluster nothing.
+    assert share(clusters[:, None], clusters) == pytest.approx(100)
+    assert share(values, clusters * 0) == pytest.approx(0)

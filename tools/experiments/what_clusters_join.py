@@ -1,0 +1,105 @@
+#!/usr/bin/env python
+r"""What the images of a cluster share: colour, layout or class.
+
+  python tools/experiments/what_clusters_join.py cpu/ahpcl/0 \
+      work_dirs/experiments/cpu/ahpcl/0/*/epoch_20.pth
+
+For every level of a checkpoint's prototypes, and for the classes themselves,
+the share of variance between clusters, in percent of the total: of the mean
+colour of an image (3 numbers), of its 4 x 4 thumbnail (48 numbers) and of its
+class (one number per class). Clusters drawn at random have (K - 1) / (N - 1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import _paths  # noqa: F401  # isort: skip
+import _threads  # noqa: F401  # isort: skip  (before torch)
+import torch
+import torch.nn.functional as F
+from _plan import PLAN, read_plan
+from torch import Tensor
+
+import ahpcl  # noqa: F401  (mends the host before it reads a config)
+from ahpcl.evaluation.run_data import RunData
+
+THUMBNAIL = 4
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('row', help='name of a row, whose config is read')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--plan', default=str(PLAN))
+    return parser.parse_args(argv)
+
+
+def share_between(values: Tensor, clusters: Tensor) -> float:
+    """Share of variance between clusters (eta squared), in percent.
+
+    Args:
+        values: Numbers (N, D) of the images.
+        clusters: Cluster (N,) of every image.
+
+    Returns:
+        100 where all images of a cluster are alike, 0 where the means of all
+        clusters are the same; NaN where all images are alike.
+    """
+    values = values.double()
+    values = values - values.mean(0)
+    members = F.one_hot(clusters.long()).double()
+    sizes = members.sum(0).clamp(min=1)
+    means = members.T @ values / sizes[:, None]
+    between = (sizes[:, None] * means.square()).sum()
+    return float(100 * between / values.square().sum())
+
+
+def properties(run: RunData) -> dict[str, Tensor]:
+    """What every training image is like, by name: (N, D) each."""
+    images = [
+        torch.from_numpy(run.image(index).copy()).permute(2, 0, 1).float()
+        for index in range(len(run.training_loader.dataset))
+    ]
+    small = torch.stack(
+        [F.adaptive_avg_pool2d(image, THUMBNAIL) for image in images]
+    )
+    labels = run.training.labels
+    return {
+        'colour': small.mean((2, 3)),
+        'layout': small.flatten(1),
+        'class': F.one_hot(labels).double(),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table in Markdown."""
+    args = parse_args(argv)
+    rows = {row.name: row for row in read_plan(args.plan).rows}
+    if args.row not in rows:
+        raise SystemExit(f'expected a row of {args.plan}, got {args.row!r}')
+    run = RunData(rows[args.row].read(), args.checkpoint)
+    seen = properties(run)
+    number = len(run.training.labels)
+    groups = {
+        f'K = {level.num_clusters}': level.assignments
+        for level in run.hierarchy.levels
+    }
+    groups['classes'] = run.training.labels
+    print(f'| {args.row} | by chance | {" | ".join(seen)} |')
+    print('|---' * (len(seen) + 2) + '|')
+    for name, clusters in groups.items():
+        used = len(clusters.unique())
+        shares = [100 * (used - 1) / (number - 1)]
+        shares += [share_between(v, clusters) for v in seen.values()]
+        print(f'| {name} | {" | ".join(f"{s:.1f}" for s in shares)} |')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
