@@ -4,7 +4,12 @@
 #   tools/dist_train.sh CONFIG PROCESSES [arguments of train.py]
 #
 # PROCESSES is the number of GPUs, or of processes on a machine without one.
-# PORT, NNODES, NODE_RANK and MASTER_ADDR are taken from the environment.
+# PORT, NNODES, NODE_RANK and MASTER_ADDR are taken from the environment, and
+# MAX_RESTARTS (0): how often all processes are started anew after one failed;
+# they go on from the last checkpoint.
+#
+# SIGTERM, SIGUSR1 and Ctrl-C stop as they stop train.py: 75 and 130 are exit
+# codes of a training that --resume continues.
 set -euo pipefail
 
 if [ "$#" -lt 2 ]; then
@@ -18,10 +23,46 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 # Threads of each process, unless set: their share of the machine.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-exec "${PYTHON:-python}" -m torch.distributed.run \
+STOP_FILE=$(mktemp)
+export AHPCL_STOP_FILE=$STOP_FILE
+trap 'rm -f "$STOP_FILE"' EXIT
+
+"${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \
     --master_port="${PORT:-29500}" \
+    --max-restarts="${MAX_RESTARTS:-0}" \
     --nproc_per_node="$PROCESSES" \
-    "$HERE/train.py" "$CONFIG" --launcher pytorch "${@:3}"
+    "$HERE/train.py" "$CONFIG" --launcher pytorch "${@:3}" &
+AGENT=$!
+
+# torchrun does not know SIGUSR1, and kills 30 s after another signal: the
+# processes are told themselves, to let them finish a long step.
+pass_on() {
+    local pid parent
+    for pid in /proc/[0-9]*; do
+        parent=$(awk '/^PPid:/ {print $2}' "$pid/status" 2>/dev/null) || true
+        if [ "$parent" = "$AGENT" ]; then
+            kill -"$1" "${pid#/proc/}" 2>/dev/null || true
+        fi
+    done
+}
+trap 'pass_on USR1' USR1
+trap 'pass_on TERM' TERM
+INTERRUPTS=0
+interrupt() {
+    INTERRUPTS=$((INTERRUPTS + 1))
+    if [ "$INTERRUPTS" = 1 ]; then pass_on INT; else kill -KILL 0; fi
+}
+trap interrupt INT
+
+# A trap ends `wait` before the process ends.
+CODE=0
+while kill -0 "$AGENT" 2>/dev/null; do
+    wait "$AGENT" && CODE=0 || CODE=$?
+done
+if [ -s "$STOP_FILE" ]; then
+    CODE=$(cat "$STOP_FILE")
+fi
+exit "$CODE"

@@ -2,12 +2,18 @@
 """Train from a config file, in one process or several.
 
 python tools/train.py configs/ahpcl_digits.py
+
+SIGTERM, SIGUSR1 and Ctrl-C finish the step, save and end; a second Ctrl-C
+ends at once. Exit code: 0 when training is over, 75 after SIGTERM or SIGUSR1
+(go on with --resume), 130 after Ctrl-C, another after an error.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import _threads  # noqa: F401  # isort: skip  (before torch)
 from mmengine.config import Config
@@ -18,9 +24,13 @@ import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from _cli import add_common_arguments, check_checkpoint, prepare, say
 from _memory import keep_freed_memory
 from ahpcl.engine.checkpoint_files import good_checkpoint
+from ahpcl.engine.stop_request import TrainingStopped
 from ahpcl.models.fast_encoders import FastEncoders
 
 AMP_TYPE = 'BF16OptimWrapper'
+# Where dist_train.sh reads with which code training was stopped: torchrun
+# has codes of its own.
+STOP_FILE = 'AHPCL_STOP_FILE'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -132,6 +142,23 @@ def use_resume(cfg: Config, resume: str) -> None:
         say(f'--resume: no checkpoint in {cfg.work_dir}; starting anew')
 
 
+def restarted() -> bool:
+    """Whether torchrun started this process anew, after one failed."""
+    return int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
+
+
+def end_stopped(stopped: TrainingStopped) -> None:
+    """Ends after a signal; torchrun must not start the processes anew.
+
+    Raises:
+        TrainingStopped: Unless torchrun would do so.
+    """
+    if STOP_FILE in os.environ:
+        Path(os.environ[STOP_FILE]).write_text(str(stopped.code), 'utf-8')
+    if int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) == 0:
+        raise stopped
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains."""
     args = parse_args(argv)
@@ -144,10 +171,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     resume = args.resume
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume = 'auto'
+    if restarted():
+        resume = 'auto'
     if resume is not None:
         use_resume(cfg, resume)
     keep_freed_memory()
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    try:
+        runner.train()
+    except TrainingStopped as stopped:
+        end_stopped(stopped)
 
 
 if __name__ == '__main__':

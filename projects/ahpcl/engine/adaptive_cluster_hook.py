@@ -19,6 +19,7 @@ from .extraction import build_extract_loader
 from .extraction_settings import ExtractionSettings
 from .invalid_values import invalid_value_message
 from .ladders import build_ladder
+from .mid_epoch import continues_epoch
 from .unwrap import unwrap
 
 
@@ -163,7 +164,7 @@ class AdaptiveClusterHook(Hook):
         """E-step, if it is time for one."""
         self._epoch_start = time.perf_counter()
         self._last = None
-        if runner.epoch < self.warmup_epochs:
+        if runner.epoch < self.warmup_epochs or continues_epoch(runner):
             return
         model = unwrap(runner.model)
         previous = model.head.hierarchy
@@ -263,6 +264,14 @@ class AdaptiveClusterHook(Hook):
                 'load_from=... and resume=False'
             )
         self._resumed = checkpoint['ahpcl']
+
+    def rank_state(self, runner: Runner) -> dict:
+        """What of the epoch so far only this rank knows."""
+        return self._means.state_dict()
+
+    def restore_rank_state(self, state: dict) -> None:
+        """Go on with what :meth:`rank_state` gave."""
+        self._means.load_state_dict(state)
 
     def _restore(self, model: nn.Module, state: dict) -> None:
         self.ladder.load_state_dict(state['ladder'])

@@ -23,7 +23,7 @@ _DAMAGED = (
     ValueError,
     struct.error,
 )
-_NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+_NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)(?:_batch_(\d+))?\.pth')
 
 
 def defect_of(path: str | os.PathLike) -> str | None:
@@ -100,24 +100,48 @@ def good_checkpoint(work_dir: str | os.PathLike) -> Path | None:
     return None
 
 
+def within_epoch(epoch: int, batches: int) -> str:
+    """Name of a checkpoint within an epoch.
+
+    Args:
+        epoch: Epochs that are finished.
+        batches: Of the next one that are done.
+    """
+    return f'epoch_{epoch}_batch_{batches}.pth'
+
+
+def checkpoints_within(folder: str | os.PathLike) -> list[Path]:
+    """The checkpoints within epochs, newest first."""
+    return [
+        path
+        for _, path in _numbered(Path(folder))
+        if '_batch_' in path.name
+    ]
+
+
+def age_of(path: Path) -> tuple[int, int] | None:
+    """Epoch (or iteration) and batch of a checkpoint, by its name."""
+    match = _NUMBERED.fullmatch(path.name)
+    return None if match is None else (int(match[1]), int(match[2] or 0))
+
+
+def _numbered(folder: Path) -> list[tuple[tuple[int, int], Path]]:
+    """Checkpoints with numbers in their names, newest first."""
+    found = [(age_of(path), path) for path in folder.glob('*.pth')]
+    return sorted(
+        ((age, path) for age, path in found if age is not None), reverse=True
+    )
+
+
 def _candidates(folder: Path) -> Iterator[Path]:
     """Newest first: what the pointer names, then those before it."""
     first = _pointed(folder)
-    numbered = sorted(
-        (
-            (int(match[1]), path)
-            for path in folder.glob('*.pth')
-            if (match := _NUMBERED.fullmatch(path.name))
-        ),
-        reverse=True,
-    )
     number = None
     if first is not None:
         yield first
-        match = _NUMBERED.fullmatch(first.name)
-        number = int(match[1]) if match else None
-    for other, path in numbered:
-        if path != first and (number is None or other < number):
+        number = age_of(first)
+    for other, path in _numbered(folder):
+        if path != first and (number is None or other <= number):
             yield path
 
 

@@ -15,6 +15,7 @@ from .extraction import build_extract_loader
 from .invalid_values import invalid_value_message
 from .label_images import label_images
 from .label_log import log_labels
+from .mid_epoch import continues_epoch
 from .unwrap import unwrap
 
 _BANK = 'memory_bank.feature_bank'
@@ -99,6 +100,8 @@ class OnlineClusteringHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Keep the labels, to compare them at the end of the epoch."""
+        if continues_epoch(runner):
+            return
         self._before = unwrap(runner.model).memory_bank.label_bank.clone()
         self._changed, self._small = [], 0
 
@@ -135,6 +138,20 @@ class OnlineClusteringHook(Hook):
                 small_clusters=self._small,
             ),
         )
+
+    def rank_state(self, runner: Runner) -> dict:
+        """How the clusters moved in the epoch so far."""
+        return dict(
+            before=self._before.cpu(),
+            changed=[float(ratio) for ratio in self._changed],
+            small=self._small,
+        )
+
+    def restore_rank_state(self, state: dict) -> None:
+        """Go on with what :meth:`rank_state` gave."""
+        self._before = state['before']
+        self._changed = [torch.tensor(ratio) for ratio in state['changed']]
+        self._small = state['small']
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse to resume with memories that are not those of the data."""

@@ -15,6 +15,7 @@ from .extraction import build_extract_loader
 from .invalid_values import invalid_value_message
 from .label_images import Labelling, label_images
 from .label_log import log_labels
+from .mid_epoch import continues_epoch
 from .optimizer_state import forget_steps
 from .unwrap import unwrap
 
@@ -116,6 +117,8 @@ class PseudoLabelHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Label all images, if it is time for it."""
+        if continues_epoch(runner):
+            return
         model = unwrap(runner.model)
         previous = model.pseudo_labels
         if previous is not None and runner.epoch % self.interval:

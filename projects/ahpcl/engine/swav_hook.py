@@ -97,10 +97,21 @@ class SwAVScheduleHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Gather what the checkpoint keeps, on all ranks."""
-        loss = self._loss(runner)
         sync_batch_norm_stats(unwrap(runner.model))
+        self._gather(runner)
+
+    def _gather(self, runner: Runner) -> None:
+        loss = self._loss(runner)
         if loss.queue_started and loss.queue.numel():
             self._all_queues = torch.stack(all_gather(loss.queue)).cpu()
+
+    def rank_state(self, runner: Runner) -> dict:
+        """Gather the queues for a checkpoint within an epoch, too."""
+        self._gather(runner)
+        return {}
+
+    def restore_rank_state(self, state: dict) -> None:
+        """Nothing: the queues are restored before training."""
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the queues; runs on rank 0 only."""

@@ -1,15 +1,19 @@
-"""The host's training loop, which looks before it starts."""
+"""The host's training loop, which looks before it starts and can stop."""
 
 import errno
+import logging
 from pathlib import Path
 
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from .mid_epoch import restore_state, without_first
 from .optimizer_state import align_optimizer_state
+from .stop_request import StopRequest, TrainingStopped
 from .unwrap import unwrap
 from .whole_checkpoint_hook import WholeCheckpointHook, cannot_write
 
@@ -19,7 +23,12 @@ _DISK = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT)
 
 @LOOPS.register_module()
 class CheckedEpochTrainLoop(EpochBasedTrainLoop):
-    """``EpochBasedTrainLoop`` with clear errors before the first step.
+    """``EpochBasedTrainLoop`` with clear errors, that stops and goes on.
+
+    SIGTERM, SIGUSR1 and Ctrl-C end it after the step, with a checkpoint
+    (:class:`StopRequest` says more), and a run that is resumed from within an
+    epoch begins with the next batch. An epoch whose validation a kill
+    cut short is validated when the run goes on.
 
     Where there is no batch the host fails in a scheduler, whose message says
     nothing of images. A model with ``check_training(num_images, batch_size,
@@ -35,7 +44,13 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
     Raises:
         ValueError: if there are fewer images than a batch needs, or the
             model refuses the data.
+
+    Attributes:
+        first_batch: With which an epoch goes on that was begun before the run
+            was resumed; None in any other epoch.
     """
+
+    first_batch: int | None = None
 
     def __init__(
         self,
@@ -72,11 +87,14 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         Raises:
             RuntimeError: If the work folder cannot be written any more; names
                 the last good checkpoint.
+            TrainingStopped: After a signal that asks for it.
         """
         for wrapper in _wrappers(self.runner.optim_wrapper):
             align_optimizer_state(wrapper.optimizer)
+        self._stop = StopRequest()
         try:
-            return super().run()
+            with self._stop.listening():
+                return self._run()
         except OSError as error:
             folder = Path(self.runner.work_dir).resolve()
             name = error.filename
@@ -85,13 +103,91 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
             )
             if not inside and error.errno not in _DISK:
                 raise
-            hooks = [
-                hook
-                for hook in self.runner.hooks
-                if isinstance(hook, WholeCheckpointHook)
-            ]
-            good = hooks[0].last_good if hooks else None
+            saver = self._saver()
+            good = None if saver is None else saver.last_good
             raise cannot_write(name or folder, error, good) from error
+
+    def go_on_within(self, state: dict) -> None:
+        """Go on within an epoch; called while a checkpoint is resumed.
+
+        Args:
+            state: What :meth:`WholeCheckpointHook.save_within` kept.
+        """
+        self.first_batch = state['batches']
+        self._ranks = state['ranks']
+
+    def _run(self) -> nn.Module:
+        self.runner.call_hook('before_train')
+        if self.first_batch is not None:
+            restore_state(self.runner, self._ranks)
+        elif self._epoch:
+            self._validate()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self._stop_if_asked(None)
+            self.run_epoch()
+            self._validate()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Iterate one epoch, or what is left of it."""
+        self.runner.call_hook('before_train_epoch')
+        first, self.first_batch = self.first_batch or 0, None
+        self.runner.model.train()
+        self._stop_if_asked(first)
+        saver, last = self._saver(), len(self.dataloader)
+        with without_first(self.dataloader, first) as batches:
+            for done, batch in enumerate(batches, first + 1):
+                self.run_iter(done - 1, batch)
+                if done == last:  # the epoch ends first
+                    break
+                self._stop_if_asked(done)
+                if saver is not None and saver.is_step_due(self._iter):
+                    saver.save_within(self.runner, done)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _validate(self) -> None:
+        self._decide_current_val_interval()
+        if (
+            self.runner.val_loop is not None
+            and self._epoch >= self.val_begin
+            and (
+                self._epoch % self.val_interval == 0
+                or self._epoch == self._max_epochs
+            )
+        ):
+            self.runner.val_loop.run()
+
+    def _stop_if_asked(self, done: int | None) -> None:
+        """End here if a signal asked for it; a collective call.
+
+        Args:
+            done: Batches of the epoch; None between two epochs.
+
+        Raises:
+            TrainingStopped: If one did, when the state is saved.
+        """
+        code = self._stop.asked()
+        if not code:
+            return
+        saver = self._saver()
+        where = 'no checkpoint: the config has no WholeCheckpointHook'
+        if saver is not None:
+            where = f'saved as {saver.save_within(self.runner, done)}'
+            where += '; go on with --resume'
+        print_log(
+            f'stopped by a signal in epoch {self._epoch + 1} after '
+            f'{done or 0} batches: {where} (exit code {code})',
+            logger='current',
+            level=logging.WARNING,
+        )
+        raise TrainingStopped(code)
+
+    def _saver(self) -> WholeCheckpointHook | None:
+        hooks = self.runner.hooks
+        found = [h for h in hooks if isinstance(h, WholeCheckpointHook)]
+        return found[0] if found else None
 
 
 def _wrappers(wrapper: OptimWrapper | OptimWrapperDict) -> list[OptimWrapper]:

@@ -14,8 +14,15 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from .checkpoint_files import POINTER, newest_checkpoint
+from .checkpoint_files import (
+    POINTER,
+    age_of,
+    checkpoints_within,
+    newest_checkpoint,
+    within_epoch,
+)
 from .distributed import on_rank_0
+from .mid_epoch import gathered_state
 from .whole_file import publish, whole_file
 
 _PART = '.part'
@@ -32,14 +39,35 @@ class WholeCheckpointHook(CheckpointHook):
     names it; then older ones go. If it cannot be written, training stops
     with an error that names the last good one, on all ranks.
 
+    A run that is asked to stop writes one within the epoch
+    (``epoch_3_batch_17.pth``: three epochs and 17 batches). Two of those are
+    kept until the next of a whole epoch.
+
     Args:
         *args: As in the host.
+        step_interval: Steps between two checkpoints within epochs, for epochs
+            of hours; None for none.
         **kwargs: As in the host. A folder that is not local is written by
             the host.
+
+    Raises:
+        ValueError: If ``step_interval`` is not positive.
     """
 
     #: The newest checkpoint that is whole, as far as this run knows.
     last_good: str | None = None
+
+    def __init__(
+        self, *args: Any, step_interval: int | None = None, **kwargs: Any
+    ) -> None:
+        if step_interval is not None and step_interval < 1:
+            raise ValueError(
+                'expected step_interval of at least 1, or None, got '
+                f'{step_interval}'
+            )
+        super().__init__(*args, **kwargs)
+        self.step_interval = step_interval
+        self._within: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
         """As the host; what a killed run left half written goes."""
@@ -51,6 +79,64 @@ class WholeCheckpointHook(CheckpointHook):
         if self._is_local() and is_main_process():
             for left in Path(self.out_dir).glob(f'*.pth{_PART}'):
                 left.unlink(missing_ok=True)
+
+    def is_step_due(self, step: int) -> bool:
+        """Whether a checkpoint is due after so many steps."""
+        return self.step_interval is not None and step % self.step_interval == 0
+
+    def save_within(self, runner: Runner, batches: int | None) -> str:
+        """Write a checkpoint before the end of an epoch; a collective call.
+
+        Args:
+            runner: The runner.
+            batches: Of the epoch that are done; None where it has not begun.
+
+        Returns:
+            The file.
+        """
+        name = within_epoch(runner.epoch, batches or 0)
+        path = Path(self.out_dir) / name
+        if batches is not None:
+            ranks = gathered_state(runner)
+            self._within = dict(batches=batches, ranks=ranks)
+        self.last_ckpt = str(path)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        try:
+            with self._whole_saves(runner):
+                runner.save_checkpoint(
+                    self.out_dir,
+                    name,
+                    save_optimizer=self.save_optimizer,
+                    save_param_scheduler=self.save_param_scheduler,
+                    meta=dict(epoch=runner.epoch, iter=runner.iter),
+                    **self.args,
+                )
+        finally:
+            self._within = None
+        self._point_at(runner, path, [], kept=2)
+        return str(path)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Say where in the epoch it is; runs on rank 0 only."""
+        if self._within is not None:
+            checkpoint['within_epoch'] = self._within
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Let the loop go on within the epoch, on resume only.
+
+        Raises:
+            ValueError: If the loop cannot.
+        """
+        state = checkpoint.get('within_epoch')
+        if state is None or not getattr(runner, '_resume', False):
+            return
+        if not hasattr(runner.train_loop, 'go_on_within'):
+            raise ValueError(
+                "expected train_cfg.type='CheckedEpochTrainLoop' to go on "
+                f'within an epoch, got {type(runner.train_loop).__name__}; '
+                'name the checkpoint of an epoch with --resume FILE'
+            )
+        runner.train_loop.go_on_within(state)
 
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict
@@ -76,12 +162,34 @@ class WholeCheckpointHook(CheckpointHook):
             Path(self.out_dir) / self.filename_tmpl.format(old)
             for old in outdated
         ]
+        self._point_at(runner, Path(self.last_ckpt), too_many, kept=0)
+
+    def _point_at(
+        self, runner: Runner, path: Path, outdated: list[Path], kept: int
+    ) -> None:
+        """Let a new checkpoint be known, and old ones go.
+
+        Args:
+            runner: The runner.
+            path: The new one.
+            outdated: Of whole epochs that go.
+            kept: Of those within epochs that stay, at most.
+        """
+        if not self._is_local():
+            return
         pointer = Path(runner.work_dir) / POINTER
-        on_rank_0(
-            lambda: _point(pointer, self.last_ckpt, too_many),
-            'pointing at the checkpoint',
-        )
-        self.last_good = self.last_ckpt
+
+        def work() -> None:
+            age = age_of(path)
+            within = [
+                other
+                for other in checkpoints_within(self.out_dir)
+                if age is None or age_of(other) <= age
+            ]
+            _point(pointer, str(path), [*outdated, *within[kept:]])
+
+        on_rank_0(work, 'pointing at the checkpoint')
+        self.last_good = str(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         # A validation alone has no folder to save to.
@@ -110,8 +218,8 @@ class WholeCheckpointHook(CheckpointHook):
     @contextmanager
     def _whole_saves(self, runner: Runner) -> Iterator[None]:
         """Within, the runner's checkpoints are written whole."""
-        if 'save_checkpoint' in vars(runner):  # the best one saves the newest
-            yield
+        if not self._is_local() or 'save_checkpoint' in vars(runner):
+            yield  # within another
             return
         save = runner.save_checkpoint
 

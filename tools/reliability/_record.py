@@ -1,0 +1,91 @@
+"""What a run did, in numbers that another must repeat bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# Seconds and what is made of them; memory.
+_CLOCK = re.compile(r'(.*/)?(\w*seconds\w*|share|(data_)?time|memory|eta)$')
+
+Record = dict[tuple[str, int], dict[str, Any]]
+
+
+def read_record(work_dir: str | os.PathLike) -> Record:
+    """Losses, accuracies, decisions and metrics of all starts of a run.
+
+    Args:
+        work_dir: With one folder of logs for every start.
+
+    Returns:
+        By kind of line and step, what was logged; of a step that was logged
+        twice what was logged last.
+    """
+    record: Record = {}
+    folders = Path(work_dir).glob('*/vis_data/scalars.json')
+    for path in sorted(folders, key=lambda p: p.stat().st_mtime_ns):
+        for text in path.read_text('utf-8').splitlines():
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:  # a kill cut it off
+                continue
+            kind = 'val' if any(key.startswith('knn/') for key in line) else ''
+            if not kind:
+                kind = 'step' if 'loss' in line else 'epoch'
+            values = {k: v for k, v in line.items() if not _CLOCK.match(k)}
+            step = int(line.get('step', line.get('iter', 0)))
+            record.setdefault((kind, step), {}).update(values)
+    return record
+
+
+def differences(first: Record, second: Record) -> list[str]:
+    """Where two records differ; empty if nowhere."""
+    found = []
+    for key in sorted(set(first) | set(second)):
+        one, other = first.get(key, {}), second.get(key, {})
+        found += [
+            f'{key[0]} {key[1]}: {name} is {one.get(name)} and '
+            f'{other.get(name)}'
+            for name in sorted(set(one) | set(other))
+            if one.get(name) != other.get(name)
+        ]
+    return found
+
+
+def differing_parts(
+    first: str | os.PathLike, second: str | os.PathLike
+) -> list[str]:
+    """Parts of two checkpoints that are not equal bit for bit.
+
+    Weights, the optimizer's state, schedulers, and the ladder, policy and
+    prototypes of the method.
+    """
+    one, other = (
+        torch.load(path, map_location='cpu', weights_only=True)
+        for path in (first, second)
+    )
+    names = ('state_dict', 'optimizer', 'param_schedulers', 'ahpcl')
+    return [
+        name for name in names if not _same(one.get(name), other.get(name))
+    ]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(
+            _same(one[key], other[key])
+            for key in one
+            if not _CLOCK.match(str(key))
+        )
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, float) and one != one:
+        return isinstance(other, float) and other != other
+    return bool(one == other)
