@@ -113,9 +113,7 @@ def within_epoch(epoch: int, batches: int) -> str:
 def checkpoints_within(folder: str | os.PathLike) -> list[Path]:
     """The checkpoints within epochs, newest first."""
     return [
-        path
-        for _, path in _numbered(Path(folder))
-        if '_batch_' in path.name
+        path for _, path in _numbered(Path(folder)) if '_batch_' in path.name
     ]
 
 

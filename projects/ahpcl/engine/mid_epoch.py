@@ -69,9 +69,7 @@ def restore_state(runner: Runner, ranks: list[dict]) -> None:
 
 
 @contextmanager
-def without_first(
-    loader: DataLoader, batches: int
-) -> Iterator[Iterable[Any]]:
+def without_first(loader: DataLoader, batches: int) -> Iterator[Iterable[Any]]:
     """A loader without its first batches, which are not loaded.
 
     Args:

@@ -82,7 +82,9 @@ class WholeCheckpointHook(CheckpointHook):
 
     def is_step_due(self, step: int) -> bool:
         """Whether a checkpoint is due after so many steps."""
-        return self.step_interval is not None and step % self.step_interval == 0
+        return (
+            self.step_interval is not None and step % self.step_interval == 0
+        )
 
     def save_within(self, runner: Runner, batches: int | None) -> str:
         """Write a checkpoint before the end of an epoch; a collective call.
