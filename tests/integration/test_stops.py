@@ -4,7 +4,6 @@ import os
 import signal
 
 import pytest
-import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,8 +127,6 @@ def descendants(pid: int) -> list[int]:
 def kill_all(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL to a training, its ranks and their loaders."""
     for pid in descendants(process.pid):
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     process.wait()
