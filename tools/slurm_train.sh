@@ -6,6 +6,10 @@
 # GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS are taken from the
 # environment. GPUS_PER_NODE=0 asks for no GPU: TASKS_PER_NODE processes
 # then train on the CPU.
+#
+# In a batch job, `#SBATCH --signal=B:USR1@300` (seconds before the end) and
+# `#SBATCH --requeue` let the training save and the job be queued anew, in
+# which it goes on. REQUEUE=0 leaves that out: the exit code is then 75.
 set -euo pipefail
 
 if [ "$#" -lt 3 ]; then
@@ -27,9 +31,14 @@ if [ "$GPUS_PER_NODE" -gt 0 ]; then
     RESOURCES+=("--gres=gpu:$GPUS_PER_NODE")
 fi
 
+RESUME=()
+if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
+    RESUME=(--resume)
+fi
+
 # SRUN_ARGS is a list of words.
 # shellcheck disable=SC2086
-exec srun -p "$PARTITION" \
+srun -p "$PARTITION" \
     --job-name="$JOB_NAME" \
     ${RESOURCES[@]+"${RESOURCES[@]}"} \
     --ntasks="$GPUS" \
@@ -38,4 +47,23 @@ exec srun -p "$PARTITION" \
     --kill-on-bad-exit=1 \
     ${SRUN_ARGS:-} \
     "${PYTHON:-python}" -u "$HERE/train.py" "$CONFIG" \
-    --launcher slurm "${@:4}"
+    --launcher slurm "${@:4}" ${RESUME[@]+"${RESUME[@]}"} &
+STEP=$!
+
+# srun passes signals on to the processes.
+for NAME in USR1 TERM INT; do
+    # shellcheck disable=SC2064
+    trap "kill -$NAME $STEP 2>/dev/null || true" "$NAME"
+done
+
+# A trap ends `wait` before the process ends.
+CODE=0
+while kill -0 "$STEP" 2>/dev/null; do
+    wait "$STEP" && CODE=0 || CODE=$?
+done
+if [ "$CODE" = 75 ] && [ -n "${SLURM_JOB_ID:-}" ] && [ "${REQUEUE:-1}" = 1 ]
+then
+    echo "stopped by a signal: job $SLURM_JOB_ID is queued anew"
+    exec scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$CODE"
