@@ -21,7 +21,9 @@ default_hooks = dict(
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # Seconds after which ranks give up on one that does not come; an E-step
+    # on rank 0 must take less.
+    dist_cfg=dict(backend='nccl', timeout=1800),
 )
 
 log_processor = dict(

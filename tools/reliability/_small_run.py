@@ -35,7 +35,9 @@ custom_hooks = [
         policy=dict(type='SlidingWindowPolicy', length=1, max_epochs=2),
         warmup_epochs=1),
     dict(type='MomentHook', path='{moments}'),
+    dict(type='FaultHook', once='{fault}'),
 ]
+env_cfg = dict(dist_cfg=dict(timeout=30))
 train_cfg = dict(max_epochs={epochs}, val_interval=2)
 val_dataloader = dict(num_workers=0, persistent_workers=False)
 default_hooks = dict(
@@ -59,6 +61,7 @@ def write_config(folder: Path, ranks: int, epochs: int, tool: str) -> Path:
         base=ROOT / 'configs' / 'ahpcl_digits.py',
         batch=32 // ranks,
         moments=folder / 'moments.txt',
+        fault=folder / 'fault',
         epochs=epochs,
     )
     path.write_text(text, 'utf-8')

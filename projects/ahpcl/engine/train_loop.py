@@ -11,6 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from .fault_guard import FaultGuard
 from .mid_epoch import restore_state, without_first
 from .optimizer_state import align_optimizer_state
 from .stop_request import StopRequest, TrainingStopped
@@ -26,7 +27,8 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
     """``EpochBasedTrainLoop`` with clear errors, that stops and goes on.
 
     SIGTERM, SIGUSR1 and Ctrl-C end it after the step, with a checkpoint
-    (:class:`StopRequest` says more), and a run that is resumed from within an
+    (:class:`StopRequest` says more), an error is logged with where to go on
+    from (:class:`FaultGuard`), and a run that is resumed from within an
     epoch begins with the next batch. An epoch whose validation a kill
     cut short is validated when the run goes on.
 
@@ -92,8 +94,11 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         for wrapper in _wrappers(self.runner.optim_wrapper):
             align_optimizer_state(wrapper.optimizer)
         self._stop = StopRequest()
+        self._guard = FaultGuard(
+            self.runner, self._saver(), lambda: (self._epoch, self._done)
+        )
         try:
-            with self._stop.listening():
+            with self._stop.listening(), self._guard.watching():
                 return self._run()
         except OSError as error:
             folder = Path(self.runner.work_dir).resolve()
@@ -117,6 +122,7 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         self._ranks = state['ranks']
 
     def _run(self) -> nn.Module:
+        self._done: int | None = None
         self.runner.call_hook('before_train')
         if self.first_batch is not None:
             restore_state(self.runner, self._ranks)
@@ -134,18 +140,23 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         first, self.first_batch = self.first_batch or 0, None
         self.runner.model.train()
+        self._done = first
         self._stop_if_asked(first)
         saver, last = self._saver(), len(self.dataloader)
         with without_first(self.dataloader, first) as batches:
             for done, batch in enumerate(batches, first + 1):
-                self.run_iter(done - 1, batch)
+                with self._guard.changing():
+                    self.run_iter(done - 1, batch)
+                self._done = done
                 if done == last:  # the epoch ends first
                     break
                 self._stop_if_asked(done)
                 if saver is not None and saver.is_step_due(self._iter):
                     saver.save_within(self.runner, done)
-        self.runner.call_hook('after_train_epoch')
+        with self._guard.changing():
+            self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+        self._done = None
 
     def _validate(self) -> None:
         self._decide_current_val_interval()

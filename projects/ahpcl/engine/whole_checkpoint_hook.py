@@ -22,6 +22,7 @@ from .checkpoint_files import (
     within_epoch,
 )
 from .distributed import on_rank_0
+from .invalid_values import invalid_value_message
 from .mid_epoch import gathered_state
 from .whole_file import publish, whole_file
 
@@ -119,7 +120,16 @@ class WholeCheckpointHook(CheckpointHook):
         return str(path)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Say where in the epoch it is; runs on rank 0 only."""
+        """Say where in the epoch it is; runs on rank 0 only.
+
+        Raises:
+            FloatingPointError: If a weight is NaN or infinite, so that the
+                last good checkpoint stays the last.
+        """
+        for name, value in checkpoint['state_dict'].items():
+            if value.is_floating_point() and not value.isfinite().all():
+                found = f'NaN or infinity in {name} before a checkpoint'
+                raise FloatingPointError(invalid_value_message(runner, found))
         if self._within is not None:
             checkpoint['within_epoch'] = self._within
 
