@@ -1,12 +1,26 @@
 """Read tar and zip archives that may be hostile, without extracting."""
 
+import lzma
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 ARCHIVES = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.zip')
 MAX_BYTES = 100 * 2**20  # of one member; images and lists are far smaller
+# What reading a damaged archive raises besides: packed in a way that is not
+# known, encrypted, cut off.
+_DAMAGED = (
+    EOFError,
+    IndexError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
 Take = Callable[[str, Callable[[], bytes]], None]
 
 
@@ -47,7 +61,7 @@ def read_tar(path: Path, take: Take) -> None:
                     member.name,
                     lambda m=member, a=archive: a.extractfile(m).read(),
                 )
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, *_DAMAGED) as error:
         raise ValueError(
             f'expected a complete tar archive, got {path}: {error}'
         ) from error
@@ -66,7 +80,7 @@ def read_zip(path: Path, take: Take) -> None:
                     member.filename,
                     lambda m=member, a=archive: a.read(m),
                 )
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, *_DAMAGED) as error:
         raise ValueError(
             f'expected a complete zip archive, got {path}: {error}'
         ) from error

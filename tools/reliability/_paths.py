@@ -4,6 +4,6 @@ import sys
 from pathlib import Path
 
 _TOOLS = Path(__file__).resolve().parents[1]
-for _folder in (_TOOLS / 'benchmarks', _TOOLS):
+for _folder in (_TOOLS / 'dataset_converters', _TOOLS):
     if str(_folder) not in sys.path:
         sys.path.insert(0, str(_folder))

@@ -46,6 +46,22 @@ def load_model(
             with _quiet():
                 model.init_weights()
             return model, {}
+    return model, load_weights(model, checkpoint)
+
+
+def load_weights(model: nn.Module, checkpoint: str | os.PathLike) -> dict:
+    """Give a model the weights of a checkpoint.
+
+    Args:
+        model: On the CPU.
+        checkpoint: File, or address that mmengine reads.
+
+    Returns:
+        What the checkpoint holds.
+
+    Raises:
+        ValueError: As :func:`load_model`.
+    """
     path = str(checkpoint)
     if '://' not in path and not Path(path).expanduser().is_file():
         raise ValueError(
@@ -55,7 +71,7 @@ def load_model(
         content = CheckpointLoader.load_checkpoint(path, 'cpu')
     except PickledCheckpointError as error:
         raise ValueError(str(error)) from error
-    except (RuntimeError, EOFError, KeyError, OSError) as error:
+    except Exception as error:  # whatever a damaged file makes torch say
         said = str(error).partition('\n')[0]
         raise ValueError(
             f'expected a checkpoint that can be read, got {path}: {said}'
@@ -66,7 +82,7 @@ def load_model(
         {key.removeprefix('module.'): value for key, value in state.items()},
         strict=False,
     )
-    return model, content
+    return content
 
 
 def usable_device(
