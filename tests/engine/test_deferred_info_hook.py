@@ -119,3 +119,21 @@ def test_on_a_gpu_losses_are_checked_when_a_line_is_logged(request):
     assert due == [4, 9]
     with pytest.raises(ValueError, match='or None for that of the log'):
         InvalidLossHook(interval=0)
+
+
+def test_histories_end(request):
+    runner = Runner(request.node.name)
+    hook = DeferredInfoHook(max_history=5)
+    for number in range(40):
+        runner.message_hub.update_scalar('train/time', number)
+        hook.after_train_iter(runner, number % 10, outputs=outputs(number))
+        runner.iter += 1
+    for name in ('train/time', 'train/loss'):
+        history = runner.message_hub.get_scalar(name)
+        assert history.data[0][-5:].tolist() == [35, 36, 37, 38, 39]
+        assert len(history.data[0]) <= 5 + 4  # and one interval of the log
+
+
+def test_a_history_needs_a_length():
+    with pytest.raises(ValueError, match='at least 1, or None for all, got 0'):
+        DeferredInfoHook(max_history=0)

@@ -21,10 +21,27 @@ class DeferredInfoHook(RuntimeInfoHook):
     logged, an epoch ends or a checkpoint is written, and come over together.
     The message hub then holds the same values of all iterations. In between
     it does not know the newest ones.
+
+    The host keeps a million values of everything that is logged, in memory
+    and in every checkpoint, and copies them all to add one. Here the newest
+    are kept.
+
+    Args:
+        max_history: Values kept of each quantity; smoothing windows and means
+            reach no further back. None keeps what the host keeps.
+
+    Raises:
+        ValueError: If ``max_history`` is not positive.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_history: int | None = 10_000) -> None:
         super().__init__()
+        if max_history is not None and max_history < 1:
+            raise ValueError(
+                'expected max_history of at least 1, or None for all, got '
+                f'{max_history}'
+            )
+        self.max_history = max_history
         self._pending: list[tuple[str, Any]] = []
 
     def after_train_iter(
@@ -63,6 +80,10 @@ class DeferredInfoHook(RuntimeInfoHook):
             pending, _to_numbers([v for _, v in pending]), strict=True
         ):
             runner.message_hub.update_scalar(name, value)
+        if self.max_history is not None:
+            # It drops what is too much with the next value.
+            for history in runner.message_hub.log_scalars.values():
+                history.max_length = min(history.max_length, self.max_history)
 
 
 def _to_numbers(values: list[Any]) -> list[Any]:
