@@ -60,6 +60,18 @@ def _culprit(error: BaseException) -> str:
     return 'pickled Python objects, or is damaged'
 
 
+def _without_program(content: Any) -> Any:
+    """Takes out a config in Python, which the host would run on resume.
+
+    ``Runner.resume`` runs ``meta['config']``, which old checkpoints have,
+    to read the number of GPUs from it.
+    """
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    return content
+
+
 def _load_checkpoint(original: Any) -> Any:
     """Wraps ``CheckpointLoader.load_checkpoint``, whatever its backends."""
 
@@ -80,7 +92,8 @@ def _load_checkpoint(original: Any) -> Any:
                 return original(cls, filename, map_location, logger)
         try:
             with _environment(**{_TORCH_TRUST: None, _TORCH_DISTRUST: '1'}):
-                return original(cls, filename, map_location, logger)
+                content = original(cls, filename, map_location, logger)
+            return _without_program(content)
         except pickle.UnpicklingError as error:
             raise PickledCheckpointError(
                 'expected a checkpoint of tensors and plain values, got '

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -99,7 +98,7 @@ class FeatureSet:
         try:
             with np.load(path, allow_pickle=False) as file:
                 content = {name: file[name] for name in file.files}
-        except (OSError, ValueError, BadZipFile, EOFError) as error:
+        except Exception as error:  # whatever a damaged archive brings up
             raise ValueError(
                 f'expected a file of features, got {path}: {error}'
             ) from error
@@ -110,6 +109,16 @@ class FeatureSet:
                 f'expected a file of features, got {path} without '
                 f'{", ".join(missing)}'
             )
+        try:
+            return cls._of(content)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f'expected a file of features, got {path} with arrays of '
+                f'other kinds: {error}'
+            ) from error
+
+    @classmethod
+    def _of(cls, content: dict[str, np.ndarray]) -> FeatureSet:
         keys = content.get('keys')
         return cls(
             features=torch.from_numpy(content['features']).float(),
