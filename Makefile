@@ -1,4 +1,6 @@
 PYTHON ?= python
+# Tests at once, each on one thread and in 2 GiB.
+WORKERS ?= 2
 
 .PHONY: help check test test-fast demo experiments clean
 
@@ -16,7 +18,7 @@ check:
 	$(PYTHON) -m mypy -p ahpcl.core
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
 
 test-fast:
 	$(PYTHON) -m pytest -m 'not slow'

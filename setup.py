@@ -107,6 +107,7 @@ TESTS = [
     'timm>=1.0',
     'hypothesis>=6.90',
     'pytest>=8',
+    'pytest-xdist>=3.5',
     'scipy>=1.11',
     'setuptools>=64',
     'wheel>=0.40',
