@@ -1,10 +1,12 @@
 """How train.py turns on a compiler, and keeps memory."""
 
+import os
 import platform
 import subprocess
 import sys
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
@@ -77,3 +79,24 @@ print(faults())
     assert kept == str(not own)
     # 20 MiB are 5,120 pages.
     assert (int(faults) < 500) is (not own)
+
+
+@pytest.mark.parametrize(
+    ('count', 'age', 'own'),
+    [(0, 10, False), (1, 10, True), (1, -10, False), (1, None, False)],
+)
+def test_a_restart_goes_on_from_what_the_job_wrote(
+    train, tmp_path, monkeypatch, count, age, own
+):
+    monkeypatch.setenv('TORCHELASTIC_MAX_RESTARTS', '2')
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '0')
+    cfg = Config(dict(work_dir=str(tmp_path), load_from='start.pth'))
+    assert not train.use_own_checkpoint(cfg)
+    begun = (tmp_path / '.job').stat().st_mtime
+    if age is not None:
+        path = tmp_path / 'epoch_1.pth'
+        torch.save({}, path)
+        os.utime(path, (begun + age, begun + age))
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', str(count))
+    assert train.use_own_checkpoint(cfg) == own
+    assert cfg.load_from == (str(path) if own else 'start.pth')

@@ -31,6 +31,8 @@ AMP_TYPE = 'BF16OptimWrapper'
 # Where dist_train.sh reads with which code training was stopped: torchrun
 # has codes of its own.
 STOP_FILE = 'AHPCL_STOP_FILE'
+# In the work folder, as old as the job that torchrun may start anew.
+JOB_MARK = '.job'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -142,9 +144,38 @@ def use_resume(cfg: Config, resume: str) -> None:
         say(f'--resume: no checkpoint in {cfg.work_dir}; starting anew')
 
 
-def restarted() -> bool:
-    """Whether torchrun started this process anew, after one failed."""
-    return int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
+def restarts_allowed() -> int:
+    """How often torchrun may start all processes anew, at most."""
+    return int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0))
+
+
+def use_own_checkpoint(cfg: Config) -> bool:
+    """After a restart by torchrun, go on from what this job wrote.
+
+    What another one left in the work folder is not its own. The first start
+    leaves a mark there.
+
+    Args:
+        cfg: Changed in place.
+
+    Returns:
+        Whether there is a checkpoint; else the job starts as it did first.
+    """
+    if restarts_allowed() == 0:
+        return False
+    mark = Path(cfg.work_dir) / JOB_MARK
+    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) == 0:
+        if os.environ.get('RANK', '0') == '0':
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        return False
+    found = good_checkpoint(cfg.work_dir)
+    if found is None or not mark.exists():
+        return False
+    if found.stat().st_mtime_ns < mark.stat().st_mtime_ns:
+        return False
+    cfg.resume, cfg.load_from = True, str(found)
+    return True
 
 
 def end_stopped(stopped: TrainingStopped) -> None:
@@ -155,7 +186,7 @@ def end_stopped(stopped: TrainingStopped) -> None:
     """
     if STOP_FILE in os.environ:
         Path(os.environ[STOP_FILE]).write_text(str(stopped.code), 'utf-8')
-    if int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) == 0:
+    if restarts_allowed() == 0:
         raise stopped
 
 
@@ -171,9 +202,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     resume = args.resume
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume = 'auto'
-    if restarted():
-        resume = 'auto'
-    if resume is not None:
+    if not use_own_checkpoint(cfg) and resume is not None:
         use_resume(cfg, resume)
     keep_freed_memory()
     runner = Runner.from_cfg(cfg)

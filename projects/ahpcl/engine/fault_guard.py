@@ -37,6 +37,11 @@ class FaultGuard:
         self._runner = runner
         self._saver = saver
         self._place = place
+        # Until the state is there, or there again after a resume.
+        self._changing = True
+
+    def ready(self) -> None:
+        """From here on the state is whole, outside of :meth:`changing`."""
         self._changing = False
 
     @contextmanager

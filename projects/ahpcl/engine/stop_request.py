@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -39,9 +40,14 @@ class StopRequest:
 
     SIGTERM, SIGUSR1 (which Slurm sends before the time is over) and the first
     Ctrl-C are remembered; a second Ctrl-C ends the process at once.
+
+    Args:
+        timeout: Seconds after which ranks give up on one that does not come;
+            None for torch's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float | None = None) -> None:
+        self._timeout = None if timeout is None else timedelta(seconds=timeout)
         self._signal = 0
         self._pid = os.getpid()
         self._group: Any = None
@@ -54,7 +60,7 @@ class StopRequest:
         """
         if get_world_size() > 1 and dist.get_backend() != 'gloo':
             # Asked after every step: without waiting for the device.
-            self._group = dist.new_group(backend='gloo')
+            self._group = dist.new_group(backend='gloo', timeout=self._timeout)
         if threading.current_thread() is not threading.main_thread():
             yield
             return

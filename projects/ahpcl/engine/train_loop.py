@@ -93,10 +93,9 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         """
         for wrapper in _wrappers(self.runner.optim_wrapper):
             align_optimizer_state(wrapper.optimizer)
-        self._stop = StopRequest()
-        self._guard = FaultGuard(
-            self.runner, self._saver(), lambda: (self._epoch, self._done)
-        )
+        ranks = (self.runner.cfg.get('env_cfg') or {}).get('dist_cfg') or {}
+        self._stop = StopRequest(ranks.get('timeout'))
+        self._guard = FaultGuard(self.runner, self._saver(), self._place)
         try:
             with self._stop.listening(), self._guard.watching():
                 return self._run()
@@ -126,7 +125,8 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train')
         if self.first_batch is not None:
             restore_state(self.runner, self._ranks)
-        elif self._epoch:
+        self._guard.ready()
+        if self.first_batch is None and self._epoch:
             self._validate()
         while self._epoch < self._max_epochs and not self.stop_training:
             self._stop_if_asked(None)
@@ -169,6 +169,10 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
             )
         ):
             self.runner.val_loop.run()
+
+    def _place(self) -> tuple[int, int | None]:
+        begun = self.first_batch if self._done is None else self._done
+        return self._epoch, begun
 
     def _stop_if_asked(self, done: int | None) -> None:
         """End here if a signal asked for it; a collective call.

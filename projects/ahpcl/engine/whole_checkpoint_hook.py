@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
@@ -127,7 +128,8 @@ class WholeCheckpointHook(CheckpointHook):
                 last good checkpoint stays the last.
         """
         for name, value in checkpoint['state_dict'].items():
-            if value.is_floating_point() and not value.isfinite().all():
+            floats = torch.is_tensor(value) and value.is_floating_point()
+            if floats and not value.isfinite().all():
                 found = f'NaN or infinity in {name} before a checkpoint'
                 raise FloatingPointError(invalid_value_message(runner, found))
         if self._within is not None:
