@@ -39,8 +39,10 @@ def pieces(rank: int) -> dict:
     )
 
 
-def main(folder: str) -> None:
+def main(folder: str, images: int = 240) -> None:
     config = toy_config(folder)
+    config.train_dataloader.dataset.limit = images
+    config.custom_hooks[0].extract_dataloader.dataset.limit = images
     config.launcher = 'pytorch'
     config.train_cfg.max_epochs = 4
     config.train_cfg.val_interval = 4
@@ -55,6 +57,8 @@ def main(folder: str) -> None:
     seen.update(
         backend=dist.get_backend(),
         rungs=hook.ladder.current,
+        policy=hook.policy.state_dict(),
+        knn=runner.message_hub.get_scalar('val/knn/top1').data[0].tolist(),
         hierarchy=model.head.hierarchy.state_dict(),
         state=model.state_dict(),
         images=len(runner.train_dataloader.dataset),
@@ -64,4 +68,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == '__main__':
-    main(sys.argv[1])
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -1,0 +1,40 @@
+"""Whole runs on ranks that do not divide the images or the batches."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ranks import torchrun
+
+WORKER = Path(__file__).with_name('gloo_worker.py')
+IMAGES = 251
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('processes', [3, 4])
+def test_all_ranks_end_alike(tmp_path, processes):
+    torchrun(WORKER, tmp_path, IMAGES, processes=processes)
+    first, *others = (
+        torch.load(tmp_path / f'rank_{rank}.pt') for rank in range(processes)
+    )
+    assert first['images'] == IMAGES
+    assert len(first['knn']) == 1
+    for seen in others:
+        for name in ('rungs', 'policy', 'knn'):
+            assert seen[name] == first[name], name
+        for one, other in zip(
+            first['hierarchy']['levels'],
+            seen['hierarchy']['levels'],
+            strict=True,
+        ):
+            assert one.keys() == other.keys()
+            for name, value in one.items():
+                same = value is other[name] or torch.equal(value, other[name])
+                assert same, name
+            assert len(one['assignments']) == IMAGES
+        for name, value in first['state'].items():
+            # Of keys that every rank normalises with its own batch.
+            torch.testing.assert_close(
+                seen['state'][name], value, atol=1e-5, rtol=1e-4
+            )
