@@ -27,13 +27,24 @@ STOP_FILE=$(mktemp)
 export AHPCL_STOP_FILE=$STOP_FILE
 trap 'rm -f "$STOP_FILE"' EXIT
 
+WHERE=${MASTER_ADDR:-127.0.0.1}
+PORT=${PORT:-29500}
+RENDEZVOUS=(
+    --node_rank="${NODE_RANK:-0}" --master_addr="$WHERE" --master_port="$PORT"
+)
+if [ "${MAX_RESTARTS:-0}" -gt 0 ]; then
+    # The other kind gives processes that are started anew the addresses of
+    # those that are gone.
+    RENDEZVOUS=(
+        --rdzv-backend=c10d --rdzv-endpoint="$WHERE:$PORT" --rdzv-id="$PORT"
+        --max-restarts="$MAX_RESTARTS"
+    )
+fi
+
 "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
-    --max-restarts="${MAX_RESTARTS:-0}" \
     --nproc_per_node="$PROCESSES" \
+    "${RENDEZVOUS[@]}" \
     "$HERE/train.py" "$CONFIG" --launcher pytorch "${@:3}" &
 AGENT=$!
 

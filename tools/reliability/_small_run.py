@@ -85,10 +85,15 @@ def start(
         with socket.socket() as probe:
             probe.bind(('127.0.0.1', 0))
             port = probe.getsockname()[1]
-        command += [
-            *('-m', 'torch.distributed.run', f'--nproc_per_node={ranks}'),
-            *(f'--master_port={port}', f'--max-restarts={restarts}'),
-        ]
+        command += ['-m', 'torch.distributed.run', f'--nproc_per_node={ranks}']
+        if restarts:  # as dist_train.sh
+            command += [
+                *('--rdzv-backend=c10d', f'--rdzv-id={port}'),
+                f'--rdzv-endpoint=127.0.0.1:{port}',
+                f'--max-restarts={restarts}',
+            ]
+        else:
+            command += [f'--master_port={port}']
     command += [str(TRAIN), str(config), '--work-dir', str(work_dir)]
     command += ['--resume', *arguments]
     if ranks > 1 or restarts:

@@ -64,7 +64,7 @@ FAULTS = (
     Fault('nan', 2, 1, 'expected finite numbers'),
     Fault('dead', 2, 1, 'Signal 9'),
     Fault('slow', 2, 1, 'imeout'),
-    Fault('dead', 2, 1, 'Signal 9', restarts=1),
+    Fault('dead', 2, 1, 'exitcode: -9', restarts=1),
 )
 
 
