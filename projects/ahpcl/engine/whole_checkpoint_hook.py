@@ -141,8 +141,12 @@ class WholeCheckpointHook(CheckpointHook):
         Raises:
             ValueError: If the loop cannot.
         """
-        state = checkpoint.get('within_epoch')
-        if state is None or not getattr(runner, '_resume', False):
+        if not getattr(runner, '_resume', False):
+            return
+        # Another hook says what is wrong with one that is no dict.
+        known = checkpoint if isinstance(checkpoint, dict) else {}
+        state = known.get('within_epoch')
+        if state is None:
             return
         if not hasattr(runner.train_loop, 'go_on_within'):
             raise ValueError(
