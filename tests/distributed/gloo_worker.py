@@ -39,9 +39,10 @@ def pieces(rank: int) -> dict:
     )
 
 
-def main(folder: str, images: int = 240) -> None:
+def main(folder: str, images: int = 240, batch_size: int = 64) -> None:
     config = toy_config(folder)
     config.train_dataloader.dataset.limit = images
+    config.train_dataloader.batch_size = batch_size
     config.custom_hooks[0].extract_dataloader.dataset.limit = images
     config.launcher = 'pytorch'
     config.train_cfg.max_epochs = 4
