@@ -100,7 +100,8 @@ def slope(values: Sequence[float]) -> tuple[float, float]:
     ]
     fit = stats.linregress(centres, [float(np.mean(p)) for p in parts])
     half = stats.t.ppf(0.975, PARTS - 2) * fit.stderr
-    return 100 * fit.slope, 100 * half
+    # No number where all are equal.
+    return 100 * fit.slope, 100 * float(np.nan_to_num(half))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
