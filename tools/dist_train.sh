@@ -41,7 +41,9 @@ if [ "${MAX_RESTARTS:-0}" -gt 0 ]; then
     )
 fi
 
-"${PYTHON:-python}" -m torch.distributed.run \
+# In a session of its own: a terminal's Ctrl-C goes to all of a group, and
+# torchrun would pass on a second one, which ends the processes at once.
+setsid "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --nproc_per_node="$PROCESSES" \
     "${RENDEZVOUS[@]}" \
@@ -60,11 +62,18 @@ pass_on() {
     done
 }
 trap 'pass_on USR1' USR1
-trap 'pass_on TERM' TERM
+trap 'pass_on TERM' TERM HUP
 INTERRUPTS=0
 interrupt() {
     INTERRUPTS=$((INTERRUPTS + 1))
-    if [ "$INTERRUPTS" = 1 ]; then pass_on INT; else kill -KILL 0; fi
+    if [ "$INTERRUPTS" = 1 ]; then
+        pass_on INT
+    else
+        # torchrun gives each process a session of its own.
+        pass_on KILL
+        kill -KILL "$AGENT" 2>/dev/null || true
+        exit 130
+    fi
 }
 trap interrupt INT
 

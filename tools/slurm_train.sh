@@ -9,7 +9,8 @@
 #
 # In a batch job, `#SBATCH --signal=B:USR1@300` (seconds before the end) and
 # `#SBATCH --requeue` let the training save and the job be queued anew, in
-# which it goes on. REQUEUE=0 leaves that out: the exit code is then 75.
+# which it goes on. The batch script must end with `exec tools/slurm_train.sh
+# ...`: Slurm signals the batch shell alone. REQUEUE=0 leaves that out: the exit code is then 75.
 set -euo pipefail
 
 if [ "$#" -lt 3 ]; then
