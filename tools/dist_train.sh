@@ -61,10 +61,12 @@ pass_on() {
         fi
     done
 }
-trap 'pass_on USR1' USR1
-trap 'pass_on TERM' TERM HUP
+SIGNALLED=0
+trap 'SIGNALLED=1; pass_on USR1' USR1
+trap 'SIGNALLED=1; pass_on TERM' TERM HUP
 INTERRUPTS=0
 interrupt() {
+    SIGNALLED=1
     INTERRUPTS=$((INTERRUPTS + 1))
     if [ "$INTERRUPTS" = 1 ]; then
         pass_on INT
@@ -77,10 +79,11 @@ interrupt() {
 }
 trap interrupt INT
 
-# A trap ends `wait` before the process ends.
-CODE=0
-while kill -0 "$AGENT" 2>/dev/null; do
+# A trap ends `wait` with a code of its own: only one without is torchrun's.
+while :; do
+    SIGNALLED=0
     wait "$AGENT" && CODE=0 || CODE=$?
+    [ "$SIGNALLED" = 1 ] || break
 done
 if [ -s "$STOP_FILE" ]; then
     CODE=$(cat "$STOP_FILE")

@@ -10,7 +10,8 @@
 # In a batch job, `#SBATCH --signal=B:USR1@300` (seconds before the end) and
 # `#SBATCH --requeue` let the training save and the job be queued anew, in
 # which it goes on. The batch script must end with `exec tools/slurm_train.sh
-# ...`: Slurm signals the batch shell alone. REQUEUE=0 leaves that out: the exit code is then 75.
+# ...`: Slurm signals the batch shell alone. REQUEUE=0 leaves that out: the
+# exit code is then 75.
 set -euo pipefail
 
 if [ "$#" -lt 3 ]; then
@@ -52,15 +53,17 @@ srun -p "$PARTITION" \
 STEP=$!
 
 # srun passes signals on to the processes.
+SIGNALLED=0
 for NAME in USR1 TERM INT; do
     # shellcheck disable=SC2064
-    trap "kill -$NAME $STEP 2>/dev/null || true" "$NAME"
+    trap "SIGNALLED=1; kill -$NAME $STEP 2>/dev/null || true" "$NAME"
 done
 
-# A trap ends `wait` before the process ends.
-CODE=0
-while kill -0 "$STEP" 2>/dev/null; do
+# A trap ends `wait` with a code of its own: only one without is the step's.
+while :; do
+    SIGNALLED=0
     wait "$STEP" && CODE=0 || CODE=$?
+    [ "$SIGNALLED" = 1 ] || break
 done
 if [ "$CODE" = 75 ] && [ -n "${SLURM_JOB_ID:-}" ] && [ "${REQUEUE:-1}" = 1 ]
 then
