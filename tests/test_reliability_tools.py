@@ -29,6 +29,17 @@ def test_a_short_campaign_of_kills(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert '2 kills, ' in done.stdout
     assert ' 0 differences' in done.stdout
+    assert done.stdout.count('lines: all equal |') == 2
+
+
+@pytest.mark.slow
+def test_a_short_campaign_on_two_ranks(tmp_path):
+    done = run(
+        *('kill_campaign.py', '--kills', 1, '--epochs', 3, '--ranks', 2),
+        *('--folder', tmp_path),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '1 kills, 1 runs of 2 process(es)' in done.stdout
 
 
 @pytest.mark.slow

@@ -80,14 +80,17 @@ def steps(folder):
     return path.read_bytes().count(b'end step') if path.is_file() else 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('ranks', [1, 2])
-def test_training_stops_and_goes_on(small, tmp_path, ranks):
-    config = small.write_config(tmp_path, ranks, 2, 'a test')
-    work_dir = tmp_path / 'run'
-    if ranks == 1:
-        process = small.start(config, work_dir, 1)
-    else:
+@pytest.fixture
+def start(small, tmp_path):
+    """Starts a run of so many ranks; kills what is left of it."""
+    processes = []
+
+    def start(ranks):
+        config = small.write_config(tmp_path, ranks, 2, 'a test')
+        work_dir = tmp_path / 'run'
+        if ranks == 1:
+            processes.append(small.start(config, work_dir, 1))
+            return config, work_dir, processes[0]
         environment = {
             **os.environ,
             'PYTHON': sys.executable,
@@ -97,18 +100,46 @@ def test_training_stops_and_goes_on(small, tmp_path, ranks):
         with (tmp_path / 'output.txt').open('ab') as output:
             process = subprocess.Popen(
                 [
-                    *('bash', str(TOOLS / 'dist_train.sh'), str(config), '2'),
-                    *('--work-dir', str(work_dir)),
+                    *('bash', str(TOOLS / 'dist_train.sh'), str(config)),
+                    *(str(ranks), '--work-dir', str(work_dir)),
                 ],
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
+        processes.append(process)
+        return config, work_dir, process
+
+    yield start
+    for process in processes:
+        small.kill_all(process)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('ranks', 'number', 'code'),
+    [
+        (1, signal.SIGUSR1, 75),
+        (2, signal.SIGUSR1, 75),
+        # As a terminal sends it: to all of the group.
+        (2, signal.SIGINT, 130),
+        # As a terminal that is closed.
+        (2, signal.SIGHUP, 75),
+    ],
+)
+def test_training_stops_and_goes_on(
+    small, start, tmp_path, ranks, number, code
+):
+    config, work_dir, process = start(ranks)
     wait_for(lambda: steps(tmp_path) >= 2, process)
     members = small.descendants(process.pid)
-    process.send_signal(signal.SIGUSR1)
+    if number == signal.SIGUSR1:
+        process.send_signal(number)
+    else:
+        os.killpg(process.pid, number)
     said = tmp_path / 'output.txt'
-    assert process.wait(timeout=300) == 75, said.read_text()[-3000:]
+    assert process.wait(timeout=300) == code, said.read_text()[-3000:]
     assert 'stopped by a signal' in said.read_text()
     saved = good_checkpoint(work_dir)
     assert '_batch_' in saved.name
@@ -118,6 +149,30 @@ def test_training_stops_and_goes_on(small, tmp_path, ranks):
     assert again.wait(timeout=300) == 0, said.read_text()[-3000:]
     assert f'path: {saved}' in said.read_text()
     assert good_checkpoint(work_dir).name == 'epoch_2.pth'
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_leaves_no_rank(small, start, tmp_path):
+    _, _, process = start(2)
+    wait_for(lambda: steps(tmp_path) >= 1, process)
+    members = small.descendants(process.pid)
+    # A rank that does not answer: the first Ctrl-C alone ends nothing.
+    rank = next(pid for pid in members if is_rank(pid))
+    os.kill(rank, signal.SIGSTOP)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(2)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    wait_gone(members)
+
+
+def is_rank(pid):
+    command = Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')
+    return (
+        any(word.endswith(b'train.py') for word in command[:3])
+        and b'torch.distributed.run' not in command
+    )
 
 
 def wait_gone(members, timeout=60):

@@ -46,7 +46,8 @@ def step(norm: str, splits: int) -> dict:
     model.head.set_prototypes(hierarchy(5, 3, num_images=BATCH), {5: 0.1})
     parts = [batch(seed) for seed in (0, 1)]
     views = [
-        torch.cat(pair).double() for pair in zip(*(p[0] for p in parts), strict=True)
+        torch.cat(pair).double()
+        for pair in zip(*(p[0] for p in parts), strict=True)
     ]
     samples = [sample for _, some in parts for sample in some]
     for index, sample in enumerate(samples):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -105,8 +106,13 @@ class FaultHook(Hook):
         self.once = Path(once)
 
     def before_train(self, runner: Runner) -> None:
-        """Let the clustering fail from a step on."""
-        if self.kind != 'clustering' or not self._mine(runner):
+        """Let the clustering, or the validation, fail from a step on."""
+        if not self._mine(runner):
+            return
+        if self.kind == 'validation':
+            loop = runner.val_loop
+            loop.run = self._failing(runner, loop.run)
+        if self.kind != 'clustering':
             return
         estep = next(
             hook
@@ -121,7 +127,7 @@ class FaultHook(Hook):
         @wraps(work)
         def fail(*args: Any, **kwargs: Any) -> Any:
             if runner.iter >= self.step and self._first():
-                raise RuntimeError('the clustering backend is out of order')
+                raise RuntimeError(f'the {self.kind} is out of order')
             return work(*args, **kwargs)
 
         return fail
@@ -159,4 +165,7 @@ FAULTS: dict[str, Callable[[Runner], None]] = {
     'nan': _spoil_a_weight,
     'dead': lambda _: os.kill(os.getpid(), signal.SIGKILL),
     'slow': lambda _: time.sleep(3600),
+    'late': lambda _: time.sleep(10),
+    # The name of the checkpoint is there, its bytes are not.
+    'disk': lambda _: resource.setrlimit(resource.RLIMIT_FSIZE, (2**16,) * 2),
 }

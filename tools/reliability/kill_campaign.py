@@ -11,7 +11,8 @@ step, the writing of a checkpoint and of the pointer to it, validation, a step
 of the optimizer, and at any time. When a run reaches its end although, its
 weights, optimizer, ladder, policy and prototypes, and the losses,
 accuracies, decisions and metrics of every step must be those of the
-undisturbed run, bit for bit (on a CPU), and the next one begins.
+undisturbed run, bit for bit (on a CPU), and the next one begins. After every
+kill what was logged is compared as well, as far as the run came.
 
 Prints a table; exit code 1 if anything differs.
 """
@@ -51,12 +52,14 @@ class Kill:
         delay: Seconds after the moment began.
         run: Number of the run.
         before: Newest good checkpoint when it came.
+        outcome: What the run did after it, until the next kill or its end.
     """
 
     moment: str
     delay: float
     run: int
     before: str
+    outcome: str = 'not gone on'
 
 
 class Campaign:
@@ -86,10 +89,10 @@ class Campaign:
         """Train once, and measure how long every moment takes.
 
         Raises:
-            RuntimeError: If that fails.
+            RuntimeError: If that fails, or takes more than TIMEOUT.
         """
         process = start(self.config, self.reference, self.ranks)
-        if process.wait() != 0:
+        if self._wait(process, time.monotonic()) != 0:
             raise RuntimeError(
                 f'the undisturbed run failed: {self.folder / "output.txt"}'
             )
@@ -105,7 +108,11 @@ class Campaign:
             moment = None
             if len(self.kills) < kills:
                 moment = MOMENTS[len(self.kills) % len(MOMENTS)]
+            last = self._last_kill(number)
             code = self._start_and_kill(number, work_dir, moment)
+            if last is not None:
+                last.outcome = self._outcome(work_dir, code)
+                print(f'{last.moment}: {last.outcome}', flush=True)
             if code is None:
                 continue
             if code != 0:
@@ -115,6 +122,27 @@ class Campaign:
                 )
             break
         self._compare(number, work_dir)
+
+    def _last_kill(self, number: int) -> Kill | None:
+        kills = [kill for kill in self.kills if kill.run == number]
+        return kills[-1] if kills else None
+
+    def _outcome(self, work_dir: Path, code: int | None) -> str:
+        """What all starts of a run logged so far against the undisturbed."""
+        record = read_record(work_dir)
+        whole = read_record(self.reference)
+        # A step may have been logged in part when the kill came.
+        seen = {
+            key: {name: whole.get(key, {}).get(name) for name in values}
+            for key, values in record.items()
+        }
+        wrong = differences(seen, record)
+        self.failures += [f'{work_dir.name}: {text}' for text in wrong]
+        until = (
+            'the next kill' if code is None else f'its end (exit code {code})'
+        )
+        same = 'all equal' if not wrong else f'{len(wrong)} values **differ**'
+        return f'went on to {until}, {len(record)} lines: {same}'
 
     def _start_and_kill(
         self, number: int, work_dir: Path, moment: str | None
@@ -172,12 +200,14 @@ class Campaign:
 
     def table(self) -> str:
         """What was done, in Markdown."""
-        lines = ['| kill | run | moment | after | went on from |', '|---' * 5]
+        head = '| kill | run | moment | after | went on from | outcome |'
+        lines = [head, '|---' * 6]
         lines[1] += '|'
         for count, kill in enumerate(self.kills, 1):
             lines.append(
                 f'| {count} | {kill.run} | {kill.moment} | '
-                f'{1000 * kill.delay:.0f} ms | {kill.before} |'
+                f'{1000 * kill.delay:.0f} ms | {kill.before} | '
+                f'{kill.outcome} |'
             )
         return '\n'.join(lines)
 

@@ -10,6 +10,7 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from .roll_call import RollCall
 from .whole_checkpoint_hook import WholeCheckpointHook
 
 
@@ -19,7 +20,8 @@ class FaultGuard:
     A worker of the loader that dies, a clustering that fails and a validation
     that fails change nothing that is trained: the run is saved where it was.
     After an error within a step, and where other ranks wait for what one of
-    them did not come to, the last checkpoint is named.
+    them did not come to, the last checkpoint is named; and the rank that did
+    not come, see :class:`RollCall`.
 
     Args:
         runner: The runner.
@@ -37,6 +39,7 @@ class FaultGuard:
         self._runner = runner
         self._saver = saver
         self._place = place
+        self._roll_call = RollCall()
         # Until the state is there, or there again after a resume.
         self._changing = True
 
@@ -57,10 +60,12 @@ class FaultGuard:
         try:
             yield
         except Exception as error:
+            self._roll_call.sign()
             epochs, batches = self._place()
             print_log(
                 f'training ended in epoch {epochs + 1} after {batches or 0} '
-                f'batches: {type(error).__name__}: {error}; '
+                f'batches: {type(error).__name__}: {error}'
+                f'{self._roll_call.words(error)}; '
                 f'{self._rescued(error, batches)}',
                 logger='current',
                 level=logging.ERROR,
