@@ -56,6 +56,16 @@ def test_a_little_fuzz():
     assert done.stdout.count('| 60 |') == 7
 
 
+def test_an_estep_in_little_memory():
+    size = ('--images', 100_000, '--clusters', 20)  # 51 MB of features
+    done = run('limited_estep.py', '--limit', 0.5, *size)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'K = 20: 20 in use' in done.stdout
+    done = run('limited_estep.py', '--limit', 0.02, *size)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert '0.02 GiB did not do: ' in done.stdout
+
+
 def test_a_difference_of_records_is_seen():
     with tool_modules('reliability', '_record') as modules:
         record = modules['_record']

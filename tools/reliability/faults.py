@@ -5,12 +5,13 @@
 
 A worker of the loader is killed, a weight becomes NaN, the clustering or the
 validation raises, files cannot be written beyond 64 KiB, a rank dies, a rank
-does not come, and one is late by a third of the time that is set. Each run must say what happened, end with
-an exit code that is not 0 and within the time that is set for ranks to wait
-(30 s here), and leave a good checkpoint, from which --resume must end as the
-run that was not disturbed did: losses, accuracies, decisions, metrics,
-weights and prototypes, bit for bit (on a CPU). With restarts by torchrun,
-and with a rank that is late, the job must get there by itself.
+does not come, and one is late by a third of the time that is set. Each run
+must say what happened, end with an exit code that is not 0 and within the
+time that is set for ranks to wait (30 s here), and leave a good checkpoint,
+from which --resume must end as the run that was not disturbed did: losses,
+accuracies, decisions, metrics, weights and prototypes, bit for bit (on a
+CPU). With restarts by torchrun, and with a rank that is late, the job must
+get there by itself.
 
 Prints a table; exit code 1 if anything is not so.
 """
