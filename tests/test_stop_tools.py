@@ -182,10 +182,12 @@ def wait_gone(members, timeout=60):
         time.sleep(0.1)
 
 
-def slurm(folder, code, **environment):
+def slurm(folder, code, said='', **environment):
     """slurm_train.sh with programs that stand in for Slurm's."""
+    environment['SAID'] = said
     for name, text in {
-        'srun': f'echo "$@" >srun.txt; exec {sys.executable} -c "import '
+        'srun': 'echo "$@" >srun.txt; printf "$SAID" >"$AHPCL_STOP_FILE"; '
+        f'exec {sys.executable} -c "import '
         'signal, sys; signal.signal(signal.SIGUSR1, lambda *_: '
         f"sys.exit({code})); open('ready', 'w').close(); "
         'signal.pause()"',
@@ -213,6 +215,11 @@ def test_a_slurm_job_is_queued_anew(tmp_path):
     assert code == 0
     assert (tmp_path / 'scontrol.txt').read_text() == 'requeue 17\n'
     assert (tmp_path / 'srun.txt').read_text().endswith('slurm --resume\n')
+
+
+def test_a_slurm_job_whose_tasks_were_ended_is_queued_anew(tmp_path):
+    assert slurm(tmp_path, 143, said='75', SLURM_JOB_ID='17') == 0
+    assert (tmp_path / 'scontrol.txt').read_text() == 'requeue 17\n'
 
 
 @pytest.mark.parametrize(

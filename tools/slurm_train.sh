@@ -33,6 +33,12 @@ if [ "$GPUS_PER_NODE" -gt 0 ]; then
     RESOURCES+=("--gres=gpu:$GPUS_PER_NODE")
 fi
 
+# One task that ends lets Slurm end the others, perhaps before they gave their
+# code: rank 0, on the node of a batch script, says what it was.
+STOP_FILE=$(mktemp)
+export AHPCL_STOP_FILE=$STOP_FILE
+trap 'rm -f "$STOP_FILE"' EXIT
+
 RESUME=()
 if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
     RESUME=(--resume)
@@ -65,9 +71,13 @@ while :; do
     wait "$STEP" && CODE=0 || CODE=$?
     [ "$SIGNALLED" = 1 ] || break
 done
+if [ -s "$STOP_FILE" ]; then
+    CODE=$(cat "$STOP_FILE")
+fi
 if [ "$CODE" = 75 ] && [ -n "${SLURM_JOB_ID:-}" ] && [ "${REQUEUE:-1}" = 1 ]
 then
     echo "stopped by a signal: job $SLURM_JOB_ID is queued anew"
-    exec scontrol requeue "$SLURM_JOB_ID"
+    CODE=0
+    scontrol requeue "$SLURM_JOB_ID" || CODE=$?
 fi
 exit "$CODE"

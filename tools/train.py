@@ -28,8 +28,8 @@ from ahpcl.engine.stop_request import TrainingStopped
 from ahpcl.models.fast_encoders import FastEncoders
 
 AMP_TYPE = 'BF16OptimWrapper'
-# Where dist_train.sh reads with which code training was stopped: torchrun
-# has codes of its own.
+# Where dist_train.sh and slurm_train.sh read with which code training was
+# stopped: torchrun and srun have codes of their own.
 STOP_FILE = 'AHPCL_STOP_FILE'
 # In the work folder, as old as the job that torchrun may start anew.
 JOB_MARK = '.job'
@@ -184,8 +184,9 @@ def end_stopped(stopped: TrainingStopped) -> None:
     Raises:
         TrainingStopped: Unless torchrun would do so.
     """
-    if STOP_FILE in os.environ:
-        Path(os.environ[STOP_FILE]).write_text(str(stopped.code), 'utf-8')
+    told = Path(os.environ.get(STOP_FILE, ''))
+    if told.is_file():  # on the machine of the script that asks
+        told.write_text(str(stopped.code), 'utf-8')
     if restarts_allowed() == 0:
         raise stopped
 

@@ -5,7 +5,7 @@
 
 Trains the small run on the digits (384 images, 12 steps an epoch; E-steps,
 the policy, checkpoints and validation as in any run) and looks at its
-process and the worker of its loader after every epoch: memory (PSS),
+process and the worker of its loader after every epoch: own memory,
 open files, threads, seconds of the epoch. Prints the slope of each with its
 95 % interval, from the means of ten parts of the run without its first fifth,
 and whether it can be told from 0.
@@ -35,7 +35,11 @@ GROWTH = {'memory, MiB': 1.0, 'open files': 0.2, 'threads': 0.2}
 
 
 def usage(pid: int) -> tuple[float, int, int]:
-    """Memory (MiB), open files and threads of a process and its children."""
+    """Memory (MiB), open files and threads of a process and its children.
+
+    Memory that is the process's own: pages of files (libraries, images) come
+    and go with what else the machine does.
+    """
     memory, files, threads = 0.0, 0, 0
     for member in descendants(pid):
         folder = Path(f'/proc/{member}')
@@ -45,10 +49,10 @@ def usage(pid: int) -> tuple[float, int, int]:
             threads += len(list((folder / 'task').iterdir()))
         except OSError:  # it has just ended
             continue
-        memory += next(
+        memory += sum(
             int(line.split()[1]) / 1024
             for line in rollup.splitlines()
-            if line.startswith('Pss:')
+            if line.startswith(('Pss_Anon:', 'Pss_Shmem:', 'SwapPss:'))
         )
     return memory, files, threads
 
