@@ -608,3 +608,20 @@ def test_what_the_images_of_a_cluster_share():
     # A cluster of alike images tells all, one cluster nothing.
     assert share(clusters[:, None], clusters) == pytest.approx(100)
     assert share(values, clusters * 0) == pytest.approx(0)
+
+
+def test_the_purest_and_the_most_mixed_clusters_are_shown():
+    # Clusters 0 to 5 of ten images: 5, 9, 3, 10, 7 and 2 of one class; 6 has
+    # a single image, and is pure by chance.
+    clusters = torch.arange(6).repeat_interleave(10)
+    labels = torch.cat(
+        [
+            torch.cat([torch.zeros(n), torch.arange(1, 11 - n)])
+            for n in (5, 9, 3, 10, 7, 2)
+        ]
+    ).long()
+    clusters = torch.cat([clusters, torch.tensor([6])])
+    labels = torch.cat([labels, torch.tensor([0])])
+    with tool_modules('experiments', 'what_clusters_join') as modules:
+        chosen = modules['what_clusters_join'].best_and_worst
+        assert chosen(clusters, labels) == [3, 1, 2, 5]

@@ -123,6 +123,16 @@ def test_pages_go_by_concentration(level, distances):
     )
 
 
+def test_clusters_that_are_asked_for_in_their_order(level, distances):
+    (figure,) = gallery_figures(
+        level, distances, images_of, clusters=[5, 1, 6]
+    )
+    said = [text.get_text() for text in texts(figure)]
+    # 6 is empty.
+    assert [t.split()[0] for t in said if t.startswith('#')] == ['#5', '#1']
+    assert '2 clusters' in ' '.join(said)
+
+
 def test_without_labels_no_class_is_named(level, distances):
     unknown = torch.full((90,), -1)
     for labels in (None, unknown):

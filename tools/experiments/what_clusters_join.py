@@ -8,6 +8,9 @@ For every level of a checkpoint's prototypes, and for the classes themselves,
 the share of variance between clusters, in percent of the total: of the mean
 colour of an image (3 numbers), of its 4 x 4 thumbnail (48 numbers) and of its
 class (one number per class). Clusters drawn at random have (K - 1) / (N - 1).
+
+--gallery FILE draws the images of the two clusters most of whose images are
+of one class, and of the two that are the most mixed.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from torch import Tensor
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from ahpcl.evaluation.run_data import RunData
+from ahpcl.visualization.gallery import gallery_figures
+from ahpcl.visualization.majority import class_table
 
 THUMBNAIL = 4
 
@@ -38,6 +43,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('row', help='name of a row, whose config is read')
     parser.add_argument('checkpoint')
     parser.add_argument('--plan', default=str(PLAN))
+    parser.add_argument('--gallery', help='PNG of good and bad prototypes')
+    parser.add_argument(
+        '--level', type=int, help='clusters of its level (default: the most)'
+    )
     return parser.parse_args(argv)
 
 
@@ -78,6 +87,44 @@ def properties(run: RunData) -> dict[str, Tensor]:
     }
 
 
+def best_and_worst(clusters: Tensor, labels: Tensor) -> list[int]:
+    """Two clusters with the largest majority of a class, two with the least.
+
+    Args:
+        clusters: Cluster (N,) of every image.
+        labels: Class (N,) of every image.
+
+    Returns:
+        The best first, without clusters of fewer than half as many images as
+        the median has: those are pure by chance.
+    """
+    table = class_table(clusters, labels, int(clusters.max()) + 1).double()
+    sizes = table.sum(1)
+    used = (sizes >= sizes[sizes > 0].median() / 2).nonzero().flatten()
+    majority = table[used].max(1).values / sizes[used]
+    order = used[majority.argsort(descending=True, stable=True)].tolist()
+    return order if len(order) < 4 else order[:2] + order[-2:]
+
+
+def draw_gallery(run: RunData, row: str, level: int | None, path: str) -> None:
+    """Write the picture of good and bad prototypes."""
+    counts = [own.num_clusters for own in run.hierarchy.levels]
+    if level is not None and level not in counts:
+        raise SystemExit(f'expected a level of {counts}, got {level}')
+    place = counts.index(level or max(counts))
+    own = run.hierarchy.levels[place]
+    (figure,) = gallery_figures(
+        own,
+        run.distances(place),
+        run.image,
+        labels=run.training.labels,
+        class_name=run.training.class_name,
+        source=f'{row}: the most and the least of one class',
+        clusters=best_and_worst(own.assignments, run.training.labels),
+    )
+    figure.savefig(path)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table in Markdown."""
     args = parse_args(argv)
@@ -99,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         shares = [100 * (used - 1) / (number - 1)]
         shares += [share_between(v, clusters) for v in seen.values()]
         print(f'| {name} | {" | ".join(f"{s:.1f}" for s in shares)} |')
+    if args.gallery:
+        draw_gallery(run, args.row, args.level, args.gallery)
 
 
 if __name__ == '__main__':

@@ -105,6 +105,7 @@ def gallery_figures(
     per_page: int = 20,
     max_pages: int | None = None,
     seed: int = 0,
+    clusters: Sequence[int] | None = None,
 ) -> Iterator[Figure]:
     """Galleries of a level, the most concentrated clusters first.
 
@@ -118,6 +119,7 @@ def gallery_figures(
         per_page: Clusters of a figure.
         max_pages: Figures at most; None for all.
         seed: Of the random images.
+        clusters: Those to show, in this order; None for all.
 
     Yields:
         Figures, one by one.
@@ -126,7 +128,9 @@ def gallery_figures(
         distances, level.assignments, level.num_clusters, seed=seed
     )
     sizes = level.sizes()
-    order = torch.argsort(level.concentration.cpu(), stable=True).tolist()
+    order = clusters
+    if order is None:
+        order = torch.argsort(level.concentration.cpu(), stable=True).tolist()
     order = [cluster for cluster in order if sizes[cluster] > 0]
     table = None
     if labels is not None and bool((labels >= 0).any()):
@@ -140,11 +144,14 @@ def gallery_figures(
             cluster: _header(level, cluster, table, class_name)
             for cluster in own
         }
-        empty = level.num_clusters - len(order)
+        empty = 0 if clusters else level.num_clusters - len(order)
+        shown = (
+            f'clusters {page * per_page + 1} to {page * per_page + len(own)}'
+            f' of {len(order)} by concentration phi, small first'
+        )
         parts = [
             source,
-            f'clusters {page * per_page + 1} to {page * per_page + len(own)}'
-            f' of {len(order)} by concentration phi, small first',
+            f'{len(order)} clusters' if clusters else shown,
             f'{empty} without images left out' if empty else '',
             f'page {page + 1} of {pages}' if pages > 1 else '',
         ]
