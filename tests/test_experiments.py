@@ -625,3 +625,16 @@ def test_the_purest_and_the_most_mixed_clusters_are_shown():
     with tool_modules('experiments', 'what_clusters_join') as modules:
         chosen = modules['what_clusters_join'].best_and_worst
         assert chosen(clusters, labels) == [3, 1, 2, 5]
+
+
+def test_what_is_linear_in_the_colour_is_taken_out():
+    generator = torch.Generator().manual_seed(0)
+    colour = torch.randn(200, 3, generator=generator)
+    other = torch.randn(200, 8, generator=generator)
+    other = torch.cat([other, -other])
+    colour = torch.cat([colour, colour])
+    points = other + 5 * colour @ torch.randn(3, 8, generator=generator)
+    with tool_modules('experiments', 'what_clusters_join') as modules:
+        left = modules['what_clusters_join'].without(points, colour)
+    expected = torch.nn.functional.normalize(other, dim=1)
+    torch.testing.assert_close(left, expected, atol=1e-5, rtol=1e-4)

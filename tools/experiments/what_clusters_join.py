@@ -8,6 +8,11 @@ For every level of a checkpoint's prototypes, and for the classes themselves,
 the share of variance between clusters, in percent of the total: of the mean
 colour of an image (3 numbers), of its 4 x 4 thumbnail (48 numbers) and of its
 class (one number per class). Clusters drawn at random have (K - 1) / (N - 1).
+And the percent of pairs of a cluster that are of one class.
+
+--without-colour also clusters the features anew, as they are and with what a
+linear function of the mean colour explains of them taken out: is colour all
+that they know?
 
 --gallery FILE draws the images of the two clusters most of whose images are
 of one class, and of the two that are the most mixed.
@@ -27,6 +32,7 @@ from _plan import PLAN, read_plan
 from torch import Tensor
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
+from ahpcl.core import build_hierarchy, pair_precision
 from ahpcl.evaluation.run_data import RunData
 from ahpcl.visualization.gallery import gallery_figures
 from ahpcl.visualization.majority import class_table
@@ -43,6 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('row', help='name of a row, whose config is read')
     parser.add_argument('checkpoint')
     parser.add_argument('--plan', default=str(PLAN))
+    parser.add_argument('--without-colour', action='store_true')
     parser.add_argument('--gallery', help='PNG of good and bad prototypes')
     parser.add_argument(
         '--level', type=int, help='clusters of its level (default: the most)'
@@ -85,6 +92,28 @@ def properties(run: RunData) -> dict[str, Tensor]:
         'layout': small.flatten(1),
         'class': F.one_hot(labels).double(),
     }
+
+
+def without(points: Tensor, values: Tensor) -> Tensor:
+    """Unit rows (N, D) from which a linear function of values is taken."""
+    known = torch.cat([values, torch.ones(len(values), 1)], 1).double()
+    points = points.double()
+    points = points - known @ torch.linalg.lstsq(known, points).solution
+    return F.normalize(points, dim=1).float()
+
+
+def clustered_anew(run: RunData, colour: Tensor) -> dict[str, Tensor]:
+    """Clusters (N,) by name: of all features, and of those without colour."""
+    counts = tuple(own.num_clusters for own in run.hierarchy.levels)
+    found = {}
+    for name, points in (
+        ('anew', run.points),
+        ('without colour', without(run.points, colour)),
+    ):
+        hierarchy = build_hierarchy(points, counts, n_init=5, seed=0)
+        for level in hierarchy.levels:
+            found[f'K = {level.num_clusters}, {name}'] = level.assignments
+    return found
 
 
 def best_and_worst(clusters: Tensor, labels: Tensor) -> list[int]:
@@ -138,13 +167,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         f'K = {level.num_clusters}': level.assignments
         for level in run.hierarchy.levels
     }
+    if args.without_colour:
+        groups.update(clustered_anew(run, seen['colour']))
     groups['classes'] = run.training.labels
-    print(f'| {args.row} | by chance | {" | ".join(seen)} |')
-    print('|---' * (len(seen) + 2) + '|')
+    print(f'| {args.row} | by chance | {" | ".join(seen)} | pairs |')
+    print('|---' * (len(seen) + 3) + '|')
     for name, clusters in groups.items():
         used = len(clusters.unique())
         shares = [100 * (used - 1) / (number - 1)]
         shares += [share_between(v, clusters) for v in seen.values()]
+        shares += [pair_precision(clusters, run.training.labels)]
         print(f'| {name} | {" | ".join(f"{s:.1f}" for s in shares)} |')
     if args.gallery:
         draw_gallery(run, args.row, args.level, args.gallery)
