@@ -41,6 +41,7 @@ env_cfg = dict(dist_cfg=dict(timeout=30))
 train_cfg = dict(max_epochs={epochs}, val_interval=2)
 val_dataloader = dict(num_workers=0, persistent_workers=False)
 default_hooks = dict(
+    runtime_info=dict(max_history=200),
     logger=dict(interval=1),
     checkpoint=dict(interval=1, max_keep_ckpts=2, step_interval=5))
 vis_backends = [dict(type='LocalVisBackend')]
