@@ -2,8 +2,11 @@ import builtins
 import io
 import os
 import pickle
+import resource
+import signal
 import struct
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,3 +180,127 @@ def test_broken_files(tmp_path, data):
 def test_missing_file(tmp_path):
     with pytest.raises(ValueError, match=r'none\.pkl'):
         load_arrays(tmp_path / 'none.pkl')
+
+
+# ---- small files that would grow --------------------------------------------
+
+
+def doubled(times, start=b'N'):
+    """A tuple that holds one thing twice, and so on: 2 ** times ends."""
+    return start + b'2\x86' * times
+
+
+def call(module, name, arguments):
+    """A call whose arguments are given as opcodes."""
+    return b'c' + f'{module}\n{name}\n'.encode() + arguments + b'R'
+
+
+def names(count):
+    """A list of names, opcodes."""
+    texts = (f'{i}'.encode() for i in range(count))
+    return b'](' + b''.join(b'U%c' % len(t) + t for t in texts) + b'e'
+
+
+def whole(opcodes):
+    return b'\x80\x05' + opcodes + b'.'
+
+
+MEBI = 2**20
+TEXT = b'X' + struct.pack('<I', MEBI) + b'x' * MEBI
+GROWING = {
+    'a doubled tuple as a key': b'}' + doubled(60) + b'Ns',
+    'the same in a dict by DICT': b'(' + doubled(60) + b'Nd',
+    'the same in many': b'}(' + doubled(60) + b'Nu',
+    'the same in a set': b'\x8f(' + doubled(60) + b'\x90',
+    'the same in a frozenset': b'(' + doubled(60) + b'\x91',
+    'the same by set()': call(
+        'builtins', 'set', b'](' + doubled(60) + b'e\x85'
+    ),
+    'the same in an OrderedDict': call(
+        'collections', 'OrderedDict', b'](' + doubled(60) + b'N\x86e\x85'
+    ),
+    'a frozenset of it in a class': b'cbuiltins\nfrozenset\n]('
+    + doubled(60)
+    + b'e\x85\x81',
+    'list(bytes(n))': call(
+        'builtins',
+        'list',
+        call('builtins', 'bytes', b'J\x00\x5a\x62\x02\x85') + b'\x85',
+    ),
+    'bytes(n)': call('builtins', 'bytes', b'J\x00\x00\x00\x7f\x85'),
+    'a bytearray that is not there': b'\x96' + struct.pack('<Q', 2**34),
+    'bytes that are not there': b'\x8e' + struct.pack('<Q', 2**40),
+    'a frame that is not there': b'\x95' + struct.pack('<Q', 2**40),
+    'a far place in the memo': b'Nr\xf0\xff\xff\x7f',
+    'a doubled tuple as a value': b'}U\x04dataN' + b'2\x86' * 60 + b's',
+    'a list within itself': b']q\x01h\x01a',
+    'one text encoded again and again': b'c_codecs\nencode\nq\x01'
+    + TEXT
+    + b'U\x06latin1\x86q\x02'
+    + b'h\x01h\x02R' * 5000,
+    'one set again and again': b'cbuiltins\nset\nq\x01'
+    + names(5000)
+    + b'\x85q\x02'
+    + b'h\x01h\x02R' * 5000,
+    'one text as a key again and again': TEXT + b'q\x01}(h\x01Nu',
+    'a long number as a key': b'}\x8b'
+    + struct.pack('<i', MEBI)
+    + b'\x01' * MEBI
+    + b'Ns',
+    'numbers of one hash': b'}('
+    + b''.join(
+        b'\x8a\x0b' + (i * (2**61 - 1)).to_bytes(11, 'little') + b'N'
+        for i in range(30000)
+    )
+    + b'u',
+    'numbers of one hash in 8 bytes': b'\x8f('
+    + b''.join(b'G' + struct.pack('>d', 2.0**e) for e in range(-999, 999))
+    + b'\x90',
+    'a tuple for arguments of bytes': b'cbuiltins\nset\n'
+    + TEXT.replace(b'X', b'B', 1)
+    + b'R',
+}
+GROWING = {name: whole(opcodes) for name, opcodes in GROWING.items()}
+
+
+@pytest.fixture
+def little():
+    """A second, and 64 MiB more than there are."""
+
+    def late(*_):
+        raise AssertionError('it takes too long')
+
+    size = int(Path('/proc/self/statm').read_text().split()[0])
+    size *= resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    handler = signal.signal(signal.SIGALRM, late)
+    resource.setrlimit(resource.RLIMIT_AS, (size + 64 * MEBI, before[1]))
+    signal.setitimer(signal.ITIMER_REAL, 3)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, handler)
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.parametrize('name', GROWING)
+def test_small_files_do_not_grow(tmp_path, little, name):
+    with pytest.raises(ValueError, match=r'got .*x\.pkl: ') as caught:
+        load(tmp_path, GROWING[name])
+    assert 'MemoryError' not in str(caught.value)
+    assert 'too long' not in str(caught.value)
+
+
+def test_shapes_of_nothing_are_short(tmp_path):
+    for shape in ((1 << 40, 0, 1, 3), (0, 1 << 40)):
+        array = np.empty(shape, np.uint8)
+        for protocol in (2, 5):
+            with pytest.raises(ValueError, match='another shape'):
+                load(tmp_path, pickle.dumps(array, protocol))
+
+
+def test_what_is_shared_in_measure_comes_through(tmp_path):
+    names = ['n01', 'n02']
+    content = {2.5: frozenset('ab'), 'text': names, None: 1.5}
+    content.update({i: [names, names] for i in range(5000)})
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert load(tmp_path, pickle.dumps(content, protocol)) == content
