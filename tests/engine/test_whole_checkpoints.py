@@ -55,6 +55,19 @@ def test_defects_are_named(tmp_path):
     assert 'cannot be read' in defect_of(tmp_path / 'none.pth')
 
 
+@pytest.mark.parametrize('method', [1, 8, 9, 12, 14, 93, 99])
+def test_an_entry_that_says_it_is_packed_is_damaged(tmp_path, method):
+    """In both headers, as a changed byte of each leaves it."""
+    path = saved(tmp_path / 'epoch_2.pth')
+    data = bytearray(path.read_bytes())
+    entry = data.index(b'PK\x01\x02')
+    data[8], data[entry + 10] = method, method
+    path.write_bytes(data)
+    assert defect_of(path) is not None
+    first = saved(tmp_path / 'epoch_1.pth')
+    assert good_checkpoint(tmp_path) == first
+
+
 def test_the_newest_good_one_is_found(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(

@@ -5,55 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.logging import print_log
 
+from ahpcl.compat.checkpoint_defects import defect_of
+
 POINTER = 'last_checkpoint'
-# What zipfile raises for a damaged archive, by where the damage is.
-_DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-)
 _NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)(?:_batch_(\d+))?\.pth')
-
-
-def defect_of(path: str | os.PathLike) -> str | None:
-    """What is wrong with a checkpoint's file; None if nothing is.
-
-    Files of torch are archives with a checksum for each tensor, which is
-    compared. Those of before torch 1.6 have none: they pass.
-
-    Args:
-        path: Of the file, which is read once; nothing in it runs.
-
-    Returns:
-        A clause such as 'was cut off'.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size == 0:
-            return 'is empty'
-        with path.open('rb') as file:
-            start = file.read(4)
-        if not start.startswith(b'PK'):
-            pickled = start[:1] == b'\x80'
-            return None if pickled else 'is no checkpoint of torch'
-        with zipfile.ZipFile(path) as archive:
-            wrong = archive.testzip()
-    except OSError as error:
-        return f'cannot be read ({error})'
-    except _DAMAGED:
-        return 'was cut off or damaged'
-    return None if wrong is None else f'is damaged (in {wrong})'
 
 
 def newest_checkpoint(work_dir: str | os.PathLike) -> Path | None:
@@ -138,7 +98,11 @@ def _candidates(folder: Path) -> Iterator[Path]:
     if first is not None:
         yield first
         number = age_of(first)
-    for other, path in _numbered(folder):
+    found = _numbered(folder)
+    # Checkpoints may have a folder of their own (``out_dir``).
+    if first is not None and first.parent.resolve() != folder.resolve():
+        found = sorted([*found, *_numbered(first.parent)], reverse=True)
+    for other, path in found:
         if path != first and (number is None or other <= number):
             yield path
 
