@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -315,6 +316,75 @@ def test_links(run, tmp_path, kind):
         archive.addfile(info)
     out = tmp_path / 'mini'
     fails(run, source, out, message='a link or device', out=out)
+
+
+@pytest.mark.parametrize('ending', ['tar', 'gz', 'bz2', 'xz'])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+        tarfile.XHDTYPE,
+        tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+    ],
+)
+@pytest.mark.parametrize('first', [True, False])
+def test_long_headers_take_no_memory(run, tmp_path, ending, kind, first):
+    source = tmp_path / ('x.tar' if ending == 'tar' else f'x.tar.{ending}')
+    mode = 'w' if ending == 'tar' else f'w:{ending}'
+    with tarfile.open(source, mode) as archive:
+        if not first:
+            archive.addfile(tarfile.TarInfo('a.txt'))
+        header = tarfile.TarInfo('x')
+        header.type, header.size = kind, 32 * 2**20
+        archive.addfile(header, io.BytesIO(b'x' * header.size))
+        archive.addfile(tarfile.TarInfo('b.txt'))
+    out = tmp_path / 'mini'
+    tracemalloc.start()
+    try:
+        fails(run, source, out, message='65536 bytes of headers', out=out)
+        # xz has a dictionary of 8 MiB.
+        assert tracemalloc.get_traced_memory()[1] < 12 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_sparse_files_and_many_global_attributes(run, tmp_path):
+    source, out = tmp_path / 'x.tar', tmp_path / 'mini'
+    with tarfile.open(source, 'w') as archive:
+        info = tarfile.TarInfo('a.csv')
+        info.type = tarfile.GNUTYPE_SPARSE
+        archive.addfile(info)
+    fails(run, source, out, message='a sparse file', out=out)
+    many = {f'k{i}': 'v' for i in range(101)}
+    with tarfile.open(source, 'w', pax_headers=many) as archive:
+        archive.addfile(tarfile.TarInfo('a.txt'))
+    fails(run, source, out, message='100 global attributes', out=out)
+
+
+@pytest.mark.parametrize('format', [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize('ending', ['tar', 'tar.bz2', 'tar.xz', 'tgz'])
+def test_long_names_are_read(run, tmp_path, ending, format):
+    source = tmp_path / f'x.{ending}'
+    mode = dict(tar='w', tgz='w:gz').get(ending, f'w:{ending[4:]}')
+    with tarfile.open(source, mode, format=format) as archive:
+        for name, data in members(tmp_path).items():
+            info = tarfile.TarInfo(f'{"deep/" * 100}{name}')
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    assert run(source, tmp_path / 'mini', '--size', 12)[0] == 0
+
+
+@pytest.mark.parametrize('ending', ['tar.gz', 'tar.bz2', 'tar.xz'])
+def test_damaged_tar(run, tmp_path, ending):
+    source, out = tmp_path / f'x.{ending}', tmp_path / 'mini'
+    with tarfile.open(source, f'w:{ending[4:]}') as archive:
+        archive.addfile(tarfile.TarInfo('a.txt'))
+    data = bytearray(source.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    source.write_bytes(data)
+    fails(run, source, out, message='expected a complete tar', out=out)
 
 
 def test_archive_without_an_image(run, tmp_path):
