@@ -1,9 +1,11 @@
 """The cache of decoded images against decoding them."""
 
 import copy
+import io
 import os
 import shutil
 import threading
+import zipfile
 from collections import namedtuple
 
 import numpy as np
@@ -377,6 +379,10 @@ def test_a_mutated_index_is_refused(folder, data):
         ('offsets', np.array([0, 5]), 'offsets is int64'),
         ('shapes', np.full((15, 2), -3, np.int32), 'do not fit'),
         ('names', np.zeros(15, np.int64), 'names is int64'),
+        ('names', np.array(7, np.uint64), r'names is uint64 \(\)'),
+        ('offsets', np.array(0), r'offsets is int64 \(\)'),
+        ('max_side', [1, 2], r'max_side is int64 \(2,\)'),
+        ('max_side', 1j, 'max_side is complex128'),
         ('hashes', np.zeros((15, 3), np.uint8), 'hashes is uint8'),
     ],
 )
@@ -390,6 +396,29 @@ def test_an_index_that_does_not_fit_itself(
     setattr(index, field, value)
     index.write(where)
     with pytest.raises(ValueError, match=says):
+        DecodedCache(where)
+
+
+@pytest.mark.parametrize('head', [b"{'descr': (", b"{'descr'", b'x\n('])
+def test_a_signed_index_of_other_arrays(folder, tmp_path, head):
+    """The checksum is right; what is behind it is no array."""
+    where = tmp_path / 'cache'
+    build_cache(where, paths(folder))
+    index = where / INDEX
+    content = index.read_bytes()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content[32:])) as good:
+        array = good.read('max_side.npy')
+        start = array.index(b'{')
+        array = array[:start] + head.ljust(118 - start) + array[118:]
+        with zipfile.ZipFile(buffer, 'w') as bad:
+            for name in good.namelist():
+                bad.writestr(
+                    name, array if 'side' in name else good.read(name)
+                )
+    changed = buffer.getvalue()
+    index.write_bytes(content[:16] + digest(changed) + changed)
+    with pytest.raises(ValueError, match='delete the folder'):
         DecodedCache(where)
 
 

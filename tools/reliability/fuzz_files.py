@@ -7,6 +7,8 @@ Lists (CSV), pickled caches, features (.npz), checkpoints, images, decoded
 caches and archives are written as they should be, and changed: bytes
 flipped, cut off, repeated, spliced, lengths set to the largest numbers; into
 pickles and checkpoints a call is spliced that would leave a file if it ran.
+Half of the indices of decoded caches get the right checksums after that, so
+that what is behind these is reached.
 Each reader must give an answer or its own error (ValueError or OSError)
 within a time and memory limit: no other error, no hang, no end of the
 interpreter, no call.
@@ -51,7 +53,7 @@ import ahpcl  # noqa: F401  (checkpoints are loaded without pickle)
 from ahpcl.datasets.decode import read_rgb
 from ahpcl.datasets.decoded_cache import DecodedCache
 from ahpcl.datasets.decoded_cache_build import build_cache
-from ahpcl.datasets.decoded_index import INDEX
+from ahpcl.datasets.decoded_index import INDEX, digest
 from ahpcl.datasets.mini_imagenet_cache import read_cache
 from ahpcl.datasets.mini_imagenet_files import read_split_file
 from ahpcl.engine.checkpoint_files import defect_of
@@ -269,6 +271,39 @@ def damaged(
     return bytes(data)
 
 
+def signed(content: bytes) -> bytes:
+    """The index of a decoded cache with the checksum of what it holds."""
+    magic, rest = content[:16], content[32:]
+    return magic + digest(rest) + rest
+
+
+def damaged_index(
+    content: bytes, seeds: Sequence[bytes], dice: random.Random
+) -> bytes:
+    """The index of a decoded cache; half of them with right checksums.
+
+    In a half of these one array is changed, and the archive around it is
+    made anew, as that has checksums too.
+    """
+    kind = dice.randrange(4)
+    if kind < 2:
+        return damaged(content, seeds, dice)
+    if kind == 2:
+        return signed(content[:32] + damaged(content[32:], seeds, dice))
+    with zipfile.ZipFile(io.BytesIO(content[32:])) as archive:
+        arrays = {name: archive.read(name) for name in archive.namelist()}
+    name = dice.choice(list(arrays))
+    arrays[name] = damaged(arrays[name], list(arrays.values()), dice)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as archive:
+        for name, array in arrays.items():
+            archive.writestr(name, array)
+    return signed(content[:32] + buffer.getvalue())
+
+
+DAMAGE = {'decoded cache': damaged_index}
+
+
 # ---- running ------------------------------------------------------------
 
 
@@ -298,6 +333,7 @@ def work(name: str, folder: str, first: int, cases: int, seed: int) -> None:
     torch.set_num_threads(1)
     here = Path(folder)
     make, reader = READERS[name]
+    change = DAMAGE.get(name, damaged)
     seeds = make(here)
     used = int(Path('/proc/self/statm').read_text().split()[0])
     used *= resource.getpagesize()
@@ -306,7 +342,7 @@ def work(name: str, folder: str, first: int, cases: int, seed: int) -> None:
     with (here / 'results').open('a') as results:
         for case in range(first, cases):
             dice = random.Random(f'{seed} {name} {case}')
-            path.write_bytes(damaged(dice.choice(seeds), seeds, dice))
+            path.write_bytes(change(dice.choice(seeds), seeds, dice))
             results.write(f'{case} ')
             results.flush()
             start, said = time.perf_counter(), 'answer'

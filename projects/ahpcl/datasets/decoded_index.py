@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -33,6 +36,9 @@ _BROKEN = (
     MemoryError,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    tokenize.TokenError,  # of numpy, from the head of an array
     RuntimeError,  # of zipfile: encrypted, or packed in a way it has not
 )
 
@@ -128,10 +134,13 @@ class CacheIndex:
             with np.load(
                 io.BytesIO(content[_DIGEST:]), allow_pickle=False
             ) as file:
+                side, build = _array(file, 'max_side'), _array(file, 'build')
+                if side.shape != () or side.dtype.kind not in 'iu':
+                    raise ValueError(f'max_side is {side.dtype} {side.shape}')
                 index = cls(
-                    max_side=int(file['max_side']),
-                    build=file['build'].tobytes(),
-                    **{name: file[name] for name in _ARRAYS},
+                    max_side=int(side),
+                    build=build.tobytes(),
+                    **{name: _array(file, name) for name in _ARRAYS},
                 )
             index._check()
         except _BROKEN as error:
@@ -142,6 +151,8 @@ class CacheIndex:
         return index
 
     def _check(self) -> None:
+        if self.names.ndim != 1:
+            raise ValueError(f'names is {self.names.dtype} {self.names.shape}')
         count = len(self.names)
         for name, (kind, axes) in _ARRAYS.items():
             array = getattr(self, name)
@@ -157,6 +168,13 @@ class CacheIndex:
             or not np.array_equal(np.diff(self.offsets), pixels)
         ):
             raise ValueError('its offsets do not fit its shapes')
+
+
+def _array(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    array = file[name]
+    if not isinstance(array, np.ndarray):  # bytes, of other entries
+        raise ValueError(f'{name} is no array')
+    return array
 
 
 def digest(content: bytes) -> bytes:
