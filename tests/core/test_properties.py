@@ -20,6 +20,12 @@ from ahpcl.core import (
     purity,
     spherical_kmeans,
 )
+from ahpcl.core.feature_health import (
+    alignment,
+    mean_cosine,
+    spread,
+    uniformity,
+)
 from ahpcl.core.prototypes import PrototypeLevel
 
 quick = settings(max_examples=30, deadline=None, derandomize=True)
@@ -28,7 +34,10 @@ KINDS = ('plain', 'duplicates', 'constant', 'tiny', 'huge', 'zeros among')
 
 
 def points(seed, number, dim, kind='plain'):
-    """Rows (N, D), normalised where they have a direction."""
+    """Rows (N, D), normalised where they have a direction.
+
+    Those that are 'huge' keep a length of about 1e15.
+    """
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(number, dim, generator=generator)
     if kind == 'duplicates':
@@ -37,9 +46,9 @@ def points(seed, number, dim, kind='plain'):
         rows = rows[:1].expand(number, dim).clone()
     elif kind == 'tiny':
         rows = rows * 1e-30
-    elif kind == 'huge':
-        rows = rows * 1e15
     rows = F.normalize(rows.double(), dim=1).float()
+    if kind == 'huge':
+        rows = rows * 1e15
     if kind == 'zeros among':
         rows[::3] = 0
     return rows
@@ -74,7 +83,8 @@ def test_kmeans_answers_in_every_case(seed, number, dim, kind, data):
     if kind != 'zeros among':
         cosine = rows @ found.centroids.t()
         own = cosine.gather(1, found.assignments[:, None])[:, 0]
-        assert (own >= cosine.max(1).values - 1e-4).all()
+        slack = 1e-4 * rows.norm(dim=1).clamp(min=1)
+        assert (own >= cosine.max(1).values - slack).all()
     phi = concentration(found.distances, found.assignments, k)
     assert (phi > 0).all() and phi.isfinite().all()
     assert float(phi.mean()) == pytest.approx(0.2, rel=0.05)
@@ -144,8 +154,9 @@ def test_neighbours_after_a_rotation_and_in_another_scale(
     labels = torch.arange(number) % 4
     turn = rotation(seed, 6)
     found = knn_classify(rows, labels, others, k=k)
-    scaled = knn_classify(rows * 4, labels, others * 0.5, k=k)
-    assert torch.equal(found, scaled)
+    for large, small in ((4, 0.5), (2.0**50, 2.0**-30), (2.0**60, 2.0**60)):
+        scaled = knn_classify(rows * large, labels, others * small, k=k)
+        assert torch.equal(found, scaled)
     turned = knn_classify(rows @ turn, labels, others @ turn, k=k)
     # A tie within rounding may fall to the other class.
     assert (found == turned).float().mean() >= 1 - 1.1 / queries
@@ -188,7 +199,7 @@ def test_losses_after_a_rotation_and_in_another_order(seed, size, k, dim):
     seeds,
     st.integers(8, 60),
     st.sampled_from(['independent', 'agglomerative', 'divisive']),
-    st.sampled_from(KINDS[:3]),
+    st.sampled_from(['plain', 'duplicates', 'constant', 'huge']),
 )
 @pytest.mark.filterwarnings('ignore')
 def test_a_hierarchy_covers_all_images(seed, number, linkage, kind):
@@ -205,3 +216,26 @@ def test_a_hierarchy_covers_all_images(seed, number, linkage, kind):
     if linkage != 'independent':  # every cluster has one parent
         pairs = torch.stack([fine.assignments, coarse.assignments], 1)
         assert len(pairs.unique(dim=0)) == len(fine.assignments.unique())
+
+
+@quick
+@given(seeds, st.integers(4, 40), st.integers(2, 6))
+@pytest.mark.filterwarnings('ignore')
+def test_what_normalises_does_not_see_the_length(seed, number, dim):
+    plain = points(seed, number, dim)
+    huge = points(seed, number, dim, 'huge')
+    other = points(seed + 1, number, dim)
+    for measure in (uniformity, mean_cosine, spread):
+        assert measure(huge) == pytest.approx(measure(plain), abs=1e-4)
+    found = alignment(huge, other * 1e15)
+    assert found == pytest.approx(alignment(plain, other), rel=1e-4)
+
+
+@quick
+@given(seeds, st.integers(4, 40), st.integers(2, 6))
+def test_lengths_that_overflow_are_refused(seed, number, dim):
+    rows = points(seed, number, dim) * 1e25
+    with pytest.raises(ValueError, match='an overflow in'):
+        spherical_kmeans(rows, 2, n_init=1, n_iter=2)
+    with pytest.raises(ValueError, match='an overflow in'):
+        build_hierarchy(rows, (4, 2), n_init=1, n_iter=2)
