@@ -8,7 +8,9 @@ from ahpcl.engine import InvalidLossHook
 
 
 def runner(work_dir, iteration):
-    return SimpleNamespace(work_dir=str(work_dir), iter=iteration, epoch=2)
+    return SimpleNamespace(
+        work_dir=str(work_dir), iter=iteration, epoch=2, hooks=[]
+    )
 
 
 def outputs(value):
@@ -26,6 +28,14 @@ def test_stops_and_names_the_last_good_checkpoint(tmp_path, value):
     assert 'iteration 8' in message
     assert 'runs/epoch_2.pth' in message
     assert 'learning rate' in message
+
+
+def test_names_no_checkpoint_of_another_run(tmp_path):
+    Path(tmp_path, 'last_checkpoint').write_text('runs/epoch_2.pth')
+    hook, own = InvalidLossHook(), runner(tmp_path, 8)
+    own.hooks = [SimpleNamespace(last_good=None)]
+    with pytest.raises(FloatingPointError, match='No checkpoint was written'):
+        hook.after_train_iter(own, 0, {}, outputs(float('nan')))
 
 
 def test_says_when_there_is_no_checkpoint_yet(tmp_path):

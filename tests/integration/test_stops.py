@@ -111,3 +111,23 @@ def test_a_run_goes_on_within_an_epoch(records, tmp_path, name):
     assert not records.differing_parts(last(whole), last(cut))
     # Those within epochs went when one of a whole epoch was written.
     assert not list(cut.glob('*_batch_*'))
+
+
+def test_other_batches_are_refused_within_an_epoch(tmp_path):
+    assert stopped(config_of('ahpcl', tmp_path), 'step', 3) == 75
+    with pytest.raises(ValueError, match=r'batch_size 32.*got 80'):
+        resumed(config_of('ahpcl', tmp_path, batch_size=80))
+
+
+@pytest.mark.slow
+def test_accumulated_gradients_are_not_lost(records, tmp_path):
+    def config(folder):
+        built = config_of('ahpcl', folder)
+        built.optim_wrapper.accumulative_counts = 4
+        return built
+
+    whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+    train(config(whole))
+    stopped(config(cut), 'step', BATCHES + 2)
+    resumed(config(cut))
+    assert not records.differing_parts(last(whole), last(cut))

@@ -9,10 +9,12 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from .checkpoint_defects import defect_of, is_archive
 from .fix import Fix
 
 TRUST_VARIABLE = 'AHPCL_TRUST_PICKLE'
@@ -72,6 +74,23 @@ def _without_program(content: Any) -> Any:
     return content
 
 
+def _refuse_damaged(filename: str | os.PathLike) -> None:
+    """Compares the checksums of a local file, which torch does not.
+
+    Raises:
+        ValueError: If one differs, or the archive was cut off.
+    """
+    path = Path(filename).expanduser()
+    if '://' in str(filename) or not is_archive(path):
+        return
+    defect = defect_of(path)
+    if defect is not None:
+        raise ValueError(
+            f'expected a whole checkpoint, got {filename}: it {defect}; take '
+            'another, or copy it anew'
+        )
+
+
 def _load_checkpoint(original: Any) -> Any:
     """Wraps ``CheckpointLoader.load_checkpoint``, whatever its backends."""
 
@@ -82,6 +101,7 @@ def _load_checkpoint(original: Any) -> Any:
         map_location: Any = None,
         logger: Any = 'current',
     ) -> Any:
+        _refuse_damaged(filename)
         if trusts_pickle():
             warnings.warn(
                 f'loading {filename} with pickle, as {TRUST_VARIABLE} asks: '

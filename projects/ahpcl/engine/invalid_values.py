@@ -9,12 +9,17 @@ def invalid_value_message(runner: Runner, found: str) -> str:
     """The message of the error that stops a run with NaN or infinity.
 
     Args:
-        runner: Names the last checkpoint of its work directory.
+        runner: Names its last checkpoint.
         found: What was found and where.
     """
+    hooks = [h for h in runner.hooks if hasattr(h, 'last_good')]
     pointer = Path(runner.work_dir) / 'last_checkpoint'
-    if pointer.is_file():
+    last = None
+    if hooks:  # knows what is of this run
+        last = hooks[0].last_good
+    elif pointer.is_file():
         last = pointer.read_text().strip()
+    if last is not None:
         rescue = f'The last good checkpoint is {last}'
     else:
         rescue = 'No checkpoint was written yet'

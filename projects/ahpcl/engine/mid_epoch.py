@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler, DataLoader, Sampler
@@ -25,10 +26,11 @@ def continues_epoch(runner: Runner) -> bool:
 
 
 def gathered_state(runner: Runner) -> list[dict]:
-    """What differs between the ranks within an epoch; a collective call.
+    """What belongs to each rank within an epoch; a collective call.
 
-    Running statistics of batch norm, and what the hooks that have
-    ``rank_state`` give.
+    Running statistics of batch norm, what the hooks that have
+    ``rank_state`` give, the batches, and gradients where several steps
+    make one update.
 
     Returns:
         One for each rank.
@@ -42,14 +44,29 @@ def gathered_state(runner: Runner) -> list[dict]:
         for hook in runner.hooks
         if hasattr(hook, 'rank_state')
     }
-    return all_gather_object(dict(buffers=buffers, hooks=hooks))
+    gradients = {}
+    if _accumulates(runner):
+        gradients = {
+            name: value.grad.cpu()
+            for name, value in unwrap(runner.model).named_parameters()
+            if value.grad is not None
+        }
+    return all_gather_object(
+        dict(
+            buffers=buffers,
+            hooks=hooks,
+            batches=_batches(runner),
+            gradients=gradients,
+        )
+    )
 
 
 def restore_state(runner: Runner, ranks: list[dict]) -> None:
     """Give this rank its part of what :func:`gathered_state` gave.
 
     Raises:
-        ValueError: If they were another number of ranks.
+        ValueError: If they were another number of ranks, or the batches or
+            the number of images were others.
     """
     if len(ranks) != get_world_size():
         raise ValueError(
@@ -59,6 +76,14 @@ def restore_state(runner: Runner, ranks: list[dict]) -> None:
             '--resume FILE'
         )
     own = ranks[get_rank()]
+    for name, now in _batches(runner).items():
+        before = own.get('batches', {}).get(name, now)
+        if before != now:
+            raise ValueError(
+                f'expected to go on within an epoch with {name} {before}, as '
+                f'in the checkpoint, got {now}; set it back, or name the '
+                'checkpoint of an epoch with --resume FILE'
+            )
     for name, module in _tracking(runner):
         mean, variance = own['buffers'][name]
         module.running_mean.copy_(mean)
@@ -66,6 +91,10 @@ def restore_state(runner: Runner, ranks: list[dict]) -> None:
     for hook in runner.hooks:
         if type(hook).__name__ in own['hooks']:
             hook.restore_rank_state(own['hooks'][type(hook).__name__])
+
+    for name, value in unwrap(runner.model).named_parameters():
+        if name in own.get('gradients', {}):
+            value.grad = own['gradients'][name].to(value)
 
 
 @contextmanager
@@ -105,6 +134,24 @@ class _Rest(Sampler):
 
     def __len__(self) -> int:
         return len(self._whole)
+
+
+def _batches(runner: Runner) -> dict[str, int]:
+    loader = runner.train_loop.dataloader
+    sizes = dict(images=len(loader.dataset))
+    inner = loader.batch_size or getattr(
+        loader.batch_sampler, 'batch_size', None
+    )
+    return sizes if inner is None else dict(sizes, batch_size=inner)
+
+
+def _accumulates(runner: Runner) -> bool:
+    wrapper = runner.optim_wrapper
+    several = isinstance(wrapper, OptimWrapperDict)
+    return any(
+        getattr(one, '_accumulative_counts', 1) > 1
+        for one in (wrapper.values() if several else [wrapper])
+    )
 
 
 def _tracking(runner: Runner) -> list[tuple[str, _BatchNorm]]:

@@ -134,7 +134,9 @@ class OnlineClusteringHook(Hook):
             model.num_classes,
             previous=self._before,
             scalars=dict(
-                change_ratio=float(torch.stack(self._changed).mean()),
+                change_ratio=float(
+                    torch.stack([one.cpu() for one in self._changed]).mean()
+                ),
                 small_clusters=self._small,
             ),
         )

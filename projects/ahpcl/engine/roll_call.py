@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import torch.distributed as dist
 from mmengine.dist import get_rank, get_world_size
@@ -31,28 +35,41 @@ class RollCall:
         """Say that this rank failed, or lost another."""
         if get_world_size() == 1:
             return
-        try:
-            _store().set(f'{_KEY}/{get_rank()}', '1')
-        except RuntimeError:  # the process that keeps the store is gone
-            return
+        self._ask(lambda: _store().set(f'{_KEY}/{get_rank()}', '1'))
 
     def absent(self) -> list[int] | None:
         """Ranks that have not signed, after some patience.
 
         Returns:
-            None if the process that keeps the store is gone.
+            None if the process that keeps the store is gone or frozen.
         """
+        return self._ask(self._look)
+
+    def _ask(self, work: Callable[[], Any]) -> Any:
+        """What the store answers; None if it does not.
+
+        A store of a frozen process never answers, and has no timeout.
+        """
+        answers: list[Any] = []
+
+        def ask() -> None:
+            with suppress(RuntimeError):  # the store's process is gone
+                answers.append(work())
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(2 * self.patience + 1)
+        return answers[0] if answers else None
+
+    def _look(self) -> list[int]:
         end = time.monotonic() + self.patience
         missing = list(range(get_world_size()))
         while True:
-            try:
-                missing = [
-                    rank
-                    for rank in missing
-                    if not _store().check([f'{_KEY}/{rank}'])
-                ]
-            except RuntimeError:
-                return None
+            missing = [
+                rank
+                for rank in missing
+                if not _store().check([f'{_KEY}/{rank}'])
+            ]
             if not missing or time.monotonic() > end:
                 return missing
             time.sleep(_LOOK)
@@ -67,7 +84,10 @@ class RollCall:
             return ''
         missing = self.absent()
         if missing is None:
-            return '; the process that keeps the ranks together is gone'
+            return (
+                '; the process that keeps the ranks together is gone or does '
+                'not answer'
+            )
         if not missing:
             return '; another rank failed: see its message'
         ranks = ', '.join(map(str, missing))

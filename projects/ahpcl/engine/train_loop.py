@@ -143,20 +143,24 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         self._done = first
         self._stop_if_asked(first)
         saver, last = self._saver(), len(self.dataloader)
+        due = False
         with without_first(self.dataloader, first) as batches:
             for done, batch in enumerate(batches, first + 1):
                 with self._guard.changing():
                     self.run_iter(done - 1, batch)
                 self._done = done
+                due = saver is not None and saver.is_step_due(self._iter)
                 if done == last:  # the epoch ends first
                     break
                 self._stop_if_asked(done)
-                if saver is not None and saver.is_step_due(self._iter):
+                if due:
                     saver.save_within(self.runner, done)
         with self._guard.changing():
             self.runner.call_hook('after_train_epoch')
         self._epoch += 1
         self._done = None
+        if due and not saver.has_epoch(self._epoch):
+            saver.save_within(self.runner, None)
 
     def _validate(self) -> None:
         self._decide_current_val_interval()

@@ -88,6 +88,12 @@ class WholeCheckpointHook(CheckpointHook):
             self.step_interval is not None and step % self.step_interval == 0
         )
 
+    def has_epoch(self, epoch: int) -> bool:
+        """Whether the newest checkpoint is of the end of this epoch."""
+        if self.last_good is None:
+            return False
+        return age_of(Path(self.last_good)) == (epoch, 0)
+
     def save_within(self, runner: Runner, batches: int | None) -> str:
         """Write a checkpoint before the end of an epoch; a collective call.
 
@@ -214,8 +220,48 @@ class WholeCheckpointHook(CheckpointHook):
         if not self.save_best or not self._is_local():
             super()._save_best_checkpoint(runner, metrics)
             return
-        with self._whole_saves(runner):
+        with self._whole_saves(runner), self._best_kept(runner):
             super()._save_best_checkpoint(runner, metrics)
+
+    @contextmanager
+    def _best_kept(self, runner: Runner) -> Iterator[None]:
+        """Within, the best checkpoint stays until a better one is there.
+
+        The host removes it, and records the better one, before it writes.
+        """
+        info = runner.message_hub.runtime_info
+        best = {key: info[key] for key in info if key.startswith('best_')}
+        paths = self._best_paths()
+        backend, self.file_backend = self.file_backend, _KeepingBackend()
+        outdated = self.file_backend.outdated
+        try:
+            yield
+        except BaseException:
+            for key in [key for key in info if key.startswith('best_')]:
+                del info[key]
+            info.update(best)
+            for name, value in paths.items():
+                setattr(self, name, value)
+            raise
+        finally:
+            self.file_backend = backend
+        kept = self._best_paths()
+        current = {
+            kept.get('best_ckpt_path'),
+            *kept.get('best_ckpt_path_dict', {}).values(),
+        }
+        for old in outdated:
+            if old not in current:
+                Path(old).unlink(missing_ok=True)
+
+    def _best_paths(self) -> dict[str, Any]:
+        # The host has the one for one metric, the other for several.
+        paths = {}
+        if hasattr(self, 'best_ckpt_path'):
+            paths['best_ckpt_path'] = self.best_ckpt_path
+        if hasattr(self, 'best_ckpt_path_dict'):
+            paths['best_ckpt_path_dict'] = dict(self.best_ckpt_path_dict)
+        return paths
 
     def _is_local(self) -> bool:
         return isinstance(self.file_backend, LocalBackend)
@@ -254,6 +300,16 @@ class WholeCheckpointHook(CheckpointHook):
             yield
         finally:
             del runner.save_checkpoint  # the class has its own
+
+
+class _KeepingBackend(LocalBackend):
+    """Notes which files are to go, and keeps them."""
+
+    def __init__(self) -> None:
+        self.outdated: list[str] = []
+
+    def remove(self, filepath: str | Path) -> None:
+        self.outdated.append(str(filepath))
 
 
 def _write(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ahpcl.engine.checkpoint_files import newest_checkpoint
+from ahpcl.engine.checkpoint_files import good_checkpoint
 
 
 def find_config(work_dir: str | os.PathLike) -> Path:
@@ -25,16 +25,17 @@ def find_config(work_dir: str | os.PathLike) -> Path:
 
 
 def find_checkpoint(work_dir: str | os.PathLike) -> Path:
-    """The checkpoint of a work folder that was written last.
+    """The checkpoint of a work folder that was written last and is whole.
 
     The one that ``last_checkpoint`` names; in a folder that was moved, the
     file of that name in it; else that of the highest epoch.
 
     Raises:
-        ValueError: If there is no such folder, or no checkpoint in it.
+        ValueError: If there is no such folder, no checkpoint in it, or only
+            broken ones.
     """
     folder = _folder(work_dir)
-    found = newest_checkpoint(folder)
+    found = good_checkpoint(folder)
     if found is None:
         raise ValueError(
             f'expected a checkpoint (epoch_*.pth) in {folder}, got none; '

@@ -1,0 +1,104 @@
+"""Checkpoints at the edges: bits that flipped, other folders, the best."""
+
+import shutil
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.hooks import CheckpointHook
+from mmengine.runner.checkpoint import CheckpointLoader
+
+import ahpcl  # noqa: F401  (mends the loader)
+from ahpcl.engine import roll_call, whole_checkpoint_hook
+from ahpcl.engine.checkpoint_files import POINTER, good_checkpoint
+from ahpcl.engine.whole_checkpoint_hook import WholeCheckpointHook
+from toy import toy_config, train
+
+
+def flip_a_weight(path, value=1000.0):
+    content = bytearray(path.read_bytes())
+    at = content.index(torch.full((4,), value).numpy().tobytes())
+    content[at + 3] ^= 0x10
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_is_refused_whoever_loads_the_file(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(dict(state_dict=dict(w=torch.full((4,), 1000.0))), path)
+    CheckpointLoader.load_checkpoint(str(path), 'cpu')
+    flip_a_weight(path)
+    with pytest.raises(ValueError, match=r'whole checkpoint, got .*damaged'):
+        CheckpointLoader.load_checkpoint(str(path), 'cpu')
+
+
+def test_an_older_one_is_found_in_the_folder_of_the_newest(tmp_path):
+    work, out = tmp_path / 'work', tmp_path / 'out'
+    work.mkdir(), out.mkdir()
+    torch.save(dict(w=torch.full((4,), 1000.0)), out / 'epoch_1.pth')
+    shutil.copy(out / 'epoch_1.pth', out / 'epoch_2.pth')
+    flip_a_weight(out / 'epoch_2.pth')
+    (work / POINTER).write_text(str(out / 'epoch_2.pth'))
+    assert good_checkpoint(work) == out / 'epoch_1.pth'
+
+
+def test_step_interval_that_falls_on_the_ends_of_epochs(tmp_path, monkeypatch):
+    saved, save = [], WholeCheckpointHook.save_within
+
+    def record(self, runner, batches):
+        path = save(self, runner, batches)
+        saved.append(path.rpartition('/')[2])
+        return path
+
+    monkeypatch.setattr(WholeCheckpointHook, 'save_within', record)
+    config = toy_config(tmp_path)
+    config.train_cfg.max_epochs = 3
+    config.train_dataloader.update(batch_size=32, drop_last=True)
+    config.default_hooks.checkpoint.update(interval=100, step_interval=7)
+    train(config)
+    # The last epoch has the checkpoint of the end.
+    assert saved == ['epoch_1_batch_0.pth', 'epoch_2_batch_0.pth']
+
+
+def test_the_best_one_stays_where_a_better_one_cannot_be_written(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        CheckpointHook, 'rule_map', dict.fromkeys(['greater', 'less'], is_new)
+    )
+    write, tried = whole_checkpoint_hook._write, []
+
+    def failing(save, out_dir, filename, *args, **kw):
+        if filename.startswith('best'):
+            tried.append(filename)
+            if len(tried) == 2:
+                raise RuntimeError('no room')
+        write(save, out_dir, filename, *args, **kw)
+
+    monkeypatch.setattr(whole_checkpoint_hook, '_write', failing)
+    config = toy_config(tmp_path)
+    config.train_cfg.val_interval = 1
+    config.default_hooks.checkpoint.update(save_best='auto', rule='greater')
+    with pytest.raises(RuntimeError, match='no room'):
+        train(config)
+    assert [path.name for path in tmp_path.glob('best*')] == tried[:1]
+    content = torch.load(good_checkpoint(tmp_path), weights_only=True)
+    info = content['message_hub']['runtime_info']
+    assert info['best_ckpt'].endswith(tried[0])
+
+
+def is_new(new, old):
+    return True
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for(monkeypatch):
+    store = SimpleNamespace(
+        check=lambda keys: time.sleep(60), set=lambda *_: time.sleep(60)
+    )
+    monkeypatch.setattr(roll_call, '_store', lambda: store)
+    monkeypatch.setattr(roll_call, 'get_world_size', lambda: 2)
+    call = roll_call.RollCall(patience=0.1)
+    begun = time.monotonic()
+    call.sign()
+    assert call.absent() is None
+    assert time.monotonic() - begun < 30
