@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ahpcl.engine.checkpoint_files import good_checkpoint
+from ranks import free_port
 from tools_modules import tool_modules
 
 ROOT = Path(__file__).parents[1]
@@ -95,7 +96,7 @@ def start(small, tmp_path):
             **os.environ,
             'PYTHON': sys.executable,
             'PYTHONPATH': str(TOOLS / 'reliability'),
-            'PORT': '29677',
+            'PORT': str(free_port()),
         }
         with (tmp_path / 'output.txt').open('ab') as output:
             process = subprocess.Popen(
@@ -182,51 +183,328 @@ def wait_gone(members, timeout=60):
         time.sleep(0.1)
 
 
-def slurm(folder, code, said='', **environment):
-    """slurm_train.sh with programs that stand in for Slurm's."""
-    environment['SAID'] = said
-    for name, text in {
-        'srun': 'echo "$@" >srun.txt; printf "$SAID" >"$AHPCL_STOP_FILE"; '
-        f'exec {sys.executable} -c "import '
-        'signal, sys; signal.signal(signal.SIGUSR1, lambda *_: '
-        f"sys.exit({code})); open('ready', 'w').close(); "
-        'signal.pause()"',
-        'scontrol': 'echo "$@" >scontrol.txt',
-    }.items():
-        path = folder / name
-        path.write_text(f'#!/usr/bin/env bash\n{text}\n')
-        path.chmod(0o755)
-    process = subprocess.Popen(
-        ['bash', TOOLS / 'slurm_train.sh', 'gpu', 'job', 'config.py'],
-        cwd=folder,
-        env={
-            **os.environ,
-            'PATH': f'{folder}:{os.environ["PATH"]}',
-            **environment,
-        },
+AGENT = """
+import subprocess, sys, time
+if {ranks}:
+    rank = subprocess.Popen(
+        [sys.executable, '-c', 'import time; time.sleep(5)'],
+        start_new_session=True,
     )
-    wait_for((folder / 'ready').exists, process)
+open('ready', 'w').close()
+time.sleep(5)
+raise SystemExit({ranks} and rank.wait() != 0)
+"""
+
+
+@pytest.mark.parametrize('ranks', [0, 1])
+@pytest.mark.parametrize(
+    ('number', 'code'),
+    [
+        (signal.SIGTERM, 75),
+        (signal.SIGUSR1, 75),
+        (signal.SIGHUP, 75),
+        (signal.SIGINT, 130),
+    ],
+)
+def test_a_signal_before_training_ends_it(
+    small, tmp_path, number, code, ranks
+):
+    """A program stands in for torchrun; its rank does not listen yet."""
+    write_program(
+        tmp_path / 'agent', sys.executable, AGENT.format(ranks=ranks)
+    )
+    process = subprocess.Popen(
+        ['bash', TOOLS / 'dist_train.sh', 'config.py', '1'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHON': str(tmp_path / 'agent')},
+        start_new_session=True,
+    )
+    wait_for((tmp_path / 'ready').exists, process)
+    members = small.descendants(process.pid)
+    assert len(members) == 2 + ranks
+    os.killpg(process.pid, number)
+    assert process.wait(timeout=60) == code
+    wait_gone(members)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('ranks', [0, 1])
+def test_training_stops_before_its_first_step(small, start, tmp_path, ranks):
+    _, work_dir, process = start(2)
+    members = []
+
+    def come():
+        members[:] = small.descendants(process.pid)
+        found = [pid for pid in members[1:] if Path(f'/proc/{pid}').exists()]
+        return sum(map(is_rank if ranks else is_agent, found)) > 0
+
+    wait_for(come, process)
+    process.send_signal(signal.SIGTERM)
+    said = tmp_path / 'output.txt'
+    assert process.wait(timeout=60) == 75, said.read_text()[-3000:]
+    wait_gone(members)
+    assert steps(tmp_path) == 0
+    assert not list(work_dir.glob('*.pth'))
+
+
+def is_agent(pid):
+    command = Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')
+    return b'torch.distributed.run' in command
+
+
+def write_program(path, interpreter, text):
+    path.write_text(f'#!{interpreter}\n{text}\n')
+    path.chmod(0o755)
+
+
+# A task on another machine: a signal to srun or to a terminal's group does
+# not reach it.
+TASK = """
+import os, signal, sys, time
+
+def stop(*_):
+    open('told', 'w').close()
+    if os.environ.get('HANGS'):
+        return
+    with open(os.environ['AHPCL_STOP_FILE'], 'w') as file:
+        file.write(os.environ['SAID'])
+    open('saved', 'w').close()
+    sys.exit(int(os.environ['TASK_CODE']))
+
+if not os.environ.get('DEAF'):
+    signal.signal(signal.SIGUSR1, stop)
+open('ready', 'w').close()
+end = time.monotonic() + 20
+while time.monotonic() < end:
+    time.sleep(0.05)
+"""
+
+# As _srun_signal_mgr and _handle_intr of Slurm's src/srun/libsrun/srun_job.c.
+SRUN = """
+import os, signal, subprocess, sys, time
+
+numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
+signal.pthread_sigmask(signal.SIG_BLOCK, numbers | {signal.SIGCHLD})
+with open('srun.txt', 'w') as file:
+    print(*sys.argv[1:], file=file)
+task = subprocess.Popen(
+    [sys.executable, 'task'],
+    start_new_session=True,
+    preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),
+)
+last = -10
+while task.poll() is None:
+    number = signal.sigwait(numbers | {signal.SIGCHLD})
+    if number == signal.SIGCHLD:
+        continue
+    with open('signals.txt', 'a') as file:
+        print(signal.Signals(number).name, file=file)
+    if number == signal.SIGINT:
+        now = time.monotonic()
+        if now - last < 1:
+            task.send_signal(signal.SIGINT)
+            task.kill()
+        last = now
+    elif number in (signal.SIGTERM, signal.SIGHUP):
+        task.kill()
+    else:
+        task.send_signal(number)
+code = task.wait()
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
+SCONTROL = """
+echo "$@" >>scontrol.txt
+if [ "$1" = show ]; then
+    echo "   JobState=${JOB_STATE:-RUNNING} Reason=None Dependency=(null)"
+else
+    exit "${REFUSES:-0}"
+fi
+"""
+
+
+@pytest.fixture
+def slurm(small, tmp_path):
+    """Starts slurm_train.sh with programs that stand in for Slurm's."""
+    write_program(tmp_path / 'task', sys.executable, TASK)
+    write_program(tmp_path / 'srun', sys.executable, SRUN)
+    write_program(tmp_path / 'scontrol', '/usr/bin/env bash', SCONTROL)
+    # Of train.py's work alone: where the run writes.
+    write_program(tmp_path / 'python', '/bin/sh', 'echo work')
+    processes = []
+
+    def start(*arguments, **environment):
+        processes.append(
+            subprocess.Popen(
+                [
+                    *('bash', TOOLS / 'slurm_train.sh', 'gpu', 'job'),
+                    *('config.py', *arguments),
+                ],
+                cwd=tmp_path,
+                env={
+                    **os.environ,
+                    'PATH': f'{tmp_path}:{os.environ["PATH"]}',
+                    **dict(TASK_CODE='75', SAID='', PYTHON='python'),
+                    **environment,
+                },
+                start_new_session=True,
+            )
+        )
+        wait_for((tmp_path / 'ready').exists, processes[0])
+        return processes[0]
+
+    yield start
+    for process in processes:
+        small.kill_all(process)
+
+
+def requeued(folder):
+    path = folder / 'scontrol.txt'
+    return path.is_file() and 'requeue 17\n' in path.read_text()
+
+
+@pytest.mark.parametrize(
+    'number', [signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP]
+)
+def test_a_slurm_job_is_queued_anew(slurm, tmp_path, number):
+    process = slurm(SLURM_JOB_ID='17')
+    os.killpg(process.pid, number)
+    assert process.wait(timeout=60) == 0
+    assert (tmp_path / 'saved').exists()
+    assert requeued(tmp_path)
+
+
+@pytest.mark.parametrize('number', [signal.SIGUSR1, signal.SIGTERM])
+def test_a_stopped_slurm_step_gives_its_code(slurm, tmp_path, number):
+    process = slurm()
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 75
+    assert (tmp_path / 'saved').exists()
+    assert not (tmp_path / 'scontrol.txt').exists()
+
+
+@pytest.mark.parametrize('terminal', [False, True])
+def test_ctrl_c_saves_a_slurm_step(slurm, tmp_path, terminal):
+    process = slurm(SLURM_JOB_ID='17', SAID='75')
+    if terminal:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert (tmp_path / 'saved').exists()
+    assert not requeued(tmp_path)
+
+
+def test_a_second_ctrl_c_ends_a_slurm_step(slurm, small, tmp_path):
+    process = slurm(SLURM_JOB_ID='17', HANGS='1')
+    members = small.descendants(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    wait_for((tmp_path / 'told').exists, process)
+    time.sleep(1.5)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    wait_gone(members)
+    said = (tmp_path / 'signals.txt').read_text().split()
+    assert said == ['SIGUSR1', 'SIGTERM']
+    assert not requeued(tmp_path)
+
+
+def test_a_slurm_job_stopped_before_it_trains_is_queued_anew(slurm, tmp_path):
+    process = slurm(SLURM_JOB_ID='17', DEAF='1')
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    assert requeued(tmp_path)
+
+
+def test_a_slurm_job_whose_tasks_were_ended_is_queued_anew(slurm, tmp_path):
+    process = slurm(SLURM_JOB_ID='17', TASK_CODE='143', SAID='75')
     process.send_signal(signal.SIGUSR1)
-    return process.wait(timeout=60)
+    assert process.wait(timeout=60) == 0
+    assert requeued(tmp_path)
 
 
-def test_a_slurm_job_is_queued_anew(tmp_path):
-    code = slurm(tmp_path, 75, SLURM_JOB_ID='17', SLURM_RESTART_COUNT='1')
-    assert code == 0
-    assert (tmp_path / 'scontrol.txt').read_text() == 'requeue 17\n'
-    assert (tmp_path / 'srun.txt').read_text().endswith('slurm --resume\n')
+@pytest.mark.parametrize('state', ['CANCELLED', 'COMPLETING', 'TIMEOUT'])
+def test_a_cancelled_slurm_job_does_not_come_back(slurm, tmp_path, state):
+    process = slurm(SLURM_JOB_ID='17', JOB_STATE=state)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 75
+    assert (tmp_path / 'saved').exists()
+    assert not requeued(tmp_path)
 
 
-def test_a_slurm_job_whose_tasks_were_ended_is_queued_anew(tmp_path):
-    assert slurm(tmp_path, 143, said='75', SLURM_JOB_ID='17') == 0
-    assert (tmp_path / 'scontrol.txt').read_text() == 'requeue 17\n'
+def test_a_slurm_job_that_is_not_queued_anew_says_75(slurm, tmp_path):
+    process = slurm(SLURM_JOB_ID='17', REFUSES='1')
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(timeout=60) == 75
 
 
 @pytest.mark.parametrize(
     ('code', 'environment'),
     [(3, dict(SLURM_JOB_ID='17')), (75, {})],
 )
-def test_a_slurm_job_ends_with_its_code(tmp_path, code, environment):
-    assert slurm(tmp_path, code, **environment) == code
+def test_a_slurm_job_ends_with_its_code(slurm, tmp_path, code, environment):
+    process = slurm(TASK_CODE=str(code), **environment)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(timeout=60) == code
     assert not (tmp_path / 'scontrol.txt').exists()
     assert '--resume' not in (tmp_path / 'srun.txt').read_text()
+
+
+@pytest.mark.parametrize(
+    ('mark', 'age', 'resumes'),
+    [
+        # Another job's checkpoint; this one died before it left a mark.
+        (None, 100, False),
+        ('16', -100, False),
+        # This one died before its first checkpoint.
+        ('17', 100, False),
+        ('17', -100, True),
+    ],
+)
+def test_a_slurm_job_goes_on_from_its_own_checkpoint(
+    slurm, tmp_path, mark, age, resumes
+):
+    work_dir = tmp_path / 'work'
+    work_dir.mkdir()
+    checkpoint = work_dir / 'epoch_9.pth'
+    checkpoint.touch()
+    if mark is not None:
+        (work_dir / '.slurm_job').write_text(f'{mark}\n')
+    moment = time.time() - age
+    os.utime(checkpoint, (moment, moment))
+    slurm(SLURM_JOB_ID='17', SLURM_RESTART_COUNT='1')
+    said = (tmp_path / 'srun.txt').read_text()
+    assert said.endswith('slurm --resume\n') is resumes
+    assert ('--resume' in said) is resumes
+    assert (work_dir / '.slurm_job').read_text() == '17\n'
+
+
+def test_a_new_slurm_job_takes_no_checkpoint(slurm, tmp_path):
+    work_dir = tmp_path / 'work'
+    work_dir.mkdir()
+    # Slurm gives numbers again.
+    (work_dir / '.slurm_job').write_text('17\n')
+    os.utime(work_dir / '.slurm_job', (0, 0))
+    (work_dir / 'epoch_9.pth').touch()
+    slurm(SLURM_JOB_ID='17')
+    assert '--resume' not in (tmp_path / 'srun.txt').read_text()
+    checkpoint, mark = work_dir / 'epoch_9.pth', work_dir / '.slurm_job'
+    assert mark.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        ((), 'of_config'),
+        (('--work-dir', 'of argument'), 'of argument'),
+        (('--cfg-options', 'work_dir=of_option', 'new=1'), 'of_option'),
+    ],
+)
+def test_a_slurm_job_marks_its_work_folder(
+    slurm, tmp_path, arguments, expected
+):
+    (tmp_path / 'config.py').write_text("work_dir = 'of_config'\n")
+    slurm(*arguments, SLURM_JOB_ID='17', PYTHON=sys.executable)
+    assert (tmp_path / expected / '.slurm_job').read_text() == '17\n'

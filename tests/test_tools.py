@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from ranks import free_port
 from tools_modules import tool_modules
 
 ROOT = Path(__file__).parents[1]
@@ -354,12 +354,6 @@ def test_slurm_passes_on_what_it_gets(tmp_path):
     assert words[words.index('--qos') + 1] == 'high'
     expected = ['--launcher', 'slurm', '--cfg-options', 'a=b c']
     assert words[-4:] == expected
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.skipif(shutil.which('bash') is None, reason='needs bash')

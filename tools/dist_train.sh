@@ -41,6 +41,72 @@ if [ "${MAX_RESTARTS:-0}" -gt 0 ]; then
     )
 fi
 
+# torchrun does not know SIGUSR1, and kills 30 s after another signal: the
+# processes are told themselves, to let them finish a long step.
+AGENT=
+SIGNALLED=0
+ASKED=
+processes() {
+    local pid parent
+    for pid in /proc/[0-9]*; do
+        parent=$(awk '/^PPid:/ {print $2}' "$pid/status" 2>/dev/null) || true
+        if [ "$parent" = "$AGENT" ]; then
+            echo "${pid#/proc/}"
+        fi
+    done
+}
+
+# Whether a process catches SIGTERM, which Python alone does not: train.py
+# catches it from before the first step on.
+listens() {
+    local caught
+    caught=$(awk '/^SigCgt:/ {print $2}' "/proc/$1/status" 2>/dev/null) || true
+    [ -n "$caught" ] && [ $((0x$caught >> 14 & 1)) = 1 ]
+}
+
+end_at_once() {
+    local pid
+    # Frozen, it starts no other process.
+    kill -STOP "$AGENT" 2>/dev/null || true
+    # torchrun gives each process a session of its own.
+    for pid in $(processes); do
+        kill -KILL "$pid" 2>/dev/null || true
+    done
+    kill -KILL "$AGENT" 2>/dev/null || true
+    exit "$1"
+}
+
+# All ranks end when one was told. While none listens nothing was trained that
+# is not saved: before the first step, and before torchrun has processes or
+# between two starts of them.
+pass_on() {
+    local pid told=0
+    for pid in $(processes); do
+        if listens "$pid" && kill -"$1" "$pid" 2>/dev/null; then
+            told=1
+        fi
+    done
+    if [ "$told" = 0 ]; then
+        echo "stopped by a signal while nothing was trained (exit code $2)"
+        end_at_once "$2"
+    fi
+}
+
+# asked SIGNAL EXIT_CODE
+asked() {
+    SIGNALLED=1
+    if [ "$1" = INT ] && [ "$ASKED" = INT ] && [ -n "$AGENT" ]; then
+        end_at_once 130
+    fi
+    ASKED=$1
+    if [ -n "$AGENT" ]; then
+        pass_on "$1" "$2"
+    fi
+}
+trap 'asked USR1 75' USR1
+trap 'asked TERM 75' TERM HUP
+trap 'asked INT 130' INT
+
 # In a session of its own: a terminal's Ctrl-C goes to all of a group, and
 # torchrun would pass on a second one, which ends the processes at once.
 setsid "${PYTHON:-python}" -m torch.distributed.run \
@@ -49,35 +115,12 @@ setsid "${PYTHON:-python}" -m torch.distributed.run \
     "${RENDEZVOUS[@]}" \
     "$HERE/train.py" "$CONFIG" --launcher pytorch "${@:3}" &
 AGENT=$!
-
-# torchrun does not know SIGUSR1, and kills 30 s after another signal: the
-# processes are told themselves, to let them finish a long step.
-pass_on() {
-    local pid parent
-    for pid in /proc/[0-9]*; do
-        parent=$(awk '/^PPid:/ {print $2}' "$pid/status" 2>/dev/null) || true
-        if [ "$parent" = "$AGENT" ]; then
-            kill -"$1" "${pid#/proc/}" 2>/dev/null || true
-        fi
-    done
-}
-SIGNALLED=0
-trap 'SIGNALLED=1; pass_on USR1' USR1
-trap 'SIGNALLED=1; pass_on TERM' TERM HUP
-INTERRUPTS=0
-interrupt() {
-    SIGNALLED=1
-    INTERRUPTS=$((INTERRUPTS + 1))
-    if [ "$INTERRUPTS" = 1 ]; then
-        pass_on INT
-    else
-        # torchrun gives each process a session of its own.
-        pass_on KILL
-        kill -KILL "$AGENT" 2>/dev/null || true
-        exit 130
-    fi
-}
-trap interrupt INT
+# What came before there was anybody to tell.
+case $ASKED in
+    '') ;;
+    INT) pass_on INT 130 ;;
+    *) pass_on "$ASKED" 75 ;;
+esac
 
 # A trap ends `wait` with a code of its own: only one without is torchrun's.
 while :; do

@@ -12,6 +12,10 @@
 # which it goes on. The batch script must end with `exec tools/slurm_train.sh
 # ...`: Slurm signals the batch shell alone. REQUEUE=0 leaves that out: the
 # exit code is then 75.
+#
+# SIGUSR1, SIGTERM and Ctrl-C stop as they stop train.py. Only a job that Slurm
+# still calls running is queued anew: not one that is being cancelled. After
+# Ctrl-C none is.
 set -euo pipefail
 
 if [ "$#" -lt 3 ]; then
@@ -39,45 +43,115 @@ STOP_FILE=$(mktemp)
 export AHPCL_STOP_FILE=$STOP_FILE
 trap 'rm -f "$STOP_FILE"' EXIT
 
+# Of these signals srun passes on SIGUSR1 alone: at SIGTERM and SIGHUP it kills
+# the processes, as it does at a second SIGINT within a second of the first.
+STEP=
+SIGNALLED=0
+ASKED=
+asked() {
+    SIGNALLED=1
+    if [ "$1" = INT ] && [ "$ASKED" = INT ]; then
+        if [ -n "$STEP" ]; then
+            kill -TERM "$STEP" 2>/dev/null || true
+        fi
+        exit 130
+    fi
+    if [ "$ASKED" != INT ]; then
+        ASKED=$1
+    fi
+    if [ -n "$STEP" ]; then
+        kill -USR1 "$STEP" 2>/dev/null || true
+    fi
+}
+trap 'asked USR1' USR1
+trap 'asked TERM' TERM HUP
+trap 'asked INT' INT
+
+# Where the run writes, as the last line.
+work_dir() {
+    PYTHONPATH=$HERE${PYTHONPATH:+:$PYTHONPATH} "${PYTHON:-python}" -c '
+import sys
+from train import parse_args
+from _cli import prepare
+print(prepare(parse_args(sys.argv[1:])).work_dir)' "$@" | tail -n 1
+}
+
+# A job that was queued anew goes on from what it wrote itself, which is newer
+# than its mark; what another one left in the work folder is not its own.
 RESUME=()
-if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
-    RESUME=(--resume)
+if [ -n "${SLURM_JOB_ID:-}" ] && [ "${REQUEUE:-1}" = 1 ]; then
+    RESTARTS=${SLURM_RESTART_COUNT:-0}
+    FOLDER=$(work_dir "$CONFIG" "${@:4}") || FOLDER=
+    MARK=$FOLDER/.slurm_job
+    if [ -z "$FOLDER" ]; then
+        echo "no work folder found: what another job left there may be" \
+            "taken for this one's" >&2
+        if [ "$RESTARTS" -gt 0 ]; then
+            RESUME=(--resume)
+        fi
+    elif [ "$RESTARTS" -gt 0 ] &&
+        [ "$(cat "$MARK" 2>/dev/null)" = "$SLURM_JOB_ID" ]
+    then
+        OWN=$(find "$FOLDER" -maxdepth 1 -name '*.pth' -newer "$MARK")
+        if [ -n "$OWN" ]; then
+            RESUME=(--resume)
+        fi
+    else
+        mkdir -p "$FOLDER"
+        echo "$SLURM_JOB_ID" >"$MARK"
+    fi
 fi
 
-# SRUN_ARGS is a list of words.
-# shellcheck disable=SC2086
-srun -p "$PARTITION" \
-    --job-name="$JOB_NAME" \
-    ${RESOURCES[@]+"${RESOURCES[@]}"} \
-    --ntasks="$GPUS" \
-    --ntasks-per-node="$TASKS_PER_NODE" \
-    --cpus-per-task="$CPUS_PER_TASK" \
-    --kill-on-bad-exit=1 \
-    ${SRUN_ARGS:-} \
-    "${PYTHON:-python}" -u "$HERE/train.py" "$CONFIG" \
-    --launcher slurm "${@:4}" ${RESUME[@]+"${RESUME[@]}"} &
-STEP=$!
+CODE=75
+if [ -z "$ASKED" ]; then
+    # In a session of its own: a terminal's Ctrl-C goes to all of a group.
+    # SRUN_ARGS is a list of words.
+    # shellcheck disable=SC2086
+    setsid srun -p "$PARTITION" \
+        --job-name="$JOB_NAME" \
+        ${RESOURCES[@]+"${RESOURCES[@]}"} \
+        --ntasks="$GPUS" \
+        --ntasks-per-node="$TASKS_PER_NODE" \
+        --cpus-per-task="$CPUS_PER_TASK" \
+        --kill-on-bad-exit=1 \
+        ${SRUN_ARGS:-} \
+        "${PYTHON:-python}" -u "$HERE/train.py" "$CONFIG" \
+        --launcher slurm "${@:4}" ${RESUME[@]+"${RESUME[@]}"} &
+    STEP=$!
+    # What came before there was anybody to tell.
+    if [ -n "$ASKED" ]; then
+        kill -USR1 "$STEP" 2>/dev/null || true
+    fi
 
-# srun passes signals on to the processes.
-SIGNALLED=0
-for NAME in USR1 TERM INT; do
-    # shellcheck disable=SC2064
-    trap "SIGNALLED=1; kill -$NAME $STEP 2>/dev/null || true" "$NAME"
-done
-
-# A trap ends `wait` with a code of its own: only one without is the step's.
-while :; do
-    SIGNALLED=0
-    wait "$STEP" && CODE=0 || CODE=$?
-    [ "$SIGNALLED" = 1 ] || break
-done
+    # A trap ends `wait` with a code of its own: only one without is the
+    # step's.
+    while :; do
+        SIGNALLED=0
+        wait "$STEP" && CODE=0 || CODE=$?
+        [ "$SIGNALLED" = 1 ] || break
+    done
+fi
 if [ -s "$STOP_FILE" ]; then
     CODE=$(cat "$STOP_FILE")
 fi
+# 138: SIGUSR1 ended the processes, which did not train yet.
+if [ -n "$ASKED" ] && [ "$CODE" = 138 ]; then
+    CODE=75
+fi
+if [ "$ASKED" = INT ] && [ "$CODE" = 75 ]; then
+    CODE=130
+fi
 if [ "$CODE" = 75 ] && [ -n "${SLURM_JOB_ID:-}" ] && [ "${REQUEUE:-1}" = 1 ]
 then
-    echo "stopped by a signal: job $SLURM_JOB_ID is queued anew"
-    CODE=0
-    scontrol requeue "$SLURM_JOB_ID" || CODE=$?
+    # A signal may come from scancel: a job that is being cancelled must not
+    # come back.
+    STATE=$(scontrol show job "$SLURM_JOB_ID") || STATE=
+    if [[ $STATE != *JobState=RUNNING* ]]; then
+        echo "stopped by a signal: job $SLURM_JOB_ID is not running any more," \
+            "so it is not queued anew"
+    elif scontrol requeue "$SLURM_JOB_ID"; then
+        echo "stopped by a signal: job $SLURM_JOB_ID is queued anew"
+        CODE=0
+    fi
 fi
 exit "$CODE"
