@@ -232,6 +232,24 @@ def test_the_queue_goes_on_where_it_stopped(queue, capsys):
     assert '1 of 1 rows' in capsys.readouterr().out
 
 
+def test_a_row_that_another_queue_has_just_ended_is_not_run_again(
+    queue, tools, monkeypatch, tmp_path
+):
+    lock = tools.row_queue._locked
+
+    def late(folder, row):
+        if row.seed == 0:  # it was pending a moment ago
+            ledger = tmp_path / 'ledger.jsonl'
+            plan = tools.plan.read_plan(tmp_path / 'plan.yml')
+            tools.ledger.append(entry(plan, 'ahpcl', 0, 30.0), ledger)
+        return lock(folder, row)
+
+    monkeypatch.setattr(tools.row_queue, '_locked', late)
+    code, done = queue([row(seeds=[0, 1])], '--jobs', '1')
+    assert code == 0
+    assert done == ['digits/ahpcl/0', 'digits/ahpcl/1']
+
+
 def test_a_row_that_fails_is_told_and_the_others_run(queue, capsys):
     code, done = queue([row(seeds=[7, 0])], '--jobs', '1')
     assert code == 1

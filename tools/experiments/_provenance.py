@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from datetime import datetime, timezone
@@ -34,10 +35,27 @@ def now() -> str:
 
 
 def hardware(threads: int) -> dict[str, Any]:
-    """Device, processor, threads and versions."""
+    """Device, processor, threads, versions, and how the processor rounds."""
     found = machine()
     del found['command']
-    return dict(found, device=device_here(), threads=threads)
+    return dict(
+        found, device=device_here(), threads=threads, rounding=rounding()
+    )
+
+
+def rounding() -> str:
+    """Digest of a convolution and a product on the processor.
+
+    Processors of one name may have unlike instructions, and then round
+    unlike.
+    """
+    numbers = torch.Generator().manual_seed(0)
+    images = torch.randn(16, 16, 16, 16, generator=numbers)
+    weights = torch.randn(32, 16, 3, 3, generator=numbers)
+    features = torch.nn.functional.conv2d(images, weights).flatten(1)
+    product = features @ features.T
+    content = features.numpy().tobytes() + product.numpy().tobytes()
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def device_here() -> str:

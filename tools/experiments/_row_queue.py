@@ -139,6 +139,10 @@ class Queue:
             lock = _locked(Path(self.args.work_dir) / 'locks', row)
             if lock is None:  # another queue has it
                 continue
+            left_over = self._pending(newest(read_ledger(self.args.ledger)))
+            if row.key not in {each.key for each in left_over}:
+                lock.close()  # another queue has just ended it
+                continue
             self._tried.add(row.name)
             self.running.append(self._start(row, lock))
             return True
