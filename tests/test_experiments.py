@@ -47,13 +47,14 @@ def tools():
         )
 
 
-def write_plan(folder, rows):
+def write_plan(folder, rows, **more):
     path = folder / 'plan.yml'
     content = dict(
         primary='knn/top1',
         questions={'a': 'first', 'b': 'second'},
         comparisons={'a': 'ahpcl', 'b': 'ahpcl'},
         rows=rows,
+        **more,
     )
     path.write_text(json.dumps(content))  # JSON is YAML
     return path
@@ -455,6 +456,79 @@ def test_tables_say_what_the_ledger_says(tools, tmp_path):
     assert '| 8.0 | 4.0 | 20 | 20.0 |' in lines['pcl']
     # Rendering what was rendered changes nothing.
     assert tools.table.rendered(text, plan, [*entries, stale]) == text
+
+
+def test_a_variant_may_have_a_control_of_its_own(tools, tmp_path):
+    rows = [row(['ahpcl', 'mocov2', 'pcl'], [0, 1])]
+    path = write_plan(tmp_path, rows, controls={'pcl': 'mocov2'})
+    plan = tools.plan.read_plan(path)
+    values = dict(ahpcl=[30, 31], mocov2=[20, 21], pcl=[22, 23])
+    entries = [
+        entry(plan, variant, seed, found[seed])
+        for variant, found in values.items()
+        for seed in (0, 1)
+    ]
+    page = '<!-- begin a/digits/val -->\n<!-- end a/digits/val -->\n'
+    text = tools.table.rendered(page, plan, entries)
+    assert '| -10.00 ± 0.00 | worse |' in text  # mocov2 with ahpcl
+    assert '| +2.00 ± 0.00 (mocov2) | better |' in text
+    with pytest.raises(ValueError, match="in controls, got 'nobody'"):
+        tools.plan.read_plan(
+            write_plan(tmp_path, rows, controls={'pcl': 'nobody'})
+        )
+
+
+def test_an_estep_without_seconds_is_not_said_to_take_none(tools, tmp_path):
+    plan = tools.plan.read_plan(write_plan(tmp_path, [row()]))
+    found = dict(entry(plan, 'ahpcl', 0, 30.0), curves={})
+    page = '<!-- begin a/digits/val -->\n<!-- end a/digits/val -->\n'
+    text = tools.table.rendered(page, plan, [found])
+    assert '| 8.0 | 4.0 | 20 | - |' in text
+
+
+@pytest.mark.parametrize(
+    ('hardware', 'marked'),
+    [
+        (dict(cpu='A', rounding='1'), False),
+        (dict(cpu='B', rounding='1'), True),
+        (dict(cpu='A', rounding='2'), True),
+        # From before rows said it.
+        (dict(cpu='A'), False),
+    ],
+)
+def test_pairs_of_unlike_processors_are_marked(
+    tools, tmp_path, hardware, marked
+):
+    plan = tools.plan.read_plan(
+        write_plan(tmp_path, [row(['ahpcl', 'pcl'], [0, 1])])
+    )
+    entries = []
+    for seed in (0, 1):
+        first, second = (
+            entry(plan, variant, seed, 30.0 + seed)
+            for variant in ('ahpcl', 'pcl')
+        )
+        first['hardware'] = dict(cpu='A', rounding='1')
+        second['hardware'] = hardware
+        entries += [first, second]
+    page = '<!-- begin a/digits/val -->\n<!-- end a/digits/val -->\n'
+    text = tools.table.rendered(page, plan, entries)
+    assert ('other hardware' in text) is marked
+
+
+def test_rounding_is_of_the_processor_not_of_the_run(tools):
+    assert tools.provenance.rounding() == tools.provenance.rounding()
+    assert tools.provenance.hardware(1)['rounding']
+
+
+def test_runs_of_two_names_count_once(tools, tmp_path):
+    same = {'model.queue_len': 512}  # as it is
+    plan = tools.plan.read_plan(
+        write_plan(tmp_path, [row(), row(options=same), row(seeds=[1])])
+    )
+    page = '<!-- begin pending -->\n<!-- end pending -->\n'
+    text = tools.table.rendered(page, plan, [entry(plan, 'ahpcl', 0, 30.0)])
+    assert '`digits`: 1 of 2 rows' in text
 
 
 def test_plots_are_of_the_ledger(tools, tmp_path):

@@ -108,6 +108,8 @@ class Plan:
             with.
         rows: In the order in which they are run.
         tables: Per question, its variants in the order of the plan.
+        controls: Variants that are compared with another one than the rest
+            of their question.
     """
 
     primary: str
@@ -115,6 +117,7 @@ class Plan:
     comparisons: dict[str, str]
     rows: tuple[Row, ...]
     tables: dict[str, list[str]]
+    controls: dict[str, str] = field(default_factory=dict)
 
 
 def read_config(name: str, scale: str) -> Config:
@@ -152,7 +155,8 @@ def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
     mapping, or a list of them: one variant each) and ``part``.
 
     Raises:
-        ValueError: If an entry is not of this form, or two rows are one.
+        ValueError: If an entry is not of this form, two rows are one, or a
+            variant's control is no row.
     """
     content = yaml.safe_load(Path(path).read_text('utf-8'))
     questions = content['questions']
@@ -170,12 +174,21 @@ def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
             # One run may answer several questions; it counts where it is
             # listed first.
             rows.setdefault(row.name, row)
+    controls = content.get('controls', {})
+    known = {row.variant for row in rows.values()}
+    for name in [*controls, *controls.values()]:
+        if name not in known:
+            raise ValueError(
+                f'expected a variant of the rows of {path} in controls, got '
+                f'{name!r}'
+            )
     return Plan(
         content['primary'],
         questions,
         content.get('comparisons', {}),
         tuple(rows.values()),
         tables,
+        controls,
     )
 
 

@@ -58,14 +58,15 @@ def question_rows(
 ) -> list[dict[str, Any]]:
     """Lines of the table of a question: one per variant that has run."""
     reference = plan.comparisons.get(question)
-    base_runs = chosen.get(reference or '', {})
-    base = _by_seed(base_runs, plan.primary)
     lines = []
     for variant in plan.tables[question]:
         runs = chosen.get(variant)
         if not runs:
             continue
         own = _by_seed(runs, plan.primary)
+        control = plan.controls.get(variant, reference)
+        base_runs = chosen.get(control or '', {})
+        base = _by_seed(base_runs, plan.primary)
         line: dict[str, Any] = dict(
             variant=variant,
             seeds=len(runs),
@@ -73,7 +74,9 @@ def question_rows(
         )
         difference = None if variant == reference else paired(own, base)
         if difference is not None:
-            line['difference'] = difference.text(signed=True)
+            line['difference'] = difference.text(signed=True) + (
+                '' if control == reference else f' ({control})'
+            )
             line['verdict'] = verdict(difference) + (
                 '' if _same_hardware(runs, base_runs) else ', other hardware'
             )
@@ -94,13 +97,20 @@ def verdict(difference: Interval) -> str:
 def _same_hardware(
     runs: dict[int, dict[str, Any]], base: dict[int, dict[str, Any]]
 ) -> bool:
-    """Whether all pairs ran on like processors: else they round unlike."""
-    fields = ('device', 'cpu', 'torch', 'threads')
-    return all(
-        runs[seed].get('hardware', {}).get(name)
-        == base[seed].get('hardware', {}).get(name)
+    """Whether all pairs ran on like processors: else they round unlike.
+
+    By their names, and by how they round where both rows say it.
+    """
+    pairs = [
+        (runs[seed].get('hardware', {}), base[seed].get('hardware', {}))
         for seed in runs.keys() & base.keys()
-        for name in fields
+    ]
+    fields = ('device', 'cpu', 'torch', 'threads')
+    named = all(a.get(f) == b.get(f) for a, b in pairs for f in fields)
+    return named and all(
+        a['rounding'] == b['rounding']
+        for a, b in pairs
+        if 'rounding' in a and 'rounding' in b
     )
 
 
@@ -156,9 +166,10 @@ def pending(plan: Plan, entries: list[dict]) -> str:
     found = newest(entries)
     lines = []
     for scale in dict.fromkeys(row.scale for row in plan.rows):
-        rows = [row for row in plan.rows if row.scale == scale]
-        done = sum(row.key in found for row in rows)
-        lines.append(f'- `{scale}`: {done} of {len(rows)} rows have run.')
+        # One run may have several names.
+        keys = {row.key for row in plan.rows if row.scale == scale}
+        done = len(keys & found.keys())
+        lines.append(f'- `{scale}`: {done} of {len(keys)} rows have run.')
     return '\n'.join(lines) + '\n'
 
 
@@ -171,7 +182,10 @@ def _by_seed(runs: dict[int, dict], metric: str) -> dict[int, float]:
 
 
 def _cost(entries: list[dict]) -> dict[str, float | None]:
-    """Means over seeds: passes per image, seconds, share of the E-step."""
+    """Means over seeds: passes per image, seconds, share of the E-step.
+
+    The share is None where no seconds of an E-step were logged.
+    """
     budgets = [entry['budget'] for entry in entries]
     trained = [b for b in budgets if b.get('images')]
     if not trained:
@@ -187,5 +201,5 @@ def _cost(entries: list[dict]) -> dict[str, float | None]:
         forward=mean(b['forward'] / b['images'] for b in trained),
         backward=mean(b['backward'] / b['images'] for b in trained),
         seconds=seconds,
-        estep=100 * mean(estep) / seconds,
+        estep=100 * mean(estep) / seconds if any(estep) else None,
     )
