@@ -443,7 +443,7 @@ def test_tables_escape_their_cells():
 
 def test_the_last_checkpoint_of_a_moved_folder(tmp_path):
     for name in ('epoch_2.pth', 'epoch_10.pth', 'best_9.pth'):
-        (tmp_path / name).touch()
+        torch.save({}, tmp_path / name)
     assert find_checkpoint(tmp_path).name == 'epoch_10.pth'
     pointer = tmp_path / 'last_checkpoint'
     pointer.write_text('/gone/with/it/epoch_2.pth\n')
@@ -454,6 +454,8 @@ def test_the_last_checkpoint_of_a_moved_folder(tmp_path):
     assert find_checkpoint(tmp_path).name == 'epoch_10.pth'
     pointer.write_text('')
     assert find_checkpoint(tmp_path).name == 'epoch_10.pth'
+    (tmp_path / 'epoch_10.pth').write_bytes(b'')
+    assert find_checkpoint(tmp_path).name == 'epoch_2.pth'
 
 
 def test_the_newest_config(tmp_path):
