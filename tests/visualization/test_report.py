@@ -488,6 +488,8 @@ def test_bad_input_is_a_clear_line(tool, work_dir, toy_run, tmp_path):
     message = refused(tool, work_dir, '--checkpoint', tmp_path / 'bad.pth')
     assert 'bad.pth' in message
     (tmp_path / 'epoch_1.pth').touch()
+    assert 'epoch_1.pth is empty; name another' in refused(tool, tmp_path)
+    torch.save({}, tmp_path / 'epoch_1.pth')
     assert 'config.py without a model' in refused(tool, tmp_path)
     assert not (tmp_path / 'report.html').exists()
 

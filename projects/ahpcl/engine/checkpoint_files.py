@@ -54,8 +54,9 @@ def good_checkpoint(work_dir: str | os.PathLike) -> Path | None:
     if broken:
         raise ValueError(
             f'expected a whole checkpoint in {work_dir}, got '
-            f'{"; ".join(broken)}; name another with --resume FILE, or move '
-            'these away to start anew'
+            f'{"; ".join(broken)}; name another (--resume FILE of train.py, '
+            '--checkpoint FILE of other tools), or move these away to start '
+            'anew'
         )
     return None
 
