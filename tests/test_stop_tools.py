@@ -227,6 +227,54 @@ def test_a_signal_before_training_ends_it(
     wait_gone(members)
 
 
+RANK_THAT_SAVES = """
+import signal, sys, time
+def stop(*_):
+    time.sleep(2)
+    open('saved', 'w').close()
+    sys.exit(3)
+for name in ('SIGUSR1', 'SIGINT', 'SIGTERM'):
+    signal.signal(getattr(signal, name), stop)
+open('ready', 'w').close()
+time.sleep(20)
+"""
+AGENT_OF_ONE = """
+import subprocess, sys
+rank = subprocess.Popen(
+    [sys.executable, '-c', RANK], start_new_session=True
+)
+raise SystemExit(rank.wait())
+"""
+
+
+@pytest.mark.parametrize(
+    'numbers',
+    [
+        # bash's to its jobs, then the kernel's: a terminal that is closed.
+        (signal.SIGHUP, signal.SIGHUP),
+        (signal.SIGUSR1, signal.SIGTERM),
+        (signal.SIGINT, signal.SIGTERM),
+    ],
+)
+def test_a_second_signal_does_not_cut_the_saving_off(small, tmp_path, numbers):
+    agent = AGENT_OF_ONE.replace('RANK]', f'{RANK_THAT_SAVES!r}]')
+    write_program(tmp_path / 'agent', sys.executable, agent)
+    process = subprocess.Popen(
+        ['bash', TOOLS / 'dist_train.sh', 'config.py', '1'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHON': str(tmp_path / 'agent')},
+        start_new_session=True,
+    )
+    wait_for((tmp_path / 'ready').exists, process)
+    members = small.descendants(process.pid)
+    for number in numbers:
+        os.killpg(process.pid, number)
+        time.sleep(0.02)
+    assert process.wait(timeout=60) == 3  # its own code
+    assert (tmp_path / 'saved').exists()
+    wait_gone(members)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('ranks', [0, 1])
 def test_training_stops_before_its_first_step(small, start, tmp_path, ranks):
@@ -329,8 +377,6 @@ def slurm(small, tmp_path):
     write_program(tmp_path / 'task', sys.executable, TASK)
     write_program(tmp_path / 'srun', sys.executable, SRUN)
     write_program(tmp_path / 'scontrol', '/usr/bin/env bash', SCONTROL)
-    # Of train.py's work alone: where the run writes.
-    write_program(tmp_path / 'python', '/bin/sh', 'echo work')
     processes = []
 
     def start(*arguments, **environment):
@@ -344,7 +390,7 @@ def slurm(small, tmp_path):
                 env={
                     **os.environ,
                     'PATH': f'{tmp_path}:{os.environ["PATH"]}',
-                    **dict(TASK_CODE='75', SAID='', PYTHON='python'),
+                    **dict(TASK_CODE='75', SAID=''),
                     **environment,
                 },
                 start_new_session=True,
@@ -448,63 +494,5 @@ def test_a_slurm_job_ends_with_its_code(slurm, tmp_path, code, environment):
     process.send_signal(signal.SIGUSR1)
     assert process.wait(timeout=60) == code
     assert not (tmp_path / 'scontrol.txt').exists()
+    # train.py knows what is its own.
     assert '--resume' not in (tmp_path / 'srun.txt').read_text()
-
-
-@pytest.mark.parametrize(
-    ('mark', 'age', 'resumes'),
-    [
-        # Another job's checkpoint; this one died before it left a mark.
-        (None, 100, False),
-        ('16', -100, False),
-        # This one died before its first checkpoint.
-        ('17', 100, False),
-        ('17', -100, True),
-    ],
-)
-def test_a_slurm_job_goes_on_from_its_own_checkpoint(
-    slurm, tmp_path, mark, age, resumes
-):
-    work_dir = tmp_path / 'work'
-    work_dir.mkdir()
-    checkpoint = work_dir / 'epoch_9.pth'
-    checkpoint.touch()
-    if mark is not None:
-        (work_dir / '.slurm_job').write_text(f'{mark}\n')
-    moment = time.time() - age
-    os.utime(checkpoint, (moment, moment))
-    slurm(SLURM_JOB_ID='17', SLURM_RESTART_COUNT='1')
-    said = (tmp_path / 'srun.txt').read_text()
-    assert said.endswith('slurm --resume\n') is resumes
-    assert ('--resume' in said) is resumes
-    assert (work_dir / '.slurm_job').read_text() == '17\n'
-
-
-def test_a_new_slurm_job_takes_no_checkpoint(slurm, tmp_path):
-    work_dir = tmp_path / 'work'
-    work_dir.mkdir()
-    # Slurm gives numbers again.
-    (work_dir / '.slurm_job').write_text('17\n')
-    os.utime(work_dir / '.slurm_job', (0, 0))
-    (work_dir / 'epoch_9.pth').touch()
-    slurm(SLURM_JOB_ID='17')
-    assert '--resume' not in (tmp_path / 'srun.txt').read_text()
-    checkpoint, mark = work_dir / 'epoch_9.pth', work_dir / '.slurm_job'
-    assert mark.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ('arguments', 'expected'),
-    [
-        ((), 'of_config'),
-        (('--work-dir', 'of argument'), 'of argument'),
-        (('--cfg-options', 'work_dir=of_option', 'new=1'), 'of_option'),
-    ],
-)
-def test_a_slurm_job_marks_its_work_folder(
-    slurm, tmp_path, arguments, expected
-):
-    (tmp_path / 'config.py').write_text("work_dir = 'of_config'\n")
-    slurm(*arguments, SLURM_JOB_ID='17', PYTHON=sys.executable)
-    assert (tmp_path / expected / '.slurm_job').read_text() == '17\n'

@@ -100,3 +100,56 @@ def test_a_restart_goes_on_from_what_the_job_wrote(
     monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', str(count))
     assert train.use_own_checkpoint(cfg) == own
     assert cfg.load_from == (str(path) if own else 'start.pth')
+
+
+@pytest.mark.parametrize(
+    ('count', 'mark', 'age', 'own'),
+    [
+        (0, None, 10, False),
+        # Slurm gives numbers again.
+        (0, 'slurm 17', 10, False),
+        (1, 'slurm 17', 10, True),
+        # It ended before its first checkpoint.
+        (1, 'slurm 17', -10, False),
+        # It ended before it left a mark.
+        (1, None, 10, False),
+        (1, 'slurm 16', 10, False),
+        (1, 'torchrun', 10, False),
+    ],
+)
+def test_a_job_queued_anew_goes_on_from_what_it_wrote(
+    train, tmp_path, monkeypatch, count, mark, age, own
+):
+    monkeypatch.setenv('SLURM_JOB_ID', '17')
+    monkeypatch.setenv('SLURM_RESTART_COUNT', str(count))
+    work_dir, out_dir = tmp_path / 'work', tmp_path / 'out'
+    work_dir.mkdir(), out_dir.mkdir()
+    path = out_dir / 'epoch_1.pth'
+    torch.save({}, path)
+    # Of another run, older.
+    torch.save({}, work_dir / 'epoch_9.pth')
+    (work_dir / 'last_checkpoint').write_text(str(path))
+    begun = 1e9
+    os.utime(work_dir / 'epoch_9.pth', (begun - 100, begun - 100))
+    os.utime(path, (begun + age, begun + age))
+    if mark is not None:
+        (work_dir / '.job').write_text(mark)
+        os.utime(work_dir / '.job', (begun, begun))
+    cfg = Config(dict(work_dir=str(work_dir), load_from=None))
+    assert not train.use_own_checkpoint(cfg)  # not under Slurm
+    cfg.launcher = 'slurm'
+    assert train.use_own_checkpoint(cfg) == own
+    assert cfg.load_from == (str(path) if own else None)
+    assert (work_dir / '.job').read_text() == 'slurm 17'
+    if not own and mark != 'slurm 17':
+        # From now on what lies there is older than the job.
+        monkeypatch.setenv('SLURM_RESTART_COUNT', '1')
+        assert not train.use_own_checkpoint(cfg)
+
+
+def test_one_rank_leaves_the_mark(train, tmp_path, monkeypatch):
+    monkeypatch.setenv('SLURM_JOB_ID', '17')
+    monkeypatch.setenv('SLURM_PROCID', '1')
+    cfg = Config(dict(work_dir=str(tmp_path), launcher='slurm'))
+    assert not train.use_own_checkpoint(cfg)
+    assert not (tmp_path / '.job').exists()

@@ -46,48 +46,60 @@ fi
 AGENT=
 SIGNALLED=0
 ASKED=
-processes() {
-    local pid parent
-    for pid in /proc/[0-9]*; do
-        parent=$(awk '/^PPid:/ {print $2}' "$pid/status" 2>/dev/null) || true
-        if [ "$parent" = "$AGENT" ]; then
-            echo "${pid#/proc/}"
+TOLD=0
+RANKS=()
+LISTENING=()
+
+# Who torchrun's processes are, and which of them catch SIGTERM, which Python
+# alone does not: train.py catches it from before the first step on. Without a
+# program: a signal to the group would end that as well.
+look() {
+    local status key value parent caught
+    RANKS=() LISTENING=()
+    for status in /proc/[0-9]*/status; do
+        parent='' caught=0
+        {
+            while read -r key value _; do
+                case $key in
+                    PPid:) parent=$value ;;
+                    SigCgt:) caught=$value ;;
+                esac
+            done <"$status"
+        } 2>/dev/null || continue
+        if [ "$parent" != "$AGENT" ]; then
+            continue
+        fi
+        status=${status#/proc/}
+        RANKS+=("${status%/status}")
+        if [ $((0x$caught >> 14 & 1)) = 1 ]; then
+            LISTENING+=("${status%/status}")
         fi
     done
 }
 
-# Whether a process catches SIGTERM, which Python alone does not: train.py
-# catches it from before the first step on.
-listens() {
-    local caught
-    caught=$(awk '/^SigCgt:/ {print $2}' "/proc/$1/status" 2>/dev/null) || true
-    [ -n "$caught" ] && [ $((0x$caught >> 14 & 1)) = 1 ]
-}
-
+# end_at_once EXIT_CODE
 end_at_once() {
-    local pid
     # Frozen, it starts no other process.
     kill -STOP "$AGENT" 2>/dev/null || true
+    look
     # torchrun gives each process a session of its own.
-    for pid in $(processes); do
-        kill -KILL "$pid" 2>/dev/null || true
-    done
-    kill -KILL "$AGENT" 2>/dev/null || true
+    kill -KILL ${RANKS[@]+"${RANKS[@]}"} "$AGENT" 2>/dev/null || true
     exit "$1"
 }
 
-# All ranks end when one was told. While none listens nothing was trained that
-# is not saved: before the first step, and before torchrun has processes or
-# between two starts of them.
+# All ranks end when one was told. While none listens and none was told,
+# nothing was trained that is not saved: before the first step, and before
+# torchrun has processes or between two starts of them.
 pass_on() {
-    local pid told=0
-    for pid in $(processes); do
-        if listens "$pid" && kill -"$1" "$pid" 2>/dev/null; then
-            told=1
+    local pid
+    look
+    for pid in ${LISTENING[@]+"${LISTENING[@]}"}; do
+        if kill -"$1" "$pid" 2>/dev/null; then
+            TOLD=1
         fi
     done
-    if [ "$told" = 0 ]; then
-        echo "stopped by a signal while nothing was trained (exit code $2)"
+    if [ "$TOLD" = 0 ]; then
+        echo "stopped by a signal that no process listens to (exit code $2)"
         end_at_once "$2"
     fi
 }

@@ -11,7 +11,8 @@
 # `#SBATCH --requeue` let the training save and the job be queued anew, in
 # which it goes on. The batch script must end with `exec tools/slurm_train.sh
 # ...`: Slurm signals the batch shell alone. REQUEUE=0 leaves that out: the
-# exit code is then 75.
+# exit code is then 75. A job that was queued anew, by whomever, goes on from
+# what it wrote itself.
 #
 # SIGUSR1, SIGTERM and Ctrl-C stop as they stop train.py. Only a job that Slurm
 # still calls running is queued anew: not one that is being cancelled. After
@@ -67,41 +68,6 @@ trap 'asked USR1' USR1
 trap 'asked TERM' TERM HUP
 trap 'asked INT' INT
 
-# Where the run writes, as the last line.
-work_dir() {
-    PYTHONPATH=$HERE${PYTHONPATH:+:$PYTHONPATH} "${PYTHON:-python}" -c '
-import sys
-from train import parse_args
-from _cli import prepare
-print(prepare(parse_args(sys.argv[1:])).work_dir)' "$@" | tail -n 1
-}
-
-# A job that was queued anew goes on from what it wrote itself, which is newer
-# than its mark; what another one left in the work folder is not its own.
-RESUME=()
-if [ -n "${SLURM_JOB_ID:-}" ] && [ "${REQUEUE:-1}" = 1 ]; then
-    RESTARTS=${SLURM_RESTART_COUNT:-0}
-    FOLDER=$(work_dir "$CONFIG" "${@:4}") || FOLDER=
-    MARK=$FOLDER/.slurm_job
-    if [ -z "$FOLDER" ]; then
-        echo "no work folder found: what another job left there may be" \
-            "taken for this one's" >&2
-        if [ "$RESTARTS" -gt 0 ]; then
-            RESUME=(--resume)
-        fi
-    elif [ "$RESTARTS" -gt 0 ] &&
-        [ "$(cat "$MARK" 2>/dev/null)" = "$SLURM_JOB_ID" ]
-    then
-        OWN=$(find "$FOLDER" -maxdepth 1 -name '*.pth' -newer "$MARK")
-        if [ -n "$OWN" ]; then
-            RESUME=(--resume)
-        fi
-    else
-        mkdir -p "$FOLDER"
-        echo "$SLURM_JOB_ID" >"$MARK"
-    fi
-fi
-
 CODE=75
 if [ -z "$ASKED" ]; then
     # In a session of its own: a terminal's Ctrl-C goes to all of a group.
@@ -116,7 +82,7 @@ if [ -z "$ASKED" ]; then
         --kill-on-bad-exit=1 \
         ${SRUN_ARGS:-} \
         "${PYTHON:-python}" -u "$HERE/train.py" "$CONFIG" \
-        --launcher slurm "${@:4}" ${RESUME[@]+"${RESUME[@]}"} &
+        --launcher slurm "${@:4}" &
     STEP=$!
     # What came before there was anybody to tell.
     if [ -n "$ASKED" ]; then

@@ -31,7 +31,8 @@ AMP_TYPE = 'BF16OptimWrapper'
 # Where dist_train.sh and slurm_train.sh read with which code training was
 # stopped: torchrun and srun have codes of their own.
 STOP_FILE = 'AHPCL_STOP_FILE'
-# In the work folder, as old as the job that torchrun may start anew.
+# In the work folder, with the name of the job, and as old as it: torchrun or
+# Slurm may start it anew.
 JOB_MARK = '.job'
 
 
@@ -149,8 +150,22 @@ def restarts_allowed() -> int:
     return int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0))
 
 
+def restarts_of(launcher: str) -> tuple[str, int] | None:
+    """The job, and how often torchrun or Slurm started it anew.
+
+    Returns:
+        None if neither does.
+    """
+    if restarts_allowed() > 0:
+        return 'torchrun', int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0))
+    job = os.environ.get('SLURM_JOB_ID')
+    if launcher == 'slurm' and job:
+        return f'slurm {job}', int(os.environ.get('SLURM_RESTART_COUNT', 0))
+    return None
+
+
 def use_own_checkpoint(cfg: Config) -> bool:
-    """After a restart by torchrun, go on from what this job wrote.
+    """After a restart by torchrun or Slurm, go on from what this job wrote.
 
     What another one left in the work folder is not its own. The first start
     leaves a mark there.
@@ -161,16 +176,21 @@ def use_own_checkpoint(cfg: Config) -> bool:
     Returns:
         Whether there is a checkpoint; else the job starts as it did first.
     """
-    if restarts_allowed() == 0:
+    restarts = restarts_of(cfg.get('launcher', 'none'))
+    if restarts is None:
         return False
+    job, count = restarts
     mark = Path(cfg.work_dir) / JOB_MARK
-    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) == 0:
-        if os.environ.get('RANK', '0') == '0':
+    # A job that ended before it left its mark wrote nothing else.
+    marked = mark.is_file() and mark.read_text('utf-8') == job
+    if count == 0 or not marked:
+        rank = os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0'))
+        if rank == '0':
             mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+            mark.write_text(job, 'utf-8')
         return False
     found = good_checkpoint(cfg.work_dir)
-    if found is None or not mark.exists():
+    if found is None:
         return False
     if found.stat().st_mtime_ns < mark.stat().st_mtime_ns:
         return False

@@ -318,6 +318,19 @@ def test_links(run, tmp_path, kind):
     fails(run, source, out, message='a link or device', out=out)
 
 
+def test_a_tar_whose_first_name_looks_packed(run, tmp_path):
+    archives = sys.modules['archives']
+    path, found = tmp_path / 'a.tar', {}
+    with tarfile.open(path, 'w') as tar:
+        member = tarfile.TarInfo('BZh9.txt')
+        member.size = 3
+        tar.addfile(member, io.BytesIO(b'abc'))
+    archives.read_archive(
+        path, lambda name, read: found.update({name: read()})
+    )
+    assert found == {'BZh9.txt': b'abc'}
+
+
 @pytest.mark.parametrize('ending', ['tar', 'gz', 'bz2', 'xz'])
 @pytest.mark.parametrize(
     'kind',

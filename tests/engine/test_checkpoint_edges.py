@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner.checkpoint import CheckpointLoader
 
 import ahpcl  # noqa: F401  (mends the loader)
+from ahpcl.compat.checkpoint_defects import defect_of
 from ahpcl.engine import roll_call, whole_checkpoint_hook
 from ahpcl.engine.checkpoint_files import POINTER, good_checkpoint
 from ahpcl.engine.whole_checkpoint_hook import WholeCheckpointHook
@@ -40,6 +42,27 @@ def test_an_older_one_is_found_in_the_folder_of_the_newest(tmp_path):
     flip_a_weight(out / 'epoch_2.pth')
     (work / POINTER).write_text(str(out / 'epoch_2.pth'))
     assert good_checkpoint(work) == out / 'epoch_1.pth'
+
+
+def test_an_older_one_is_found_where_the_newest_was_moved_away(tmp_path):
+    work, out = tmp_path / 'work', tmp_path / 'out'
+    work.mkdir(), out.mkdir()
+    torch.save({}, out / 'epoch_1.pth')
+    (work / POINTER).write_text(str(out / 'epoch_2.pth'))
+    assert good_checkpoint(work) == out / 'epoch_1.pth'
+
+
+def test_a_file_written_without_checksums_passes(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(dict(w=torch.full((4,), 1000.0)), path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert defect_of(path) is None
+    CheckpointLoader.load_checkpoint(str(path), 'cpu')
+    path.write_bytes(path.read_bytes()[:-30])
+    assert 'cut off' in defect_of(path)
 
 
 def test_step_interval_that_falls_on_the_ends_of_epochs(tmp_path, monkeypatch):
@@ -85,6 +108,38 @@ def test_the_best_one_stays_where_a_better_one_cannot_be_written(
     content = torch.load(good_checkpoint(tmp_path), weights_only=True)
     info = content['message_hub']['runtime_info']
     assert info['best_ckpt'].endswith(tried[0])
+
+
+def replace_best(out_dir, old, new):
+    """As the host does: it removes the old one, and names the new one."""
+    hook = WholeCheckpointHook(save_best='score', rule='greater')
+    hook.file_backend, hook.out_dir = LocalBackend(), str(out_dir)
+    hook.best_ckpt_path = str(old)
+    runner = SimpleNamespace(message_hub=SimpleNamespace(runtime_info={}))
+    with hook._best_kept(runner):
+        hook.file_backend.remove(str(old))
+        hook.best_ckpt_path = str(new)
+
+
+def test_a_best_one_by_another_name_of_its_folder_stays(tmp_path):
+    real, link = tmp_path / 'real', tmp_path / 'link'
+    real.mkdir()
+    link.symlink_to(real)
+    for name in ('best_1.pth', 'best_2.pth'):
+        (real / name).touch()
+    replace_best(link, real / 'best_1.pth', link / 'best_1.pth')
+    assert (real / 'best_1.pth').exists()
+    replace_best(link, real / 'best_1.pth', link / 'best_2.pth')
+    assert [path.name for path in real.iterdir()] == ['best_2.pth']
+
+
+def test_the_best_one_of_another_run_stays(tmp_path):
+    own, other = tmp_path / 'own', tmp_path / 'other'
+    for folder in (own, other):
+        folder.mkdir()
+        (folder / 'best_1.pth').touch()
+    replace_best(own, other / 'best_1.pth', own / 'best_1.pth')
+    assert (other / 'best_1.pth').exists()
 
 
 def is_new(new, old):

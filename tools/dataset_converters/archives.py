@@ -129,7 +129,9 @@ class _Counted:
 def _unpacked(path: Path) -> BinaryIO:
     """The bytes of a tar archive, compressed or not."""
     with path.open('rb') as file:
-        start = file.read(8)
+        start = file.read(512)
+    if start[257:262] == b'ustar':  # whatever its first name begins with
+        return path.open('rb')
     for magic, opener in _PACKED:
         if start.startswith(magic):
             return opener(path, 'rb')

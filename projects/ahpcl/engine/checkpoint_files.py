@@ -101,18 +101,23 @@ def _candidates(folder: Path) -> Iterator[Path]:
         number = age_of(first)
     found = _numbered(folder)
     # Checkpoints may have a folder of their own (``out_dir``).
-    if first is not None and first.parent.resolve() != folder.resolve():
-        found = sorted([*found, *_numbered(first.parent)], reverse=True)
-    for other, path in found:
-        if path != first and (number is None or other <= number):
+    other = Path(_named(folder)).parent
+    if other.is_absolute() and other.resolve() != folder.resolve():
+        found = sorted([*found, *_numbered(other)], reverse=True)
+    for age, path in found:
+        if path != first and (number is None or age <= number):
             yield path
 
 
-def _pointed(folder: Path) -> Path | None:
+def _named(folder: Path) -> str:
     pointer = folder / POINTER
     if not pointer.is_file():
-        return None
-    named = pointer.read_text('utf-8', 'replace').strip()
+        return ''
+    return pointer.read_text('utf-8', 'replace').strip()
+
+
+def _pointed(folder: Path) -> Path | None:
+    named = _named(folder)
     # Paths of another system too.
     name = re.split(r'[/\\]', named)[-1]
     for candidate in (folder / name, Path(named)):

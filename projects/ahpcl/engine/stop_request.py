@@ -21,7 +21,8 @@ INTERRUPTED = 130
 # Seconds that a worker of a loader outlives a SIGTERM that all received: its
 # batch is still wanted.
 _WORKER_GRACE = 30
-_SIGNALS = ('SIGTERM', 'SIGUSR1', 'SIGINT')
+# SIGTERM last: who is caught listening to it (dist_train.sh) hears all.
+_SIGNALS = ('SIGUSR1', 'SIGINT', 'SIGTERM')
 
 
 class TrainingStopped(SystemExit):

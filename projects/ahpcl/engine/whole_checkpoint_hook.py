@@ -70,6 +70,7 @@ class WholeCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         self.step_interval = step_interval
         self._within: dict | None = None
+        self._saved_epoch: int | None = None
 
     def before_train(self, runner: Runner) -> None:
         """As the host; what a killed run left half written goes."""
@@ -89,10 +90,8 @@ class WholeCheckpointHook(CheckpointHook):
         )
 
     def has_epoch(self, epoch: int) -> bool:
-        """Whether the newest checkpoint is of the end of this epoch."""
-        if self.last_good is None:
-            return False
-        return age_of(Path(self.last_good)) == (epoch, 0)
+        """Whether the end of this epoch has its own checkpoint."""
+        return self._saved_epoch == epoch
 
     def save_within(self, runner: Runner, batches: int | None) -> str:
         """Write a checkpoint before the end of an epoch; a collective call.
@@ -167,6 +166,8 @@ class WholeCheckpointHook(CheckpointHook):
     ) -> None:
         if not self._is_local():
             super()._save_checkpoint_with_step(runner, step, meta)
+            self.last_good = self.last_ckpt
+            self._saved_epoch = meta['epoch']
             return
         outdated = self._keep(runner, step)
         name = self.filename_tmpl.format(step)
@@ -187,6 +188,7 @@ class WholeCheckpointHook(CheckpointHook):
             for old in outdated
         ]
         self._point_at(runner, Path(self.last_ckpt), too_many, kept=0)
+        self._saved_epoch = meta['epoch']
 
     def _point_at(
         self, runner: Runner, path: Path, outdated: list[Path], kept: int
@@ -247,12 +249,21 @@ class WholeCheckpointHook(CheckpointHook):
             self.file_backend = backend
         kept = self._best_paths()
         current = {
-            kept.get('best_ckpt_path'),
-            *kept.get('best_ckpt_path_dict', {}).values(),
+            Path(path).resolve()
+            for path in (
+                kept.get('best_ckpt_path'),
+                *kept.get('best_ckpt_path_dict', {}).values(),
+            )
+            if path is not None
         }
-        for old in outdated:
-            if old not in current:
-                Path(old).unlink(missing_ok=True)
+        folder = Path(self.out_dir).resolve()
+
+        def remove() -> None:
+            for path in {Path(old).resolve() for old in outdated} - current:
+                if path.parent == folder:  # of this run
+                    path.unlink(missing_ok=True)
+
+        on_rank_0(remove, 'removing the best checkpoint so far')
 
     def _best_paths(self) -> dict[str, Any]:
         # The host has the one for one metric, the other for several.
