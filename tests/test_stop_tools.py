@@ -196,6 +196,19 @@ raise SystemExit({ranks} and rank.wait() != 0)
 """
 
 
+def start_agent(folder, program):
+    """dist_train.sh with a program in place of torchrun, once it is ready."""
+    write_program(folder / 'agent', sys.executable, program)
+    process = subprocess.Popen(
+        ['bash', TOOLS / 'dist_train.sh', 'config.py', '1'],
+        cwd=folder,
+        env={**os.environ, 'PYTHON': str(folder / 'agent')},
+        start_new_session=True,
+    )
+    wait_for((folder / 'ready').exists, process)
+    return process
+
+
 @pytest.mark.parametrize('ranks', [0, 1])
 @pytest.mark.parametrize(
     ('number', 'code'),
@@ -210,16 +223,7 @@ def test_a_signal_before_training_ends_it(
     small, tmp_path, number, code, ranks
 ):
     """A program stands in for torchrun; its rank does not listen yet."""
-    write_program(
-        tmp_path / 'agent', sys.executable, AGENT.format(ranks=ranks)
-    )
-    process = subprocess.Popen(
-        ['bash', TOOLS / 'dist_train.sh', 'config.py', '1'],
-        cwd=tmp_path,
-        env={**os.environ, 'PYTHON': str(tmp_path / 'agent')},
-        start_new_session=True,
-    )
-    wait_for((tmp_path / 'ready').exists, process)
+    process = start_agent(tmp_path, AGENT.format(ranks=ranks))
     members = small.descendants(process.pid)
     assert len(members) == 2 + ranks
     os.killpg(process.pid, number)
@@ -258,14 +262,7 @@ raise SystemExit(rank.wait())
 )
 def test_a_second_signal_does_not_cut_the_saving_off(small, tmp_path, numbers):
     agent = AGENT_OF_ONE.replace('RANK]', f'{RANK_THAT_SAVES!r}]')
-    write_program(tmp_path / 'agent', sys.executable, agent)
-    process = subprocess.Popen(
-        ['bash', TOOLS / 'dist_train.sh', 'config.py', '1'],
-        cwd=tmp_path,
-        env={**os.environ, 'PYTHON': str(tmp_path / 'agent')},
-        start_new_session=True,
-    )
-    wait_for((tmp_path / 'ready').exists, process)
+    process = start_agent(tmp_path, agent)
     members = small.descendants(process.pid)
     for number in numbers:
         os.killpg(process.pid, number)
