@@ -89,7 +89,7 @@ def test_the_best_one_stays_where_a_better_one_cannot_be_written(
     monkeypatch.setattr(
         CheckpointHook, 'rule_map', dict.fromkeys(['greater', 'less'], is_new)
     )
-    write, tried = whole_checkpoint_hook._write, []
+    write, tried = whole_checkpoint_hook.write_checkpoint, []
 
     def failing(save, out_dir, filename, *args, **kw):
         if filename.startswith('best'):
@@ -98,7 +98,7 @@ def test_the_best_one_stays_where_a_better_one_cannot_be_written(
                 raise RuntimeError('no room')
         write(save, out_dir, filename, *args, **kw)
 
-    monkeypatch.setattr(whole_checkpoint_hook, '_write', failing)
+    monkeypatch.setattr(whole_checkpoint_hook, 'write_checkpoint', failing)
     config = toy_config(tmp_path)
     config.train_cfg.val_interval = 1
     config.default_hooks.checkpoint.update(save_best='auto', rule='greater')

@@ -10,12 +10,12 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from ahpcl.engine import checkpoint_files, whole_checkpoint_hook, whole_file
+from ahpcl.engine import checkpoint_files, checkpoint_writing, whole_file
 from ahpcl.engine.checkpoint_files import defect_of, good_checkpoint
 from tools_modules import tool_modules
 from toy import toy_config
 
-PART = whole_checkpoint_hook._PART
+PART = checkpoint_writing.PART
 
 
 def saved(path, **content):
@@ -160,7 +160,7 @@ def test_old_ones_go_after_the_new_one_is_there(tmp_path, monkeypatch):
             seen.append((target.name, names(tmp_path), defect_of(beside)))
         publish(beside, target)
 
-    monkeypatch.setattr(whole_checkpoint_hook, 'publish', watch)
+    monkeypatch.setattr(checkpoint_writing, 'publish', watch)
     left = tmp_path / f'epoch_7.pth{PART}'
     left.write_text('of a run that was killed')
     runner_of(tmp_path, epochs=3, keep=1).train()
@@ -196,7 +196,7 @@ def test_what_cannot_be_written_stops_with_the_last_good_one_named(
             shutil.copytree(work_dir, kept)
 
     monkeypatch.setattr(whole_file, 'publish', fail)
-    monkeypatch.setattr(whole_checkpoint_hook, 'publish', fail)
+    monkeypatch.setattr(checkpoint_writing, 'publish', fail)
     if kind == 'gone':
 
         def vanish(*args, **kwargs):
@@ -244,7 +244,7 @@ def test_the_best_one_is_whole_too(tmp_path, monkeypatch):
         seen.append(target.name)
         publish(beside, target)
 
-    monkeypatch.setattr(whole_checkpoint_hook, 'publish', watch)
+    monkeypatch.setattr(checkpoint_writing, 'publish', watch)
     runner_of(
         tmp_path,
         epochs=2,

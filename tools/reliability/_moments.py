@@ -67,7 +67,8 @@ class MomentHook(Hook):
         ]
         for owner, name, moment in wrapped:
             setattr(owner, name, self._told(getattr(owner, name), moment))
-        for name, moment in (('_write', 'checkpoint'), ('_point', 'pointer')):
+        writing = (('write_checkpoint', 'checkpoint'), ('point', 'pointer'))
+        for name, moment in writing:
             work = getattr(whole_checkpoint_hook, name)
             setattr(whole_checkpoint_hook, name, self._told(work, moment))
 

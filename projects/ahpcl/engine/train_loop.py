@@ -11,12 +11,13 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from .checkpoint_writing import cannot_write
 from .fault_guard import FaultGuard
 from .mid_epoch import restore_state, without_first
 from .optimizer_state import align_optimizer_state
 from .stop_request import StopRequest, TrainingStopped
 from .unwrap import unwrap
-from .whole_checkpoint_hook import WholeCheckpointHook, cannot_write
+from .whole_checkpoint_hook import WholeCheckpointHook
 
 # The disk is full, cannot be written, is broken, or a quota is spent.
 _DISK = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,10 @@ from .checkpoint_files import (
     newest_checkpoint,
     within_epoch,
 )
+from .checkpoint_writing import PART, point, write_checkpoint
 from .distributed import on_rank_0
 from .invalid_values import invalid_value_message
 from .mid_epoch import gathered_state
-from .whole_file import publish, whole_file
-
-_PART = '.part'
 
 
 @HOOKS.register_module()
@@ -80,7 +78,7 @@ class WholeCheckpointHook(CheckpointHook):
             known = known or newest_checkpoint(runner.work_dir)
             self.last_good = None if known is None else str(known)
         if self._is_local() and is_main_process():
-            for left in Path(self.out_dir).glob(f'*.pth{_PART}'):
+            for left in Path(self.out_dir).glob(f'*.pth{PART}'):
                 left.unlink(missing_ok=True)
 
     def is_step_due(self, step: int) -> bool:
@@ -212,7 +210,7 @@ class WholeCheckpointHook(CheckpointHook):
                 for other in checkpoints_within(self.out_dir)
                 if age is None or age_of(other) <= age
             ]
-            _point(pointer, str(path), [*outdated, *within[kept:]])
+            point(pointer, str(path), [*outdated, *within[kept:]])
 
         on_rank_0(work, 'pointing at the checkpoint')
         self.last_good = str(path)
@@ -300,7 +298,7 @@ class WholeCheckpointHook(CheckpointHook):
 
         def whole(out_dir: str, filename: str, *args: Any, **kw: Any) -> None:
             on_rank_0(
-                lambda: _write(
+                lambda: write_checkpoint(
                     save, out_dir, filename, self.last_good, *args, **kw
                 ),
                 'writing a checkpoint',
@@ -321,64 +319,3 @@ class _KeepingBackend(LocalBackend):
 
     def remove(self, filepath: str | Path) -> None:
         self.outdated.append(str(filepath))
-
-
-def _write(
-    save: Callable[..., None],
-    out_dir: str,
-    filename: str,
-    good: str | None,
-    *args: Any,
-    **kw: Any,
-) -> None:
-    """Write beside, flush, rename.
-
-    Raises:
-        RuntimeError: If it cannot be written; names the last good one.
-    """
-    folder = Path(out_dir)
-    part = folder / f'{filename}{_PART}'
-    try:
-        if not folder.is_dir():
-            raise FileNotFoundError(f'the folder {folder} is gone')
-        save(out_dir, part.name, *args, **kw)
-        publish(part, folder / filename)
-    except OSError as error:
-        raise cannot_write(folder / filename, error, good) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
-def _point(pointer: Path, last: str, outdated: list[Path]) -> None:
-    """Name the newest checkpoint, then let the oldest ones go.
-
-    Raises:
-        RuntimeError: If that cannot be written; names the newest one.
-    """
-    try:
-        with whole_file(pointer) as beside:
-            beside.write_text(last, 'utf-8')
-        for path in outdated:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise cannot_write(pointer, error, last) from error
-
-
-def cannot_write(
-    path: str | Path, error: OSError, good: str | None
-) -> RuntimeError:
-    """The error of a run that cannot write; names the last good checkpoint.
-
-    Args:
-        path: That could not be written.
-        error: Why.
-        good: The checkpoint; None without one.
-    """
-    rescue = 'no checkpoint was written before'
-    if good is not None:
-        rescue = f'the last good checkpoint is {good}'
-    return RuntimeError(
-        f'expected to write {path}, got {error}; {rescue}. Make room or mend '
-        'the folder, then go on with --resume'
-    )
