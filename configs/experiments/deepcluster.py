@@ -29,3 +29,4 @@ rate = dict(lr_mult=10.0) if _base_.thin else dict()
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(head=dict(momentum=0.0, **rate)))
 )
+train_cfg = dict(max_epochs=_base_.one_view_epochs)

@@ -5,7 +5,7 @@ small_view = [
     dict(
         type='RandomResizedCrop',
         size=_base_.small_size,
-        scale=(0.05, 0.2),
+        scale=_base_.small_scale,
         backend='pillow',
     ),
     *_base_.view_pipeline[1:],

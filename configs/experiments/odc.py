@@ -29,3 +29,4 @@ train_pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(paramwise_cfg=_base_.head_without_momentum)
+train_cfg = dict(max_epochs=_base_.one_view_epochs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +58,29 @@ def append(
         os.fsync(file.fileno())
 
 
-def newest(entries: list[dict]) -> dict[tuple[str, str, int, str], dict]:
-    """The last entry of every `Row.key`."""
+def newest(
+    entries: list[dict], superseded: Sequence[Mapping[str, str]] = ()
+) -> dict[tuple[str, str, int, str], dict]:
+    """The last entry of every `Row.key`.
+
+    Args:
+        entries: Of the ledger.
+        superseded: Of the plan; what it names does not count.
+    """
     return {
         tuple(entry[part] for part in ('scale', 'digest', 'seed', 'part')): (
             entry
         )
         for entry in entries
+        if not any(_is_superseded(entry, rule) for rule in superseded)
     }
+
+
+def _is_superseded(entry: dict, rule: Mapping[str, str]) -> bool:
+    return (
+        fnmatchcase(entry['row'], rule['rows'])
+        and entry.get('finished', '') < rule['before']
+    )
 
 
 def _last_byte(path: Path) -> bytes:

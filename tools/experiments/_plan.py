@@ -6,8 +6,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Row:
         part: 'val' where choices are made, 'test' for the final table.
         question: That it was first listed under.
         options: Changes to the config, by dotted name.
+        planned: Digest of the config when the row was planned; None before.
     """
 
     scale: str
@@ -69,6 +70,7 @@ class Row:
     part: str
     question: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    planned: str | None = None
 
     @property
     def name(self) -> str:
@@ -93,8 +95,12 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str, int, str]:
-        """Rows with one key are one run, whatever their names are."""
-        return self.scale, self.digest(), self.seed, self.part
+        """Rows with one key are one run, whatever their names are.
+
+        What was planned counts, not what the config is now: a row that has
+        run stays valid when code and configs are given other names.
+        """
+        return self.scale, self.planned or self.digest(), self.seed, self.part
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,8 @@ class Plan:
         tables: Per question, its variants in the order of the plan.
         controls: Variants that are compared with another one than the rest
             of their question.
+        superseded: What no longer counts of the ledger: ``rows``, a pattern
+            of names, which ended ``before`` a time, and the ``reason``.
     """
 
     primary: str
@@ -118,6 +126,7 @@ class Plan:
     rows: tuple[Row, ...]
     tables: dict[str, list[str]]
     controls: dict[str, str] = field(default_factory=dict)
+    superseded: tuple[Mapping[str, str], ...] = ()
 
 
 def read_config(name: str, scale: str) -> Config:
@@ -159,6 +168,7 @@ def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
             variant's control is no row.
     """
     content = yaml.safe_load(Path(path).read_text('utf-8'))
+    planned = read_planned(path)
     questions = content['questions']
     rows: dict[str, Row] = {}
     tables: dict[str, list[str]] = {letter: [] for letter in questions}
@@ -173,6 +183,7 @@ def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
                 tables[row.question].append(row.variant)
             # One run may answer several questions; it counts where it is
             # listed first.
+            row = replace(row, planned=planned.get(row.name))
             rows.setdefault(row.name, row)
     controls = content.get('controls', {})
     known = {row.variant for row in rows.values()}
@@ -189,7 +200,50 @@ def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
         tuple(rows.values()),
         tables,
         controls,
+        tuple(content.get('superseded', ())),
     )
+
+
+def planned_file(path: str | os.PathLike[str]) -> Path:
+    """The file beside a plan with the digests of its rows."""
+    return Path(path).with_suffix('.planned.json')
+
+
+def read_planned(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Digests of the rows of a plan when they were planned, by name."""
+    file = planned_file(path)
+    if not file.is_file():
+        return {}
+    return json.loads(file.read_text('utf-8'))
+
+
+def plan_rows(
+    path: str | os.PathLike[str], finished: Collection[str], again: bool
+) -> list[str]:
+    """Write the digests of a plan's rows.
+
+    Args:
+        path: The plan.
+        finished: Names of the rows that have run, whose digests stay.
+        again: Also of the pending rows whose config is another one now;
+            otherwise of those that have none.
+
+    Returns:
+        Names of the rows that were planned.
+    """
+    rows = read_plan(path).rows
+    known = read_planned(path)
+    found, changed = {}, []
+    for row in rows:
+        digest = known.get(row.name)
+        if digest is None or (again and row.name not in finished):
+            digest = row.digest()
+        if digest != known.get(row.name):
+            changed.append(row.name)
+        found[row.name] = digest
+    text = json.dumps(found, indent=0, sort_keys=True)
+    planned_file(path).write_text(text + '\n', 'utf-8')
+    return changed
 
 
 def _changed(config: str, scale: str, options: Mapping[str, Any]) -> Config:

@@ -42,7 +42,7 @@ Entries = dict[str, dict[int, dict[str, Any]]]
 
 def select(entries: list[dict], plan: Plan, scale: str, part: str) -> Entries:
     """The entries of planned rows whose config is as it was, by variant."""
-    found = newest(entries)
+    found = newest(entries, plan.superseded)
     chosen: Entries = {}
     for row in plan.rows:
         if (row.scale, row.part) != (scale, part):
@@ -163,7 +163,7 @@ def prototypes(plan: Plan, question: str, chosen: Entries) -> str:
 
 def pending(plan: Plan, entries: list[dict]) -> str:
     """How many rows of every scale have run."""
-    found = newest(entries)
+    found = newest(entries, plan.superseded)
     lines = []
     for scale in dict.fromkeys(row.scale for row in plan.rows):
         # One run may have several names.

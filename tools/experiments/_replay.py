@@ -62,7 +62,7 @@ def replayed(
     rows = sources(row, plan)
     if not rows:
         return config
-    found = newest(entries)
+    found = newest(entries, plan.superseded)
     missing = [source.name for source in rows if source.key not in found]
     if missing:
         raise ValueError(

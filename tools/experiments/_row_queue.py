@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from _ledger import append, newest, read_ledger
-from _plan import ROOT, Plan, Row
+from _plan import ROOT, Plan, Row, planned_file, read_config
 from _provenance import device_here
 from _replay import sources
 
@@ -35,7 +35,6 @@ class Running:
         process: That runs it.
         out: File of its result.
         log: File of what it says.
-        lock: Held while it runs.
         start: When it was begun.
     """
 
@@ -43,7 +42,6 @@ class Running:
     process: subprocess.Popen[bytes]
     out: Path
     log: Path
-    lock: IO[str]
     start: float
 
 
@@ -70,6 +68,8 @@ class Queue:
         jobs = args.jobs or _jobs(args.threads)
         on_gpu = any(scale.startswith('gpu') for scale in self.scales)
         self.jobs = 1 if on_gpu and not args.jobs else jobs
+        for scale in self.scales:
+            _check_data(scale, args.data_root)
         self.running: list[Running] = []
         self.failed: list[Row] = []
         self._tried: set[str] = set()
@@ -79,7 +79,38 @@ class Queue:
 
         With ``--this-device``: no line that was run on such a device.
         """
-        return self._pending(newest(read_ledger(self.args.ledger)))
+        return self._pending(self._ended())
+
+    def _ended(self) -> dict[Key, dict]:
+        return newest(read_ledger(self.args.ledger), self.plan.superseded)
+
+    def check_plan(self) -> None:
+        """Refuse pending rows whose config is not the planned one.
+
+        Raises:
+            ValueError: With their names.
+        """
+        rows = self.pending()
+        for problem, found in (
+            ('were not planned', [r for r in rows if r.planned is None]),
+            (
+                'have another config than when they were planned',
+                [r for r in rows if r.planned not in (None, r.digest())],
+            ),
+        ):
+            if found:
+                shown = ', '.join(row.name for row in found[:5])
+                option = (
+                    '--plan-rows'
+                    if found[0].planned is None
+                    else '--replan-rows'
+                )
+                raise ValueError(
+                    f'expected planned rows, got {len(found)} that {problem}: '
+                    f'{shown}; write their digests with '
+                    f'tools/experiments/run.py {option} and commit '
+                    f'{planned_file(self.args.plan).name} before they run'
+                )
 
     def _pending(self, ended: Mapping[Key, dict]) -> list[Row]:
         done = {
@@ -109,6 +140,8 @@ class Queue:
 
     def run(self) -> None:
         """Run rows until none is left or the budget is spent."""
+        self.check_plan()
+        lock = _locked(self.args.ledger)
         end = time.monotonic() + self.args.budget
         try:
             while True:
@@ -123,11 +156,12 @@ class Queue:
                 time.sleep(min(1.0, max(0.0, left)))
         finally:
             self._stop()
+            lock.close()
 
     def _begin(self, left: float) -> bool:
         """Start the first row that is free and fits the time left."""
         ledger = read_ledger(self.args.ledger)
-        done = newest(ledger)
+        done = newest(ledger, self.plan.superseded)
         for row in self._pending(done):
             if row.name in self._tried:
                 continue
@@ -136,19 +170,12 @@ class Queue:
             expected = self.expected(row, ledger)
             if expected is not None and expected > left:
                 continue
-            lock = _locked(Path(self.args.work_dir) / 'locks', row)
-            if lock is None:  # another queue has it
-                continue
-            left_over = self._pending(newest(read_ledger(self.args.ledger)))
-            if row.key not in {each.key for each in left_over}:
-                lock.close()  # another queue has just ended it
-                continue
             self._tried.add(row.name)
-            self.running.append(self._start(row, lock))
+            self.running.append(self._start(row))
             return True
         return False
 
-    def _start(self, row: Row, lock: IO[str]) -> Running:
+    def _start(self, row: Row) -> Running:
         folder = Path(self.args.work_dir) / row.name
         folder.mkdir(parents=True, exist_ok=True)
         out, log = folder / 'result.json', folder / 'log.txt'
@@ -175,7 +202,7 @@ class Queue:
                 start_new_session=True,  # Ctrl-C reaches the queue alone
             )
         say(f'{row.name}: begun')
-        return Running(row, process, out, log, lock, time.monotonic())
+        return Running(row, process, out, log, time.monotonic())
 
     def _collect(self) -> None:
         """Enter what has ended into the ledger."""
@@ -195,7 +222,6 @@ class Queue:
                 self.failed.append(job.row)
                 say(f'{job.row.name}: failed ({code}) after {took:.0f} s')
                 say(_tail(job.log))
-            job.lock.close()
 
     def _stop(self) -> None:
         """End what still runs; it goes on from its checkpoint next time."""
@@ -210,7 +236,6 @@ class Queue:
             except subprocess.TimeoutExpired:
                 os.killpg(job.process.pid, signal.SIGKILL)
                 job.process.wait()
-            job.lock.close()
         self.running.clear()
 
 
@@ -232,15 +257,48 @@ def _seconds_of(entry: dict[str, Any]) -> float:
     return budget['train_seconds'] + budget.get('evaluation_seconds', 0.0)
 
 
-def _locked(folder: Path, row: Row) -> IO[str] | None:
-    """The row's lock, or None if another process holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / '_'.join(map(str, row.key))).open('w')
+def _check_data(scale: str, data_root: str | None) -> None:
+    """Refuse a protocol whose images are not there.
+
+    Raises:
+        ValueError: With the command that gets them.
+    """
+    config = read_config('ahpcl', scale)
+    known = config.get('data_root')
+    if known is None:  # its images come with a package
+        return
+    folder = Path(data_root or known)
+    if not (folder if folder.is_absolute() else ROOT / folder).is_dir():
+        raise ValueError(
+            f'expected the images of the scale {scale!r} in {folder}, which '
+            f'does not exist; {config.get_data}, or name the folder that has '
+            'them with --data-root'
+        )
+
+
+def _locked(ledger: str) -> IO[str]:
+    """The lock of a ledger, held until it is closed.
+
+    Raises:
+        ValueError: If another queue holds it.
+    """
+    path = Path(f'{ledger}.lock')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open('a+')
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        file.seek(0)
+        other = file.read().strip()
         file.close()
-        return None
+        raise ValueError(
+            f'expected no other queue on {ledger}, got one that runs (process '
+            f'{other}); wait for it or stop it, and run several rows at once '
+            'with --jobs'
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
     return file
 
 

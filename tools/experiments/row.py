@@ -26,6 +26,7 @@ from _ledger import LEDGER, read_ledger
 from _plan import PLAN, ROOT, Plan, Row, read_plan
 from _provenance import hardware, now, source
 from _replay import replayed
+from _structure import structure
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
@@ -41,6 +42,20 @@ WORK = ROOT / 'work_dirs' / 'experiments'
 CURVES = ('knn/top1', 'loss_inst', 'loss_proto', 'acc_inst', 'acc_proto')
 LEVEL = ('clusters', 'nmi', 'pair_precision', 'size_median')
 TASKS = ('knn', 'linear', 'cluster', 'health')
+# Of every row, whatever its protocol says: of held-out images alone.
+HELD_OUT = dict(
+    held_out=[dict(type='ClusterMetric', fit='reference', prefix='held_out')],
+    one_label=[
+        dict(
+            type='FewShotMetric',
+            ways=None,
+            shots=1,
+            queries=None,
+            episodes=500,
+            prefix='one_label',
+        )
+    ],
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,7 +78,7 @@ def prepared(row: Row, work_dir: Path, data_root: str | None) -> Config:
     """The config as this tool runs it: it resumes, and counts its cost."""
     config = row.read()
     if data_root is not None:
-        _set_data_root(config._cfg_dict, data_root)
+        _set_data_root(config._cfg_dict, config.data_root, data_root)
     config.work_dir = str(work_dir / row.name / row.digest())
     config.visualizer = ConfigDict(
         type='SelfSupVisualizer',
@@ -82,15 +97,16 @@ def prepared(row: Row, work_dir: Path, data_root: str | None) -> Config:
     return config
 
 
-def _set_data_root(node: Any, data_root: str) -> None:
-    """Put another folder wherever a dataset names one."""
+def _set_data_root(node: Any, known: str, data_root: str) -> None:
+    """Put another folder wherever a dataset names the config's."""
     if isinstance(node, dict):
         if 'data_root' in node:
-            node['data_root'] = data_root
+            inside = node['data_root'].removeprefix(known)
+            node['data_root'] = str(Path(data_root) / inside)
         node = list(node.values())
     if isinstance(node, list | tuple):
         for part in node:
-            _set_data_root(part, data_root)
+            _set_data_root(part, known, data_root)
 
 
 def train(config: Config) -> tuple[Path, dict[str, Any]]:
@@ -144,9 +160,19 @@ def measure(config: Config, checkpoint: Path | None, part: str) -> dict:
 
     Few-shot is of the classes that the protocol has for it, if it has any.
     """
-    seen = evaluate(RunData(config, checkpoint, evaluate_on=part), TASKS)
+    config = copy.deepcopy(config)
+    tasks = [*TASKS, *HELD_OUT]
+    if 'fewshot' in config.evaluation and 'fewshot_dataloader' not in config:
+        tasks.append('fewshot')
+    config.evaluation.update(copy.deepcopy(HELD_OUT))
+    run = RunData(config, checkpoint, evaluate_on=part)
+    seen = evaluate(run, tasks)
     metrics = dict(seen['metrics'])
-    found: dict[str, Any] = dict(metrics=metrics)
+    classes = seen['classes']
+    # One name for every number of classes.
+    metrics['one_label/top1'] = metrics.pop(f'one_label/{classes}way_1shot')
+    del metrics[f'one_label/{classes}way_1shot_ci95']
+    found: dict[str, Any] = dict(metrics=metrics, structure=structure(run))
     if seen['prototypes']['own']:
         found['prototypes'] = [
             {name: level[name] for name in LEVEL}

@@ -7,7 +7,8 @@ python tools/experiments/run.py --scale digits --budget 20m
 
 Rows run in the order of the plan. One that is finished is a line of the
 ledger; one that was stopped, by the budget, by Ctrl-C or by a power cut, goes
-on from its last checkpoint the next time. Several of these may run at once.
+on from its last checkpoint the next time. One of these runs per ledger; from a
+second work tree at a fixed commit it writes to another with --ledger.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 
 import _paths  # noqa: F401  # isort: skip
 from _ledger import LEDGER, read_ledger
-from _plan import PLAN, ROOT, read_plan
+from _plan import PLAN, ROOT, plan_rows, read_plan
 from _row_queue import Queue, say
 
 WORK = ROOT / 'work_dirs' / 'experiments'
@@ -58,6 +59,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--threads', type=int, default=1, help='of every row (default: 1)'
     )
     parser.add_argument('--list', action='store_true', help='show, run none')
+    parser.add_argument(
+        '--plan-rows',
+        action='store_true',
+        help='write the digests of rows that are new in the plan, run none: '
+        'a row runs only with the config that it was planned with',
+    )
+    parser.add_argument(
+        '--replan-rows',
+        action='store_true',
+        help='the same, and of pending rows whose config was changed',
+    )
     parser.add_argument('--data-root', help="instead of the configs'")
     parser.add_argument('--plan', default=str(PLAN))
     parser.add_argument('--ledger', default=str(LEDGER))
@@ -111,6 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, or 1 if a row failed.
     """
     args = parse_args(argv)
+    if args.plan_rows or args.replan_rows:
+        finished = {entry['row'] for entry in read_ledger(args.ledger)}
+        for name in plan_rows(args.plan, finished, args.replan_rows):
+            say(f'{name}: planned')
+        return 0
     try:
         queue = Queue(read_plan(args.plan), args)
     except ValueError as error:
@@ -121,6 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         queue.run()
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     except KeyboardInterrupt:
         say('stopped; the rows that ran go on where they were')
         return 130

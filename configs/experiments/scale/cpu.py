@@ -22,6 +22,9 @@ warmup_epochs = 4
 # Epochs of a rung: three advances take 9 at least and 15 at most.
 longest_stay = 5
 small_size = 16
+get_data = 'CONTRIBUTING.md, "Data", says how to get TIN-100'
+one_view_epochs = 20
+small_scale = (0.05, 0.2)
 swav_queue_len = 512
 small_crops = 2
 # Thin encoders need necks of their own (configs/_base_/methods).

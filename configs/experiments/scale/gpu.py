@@ -16,6 +16,9 @@ warmup_epochs = 20
 longest_stay = _base_.cluster_hook.policy.max_epochs
 small_size = 32
 small_crops = 6
+get_data = 'CONTRIBUTING.md, "Data", says how to get TIN-100'
+one_view_epochs = 200
+small_scale = (0.05, 0.2)
 swav_queue_len = 1024
 thin = False
 

@@ -8,6 +8,7 @@ rungs = [1600, 800, 400, 200, 100, 50, 25]
 warmup_epochs = 6
 # Epochs of a rung: four advances take 32 at most.
 longest_stay = 8
+one_view_epochs = 40
 swav_queue_len = 2048
 
 model = dict(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from ahpcl.core.agreement import (
+    ClassShares,
     ClusteringAgreement,
     ClusterSizes,
+    class_shares,
     cluster_sizes,
     clustering_agreement,
     hungarian_accuracy,
@@ -53,6 +55,7 @@ from ahpcl.core.neighbours import (
 from ahpcl.core.validation import whole_number
 
 __all__ = [
+    'ClassShares',
     'ClusterSizes',
     'ClusteringAgreement',
     'Confusion',
@@ -61,6 +64,7 @@ __all__ = [
     'ProbeResult',
     'alignment',
     'average_precision',
+    'class_shares',
     'cluster_sizes',
     'clustering_agreement',
     'collapse_alarms',

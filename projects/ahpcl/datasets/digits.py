@@ -10,6 +10,8 @@ from PIL import Image
 from .memory import ImageStore, InMemoryDataset
 
 _TEST_EVERY = 5
+_VAL_EVERY = 5
+_SPLITS = ('train', 'fit', 'val', 'test', 'all')
 
 
 @DATASETS.register_module()
@@ -21,10 +23,12 @@ class Digits(InMemoryDataset):
 
     The split is fixed and keeps the shares of the classes: of each digit, in
     scikit-learn's order, every fifth image is for testing (355 images), the
-    others for training (1,442).
+    others for training (1,442). Of the training images of each digit every
+    fifth is for validation ('val', 285 images), the others ('fit', 1,157) are
+    for runs whose settings are chosen on 'val'.
 
     Args:
-        split: 'train', 'test' or 'all'.
+        split: 'train', 'fit' or 'val' (its two parts), 'test' or 'all'.
         img_size: Side in px, at least 8.
         **kwargs: See :class:`ahpcl.datasets.base.ImageListDataset`.
 
@@ -39,13 +43,14 @@ class Digits(InMemoryDataset):
     def __init__(
         self,
         *,
-        split: Literal['train', 'test', 'all'] = 'train',
+        split: Literal['train', 'fit', 'val', 'test', 'all'] = 'train',
         img_size: int = 32,
         **kwargs: Any,
     ) -> None:
-        if split not in ('train', 'test', 'all'):
+        if split not in _SPLITS:
             raise ValueError(
-                f"expected split='train', 'test' or 'all', got {split!r}"
+                f'expected split to be one of {", ".join(_SPLITS)}, got '
+                f'{split!r}'
             )
         if img_size < 8:
             raise ValueError(
@@ -68,8 +73,7 @@ class Digits(InMemoryDataset):
         for place, label in enumerate(labels.tolist()):
             number = rank.get(label, 0)
             rank[label] = number + 1
-            test = number % _TEST_EVERY == _TEST_EVERY - 1
-            if self.split == 'all' or (self.split == 'test') == test:
+            if _is_in(self.split, number):
                 entries.append(
                     {
                         'img_path': f'digits/{place:04d}',
@@ -78,6 +82,19 @@ class Digits(InMemoryDataset):
                     }
                 )
         return entries
+
+
+def _is_in(split: str, number: int) -> bool:
+    """Whether a split has the image with this number within its digit."""
+    if split == 'all':
+        return True
+    test = number % _TEST_EVERY == _TEST_EVERY - 1
+    if split == 'test' or test:
+        return (split == 'test') == test
+    if split == 'train':
+        return True
+    place = number - number // _TEST_EVERY  # among the training images
+    return (split == 'val') == (place % _VAL_EVERY == _VAL_EVERY - 1)
 
 
 @lru_cache(maxsize=4)

@@ -34,11 +34,14 @@ class UnlabelledFolder(ImageListDataset):
         extensions: File name endings, in any case.
         labels_from_folders: Take the top-level folder as the class of an
             image, numbered in sorted order, for those who have such folders.
+        per_class: (start, stop): use the images at these places of every
+            class folder, in sorted order and from 0; None for all.
         **kwargs: See :class:`ahpcl.datasets.base.ImageListDataset`.
 
     Raises:
         ValueError: if the folder does not exist or holds no image, or if
-            ``labels_from_folders`` and images lie outside any class folder.
+            ``labels_from_folders`` and images lie outside any class folder, or
+            if ``per_class`` asks for images that a class does not have.
     """
 
     def __init__(
@@ -47,8 +50,22 @@ class UnlabelledFolder(ImageListDataset):
         *,
         extensions: tuple[str, ...] = IMAGE_EXTENSIONS,
         labels_from_folders: bool = False,
+        per_class: tuple[int, int] | None = None,
         **kwargs: Any,
     ) -> None:
+        if per_class is not None:
+            start, stop = per_class
+            if not 0 <= start < stop:
+                raise ValueError(
+                    'expected per_class=(start, stop) with 0 <= start < stop, '
+                    f'got {tuple(per_class)}'
+                )
+            if not labels_from_folders:
+                raise ValueError(
+                    'expected labels_from_folders=True with per_class='
+                    f'{tuple(per_class)}, got False'
+                )
+        self.per_class = per_class
         self.extensions = tuple(
             ending.lower() if ending.startswith('.') else f'.{ending.lower()}'
             for ending in extensions
@@ -86,7 +103,30 @@ class UnlabelledFolder(ImageListDataset):
         entries = [{'img_path': str(root / name)} for name in images]
         if self.labels_from_folders:
             self._label(entries, images)
+        if self.per_class is not None:
+            entries = self._part_of_every_class(entries, *self.per_class)
         return entries
+
+    def _part_of_every_class(
+        self, entries: list[dict], start: int, stop: int
+    ) -> list[dict]:
+        """The images at the places start to stop - 1 of every class."""
+        seen: Counter[int] = Counter()
+        part = []
+        for entry in entries:
+            label = entry['gt_label']
+            if start <= seen[label] < stop:
+                part.append(entry)
+            seen[label] += 1
+        for label, count in sorted(seen.items()):
+            if count < stop:
+                name = self._metainfo['classes'][label]
+                raise ValueError(
+                    f'expected at least {stop} images of every class in '
+                    f'{self.data_root!r} for per_class={(start, stop)}, got '
+                    f'{count} of {name!r}; lower per_class or add images'
+                )
+        return part
 
     def _find(self, root: Path) -> tuple[list[str], Counter[str]]:
         """Sorted paths of images below root, and endings of other files."""

@@ -21,14 +21,19 @@ class SampleSeedHook(DistSamplerSeedHook):
 
     With it the augmentation of an image depends on (seed, epoch, index, view)
     alone: not on the worker that loads it, nor on where training was resumed.
-    What a model draws from torch's global generator in a step (dropout, the
-    host's shuffle of keys) depends on (seed, iteration, rank).
+    A model that draws by itself (``set_randomness``) does so by the seed of
+    the run and the iteration, whatever other hooks there are. What it draws
+    from torch's global generator in a step (dropout, the host's shuffle of
+    keys) depends on (seed, iteration, rank).
     Takes the place of ``DistSamplerSeedHook`` in ``default_hooks``.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Let a preprocessor that makes views on the device do so."""
-        preprocessor = getattr(unwrap(runner.model), 'data_preprocessor', None)
+        """Seed the model, and let a preprocessor make views on the device."""
+        model = unwrap(runner.model)
+        if hasattr(model, 'set_randomness'):
+            model.set_randomness(runner.seed, runner.iter)
+        preprocessor = getattr(model, 'data_preprocessor', None)
         if hasattr(preprocessor, 'take_over'):
             dataset = runner.train_loop.dataloader.dataset
             preprocessor.take_over(

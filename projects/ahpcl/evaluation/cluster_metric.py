@@ -1,7 +1,7 @@
 """How well a fresh k-means of the features agrees with the labels."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from mmengine.registry import METRICS
@@ -11,7 +11,7 @@ from ahpcl.core import spherical_kmeans
 from ahpcl.core.cluster_quality import grouping_report
 from ahpcl.core.validation import whole_number
 
-from .feature_metric import FeatureMetric
+from .feature_metric import FeatureMetric, check_roles
 
 
 @METRICS.register_module()
@@ -21,12 +21,16 @@ class ClusterMetric(FeatureMetric):
     NMI, AMI and ARI (0 to 1), the accuracy of the best match of clusters and
     classes, the purity and the share of pairs of a cluster that are of one
     class (percent), silhouette (cosine, of a sample) and sizes; without
-    labels only the last two. All images count, whatever their role; those
-    without a label count for no agreement.
+    labels only the last two. Images without a label count for no agreement.
 
     Args:
         num_clusters: K, or several, whose results are logged under ``k<K>/``;
             None for the number of classes.
+        fit: ``'all'``: the k-means is fitted on all images, whatever their
+            role, and all are scored. ``'reference'``: it is fitted on the
+            images with the role 'reference', and those with the role 'query'
+            are given to the nearest centroid and scored, so that what is
+            scored was not fitted on.
         n_init: Restarts of which the best objective is taken.
         seed: Of the k-means and of the silhouette's sample.
         collect_device: As in mmengine.
@@ -39,6 +43,7 @@ class ClusterMetric(FeatureMetric):
     def __init__(
         self,
         num_clusters: int | Sequence[int] | None = None,
+        fit: Literal['all', 'reference'] = 'all',
         n_init: int = 10,
         seed: int = 0,
         collect_device: str = 'cpu',
@@ -46,11 +51,22 @@ class ClusterMetric(FeatureMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.num_clusters = num_clusters
+        if fit not in ('all', 'reference'):
+            raise ValueError(f"expected fit='all' or 'reference', got {fit!r}")
+        self.fit = fit
         self.n_init = n_init
         self.seed = seed
 
     def check(self, labels: Tensor, query: Tensor) -> None:
-        """Refuse a K that is unknown or larger than there are images."""
+        """Refuse a K that is unknown or larger than there are images.
+
+        Raises:
+            ValueError: If it is, or a fit on the references lacks one of
+                the two roles.
+        """
+        if self.fit == 'reference':
+            check_roles(query)
+            labels = labels[~query]
         for count in self._counts(labels):
             whole_number(count, 'num_clusters', least=1)
             if count > len(labels):
@@ -65,15 +81,24 @@ class ClusterMetric(FeatureMetric):
         """Cluster all images and compare with the labels."""
         self.check(labels, query)
         rows = F.normalize(features, dim=1)
+        fitted = rows
+        if self.fit == 'reference':
+            fitted, rows = rows[~query], rows[query]
+            known, labels = labels, labels[query]
+        else:
+            known = labels
         several = isinstance(self.num_clusters, Sequence)
         found = {}
-        for count in self._counts(labels):
+        for count in self._counts(known):
             result = spherical_kmeans(
-                rows, count, n_iter=50, n_init=self.n_init, seed=self.seed
+                fitted, count, n_iter=50, n_init=self.n_init, seed=self.seed
             )
+            assignments = result.assignments
+            if self.fit == 'reference':
+                assignments = (rows @ result.centroids.t()).argmax(1)
             report = grouping_report(
                 rows,
-                result.assignments,
+                assignments,
                 labels,
                 num_clusters=count,
                 seed=self.seed,

@@ -34,8 +34,7 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
 
     MoCo v2 (Chen et al., arXiv:2003.04297) whose head also contrasts with the
     prototypes that ``AdaptiveClusterHook`` hands to it. Works on any device,
-    alone or in parallel, and without the hook as plain MoCo v2 (whose resume
-    then draws other shuffles than the run it goes on with).
+    alone or in parallel, and without the hook as plain MoCo v2.
 
     The pipeline may give any number of views. The second one is the key; all
     others are queries, also those of smaller crops (multi-crop, Caron et al.,
