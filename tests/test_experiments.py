@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,7 +87,9 @@ def test_every_planned_row_has_a_config_that_builds(tools):
         assert MODELS.get(config.model.type), planned.name
         for hook in config.custom_hooks:
             HOOKS.build(hook)
-    scales = {'cpu', 'digits', 'gpu', 'gpu_short', 'gpu_classes'}
+        assert planned.planned, f'{planned.name}: run.py --plan-rows'
+    scales = {'cpu', 'cifar10', 'digits', 'digits_full'}
+    scales |= {'gpu', 'gpu_short', 'gpu_classes'}
     assert scales == {scale for scale, _ in seen}
 
 
@@ -141,17 +144,43 @@ def test_the_digest_is_of_what_decides(tools, tmp_path):
         (dict(row(), epochs=3), 'expected question, scale'),
         (row(question='z'), 'expected a question of a, b'),
         (row(part='train'), "expected part 'val' or 'test'"),
+        (row(start_from='mocov2@1'), "planned row .* got 'mocov2@1'"),
+        (row(equal_time_with='nobody'), 'measured cost of .nobody.'),
     ],
 )
 def test_a_bad_plan_is_refused(tools, tmp_path, entry, message):
     with pytest.raises(ValueError, match=message):
-        tools.plan.read_plan(write_plan(tmp_path, [entry]))
+        [planned] = tools.plan.read_plan(write_plan(tmp_path, [entry])).rows
+        planned.digest()
+
+
+@pytest.mark.parametrize('epoch', ['0', '2', 'last'])
+def test_a_fork_needs_an_epoch_of_its_parent(tools, tmp_path, epoch):
+    rows = [row('mocov2'), row(start_from=f'mocov2@{epoch}')]
+    with pytest.raises(ValueError, match='an epoch from 1 to 1 of digits/moc'):
+        tools.plan.read_plan(write_plan(tmp_path, rows))
+
+
+def test_epochs_are_bought_with_what_the_estep_costs(
+    tools, tmp_path, monkeypatch
+):
+    costs = tmp_path / 'costs.json'
+    costs.write_text('{"digits": {"ahpcl": {"estep_over_steps": 0.6}}}')
+    monkeypatch.setattr(tools.plan, 'COSTS', costs)
+    rows = [row('mocov2'), row('mocov2', equal_time_with='ahpcl')]
+    plain, bought = tools.plan.read_plan(write_plan(tmp_path, rows)).rows
+    assert bought.variant == 'mocov2 in the time of ahpcl'
+    assert plain.read().train_cfg.max_epochs == 2
+    assert bought.read().train_cfg.max_epochs == 3
+    assert plain.digest() != bought.digest()
 
 
 def test_an_unknown_config_or_scale_is_named(tools):
     with pytest.raises(ValueError, match=r'expected a config .*/nothing.py'):
         tools.plan.read_config('nothing', 'cpu')
-    with pytest.raises(ValueError, match='expected a scale of cpu, digits'):
+    with pytest.raises(
+        ValueError, match='expected a scale of cifar10, cpu, d'
+    ):
         tools.plan.read_config('ahpcl', 'tpu')
 
 
@@ -199,17 +228,19 @@ def test_differences_are_paired_by_seed(tools):
 
 @pytest.fixture
 def queue(tools, tmp_path, monkeypatch):
-    def run(rows, *options, seconds=0.0):
+    def run(rows, *options, seconds=0.0, planned=True):
         script = tmp_path / 'short.py'
         script.write_text(SHORT_ROW.format(tools=str(TOOLS), seconds=seconds))
         monkeypatch.setattr(tools.row_queue, 'ROW_TOOL', script)
         plan = write_plan(tmp_path, rows)
         ledger = tmp_path / 'ledger.jsonl'
+        files = ['--plan', str(plan), '--ledger', str(ledger)]
+        if planned:
+            tools.run.main([*files, '--plan-rows'])
         code = tools.run.main(
             [
-                *('--scale', 'digits', '--plan', str(plan)),
-                *('--ledger', str(ledger), '--work-dir', str(tmp_path / 'w')),
-                *options,
+                *('--scale', 'digits', *files),
+                *('--work-dir', str(tmp_path / 'w'), *options),
             ]
         )
         return code, [e['row'] for e in tools.ledger.read_ledger(ledger)]
@@ -233,22 +264,72 @@ def test_the_queue_goes_on_where_it_stopped(queue, capsys):
     assert '1 of 1 rows' in capsys.readouterr().out
 
 
-def test_a_row_that_another_queue_has_just_ended_is_not_run_again(
-    queue, tools, monkeypatch, tmp_path
+def test_a_second_queue_on_one_ledger_is_refused(queue, tools, tmp_path):
+    lock = tools.row_queue._locked(str(tmp_path / 'ledger.jsonl'))
+    with pytest.raises(
+        SystemExit,
+        match=rf'no other queue on .*ledger.jsonl.* \(process {os.getpid()}\)',
+    ):
+        queue([row()])
+    lock.close()
+    assert queue([row()]) == (0, ['digits/ahpcl/0'])
+
+
+def test_a_row_runs_only_as_it_was_planned(queue, tools, tmp_path):
+    with pytest.raises(SystemExit, match=r'1 that were not planned: .*/0'):
+        queue([row()], planned=False)
+    assert queue([row()])[1] == ['digits/ahpcl/0']
+    # The config of both is changed after they were planned: what has run
+    # stays, what is pending is refused until it is planned again.
+    rows = [row(seeds=[0, 1])]
+    plan = write_plan(tmp_path, rows)
+    file = tools.plan.planned_file(plan)
+    names = [r.name for r in tools.plan.read_plan(plan).rows]
+    file.write_text(json.dumps(dict.fromkeys(names, 'another')))
+    ledger = tmp_path / 'ledger.jsonl'
+    (ran,) = tools.ledger.read_ledger(ledger)
+    ledger.write_text(json.dumps(dict(ran, digest='another')) + '\n')
+    with pytest.raises(
+        SystemExit, match=r'1 that have another config .*ahpcl/1; .*--replan'
+    ):
+        queue(rows)
+    files = ['--plan', str(plan), '--ledger', str(ledger)]
+    assert tools.run.main([*files, '--replan-rows']) == 0
+    assert queue(rows)[1] == ['digits/ahpcl/0', 'digits/ahpcl/1']
+    assert json.loads(file.read_text())['digits/ahpcl/0'] == 'another'
+
+
+def test_what_is_superseded_runs_again_and_stays_in_the_ledger(
+    queue, tools, tmp_path
 ):
-    lock = tools.row_queue._locked
+    assert queue([row(seeds=[0, 1])])[0] == 0
+    ledger = tmp_path / 'ledger.jsonl'
+    old = [
+        dict(e, finished='2026-01-01')
+        for e in tools.ledger.read_ledger(ledger)
+    ]
+    ledger.write_text(''.join(json.dumps(e) + '\n' for e in old))
+    rule = dict(rows='*/ahpcl/[1-9]', before='2026-02-01', reason='a defect')
+    plan = write_plan(tmp_path, [row(seeds=[0, 1])], superseded=[rule])
+    known = tools.plan.read_plan(plan).superseded
+    found = tools.ledger.newest(old, known)
+    assert [key[2] for key in found] == [0]
+    later = dict(old[1], finished='2026-03-01')
+    assert len(tools.ledger.newest([*old, later], known)) == 2
 
-    def late(folder, row):
-        if row.seed == 0:  # it was pending a moment ago
-            ledger = tmp_path / 'ledger.jsonl'
-            plan = tools.plan.read_plan(tmp_path / 'plan.yml')
-            tools.ledger.append(entry(plan, 'ahpcl', 0, 30.0), ledger)
-        return lock(folder, row)
 
-    monkeypatch.setattr(tools.row_queue, '_locked', late)
-    code, done = queue([row(seeds=[0, 1])], '--jobs', '1')
-    assert code == 0
-    assert done == ['digits/ahpcl/0', 'digits/ahpcl/1']
+def test_a_scale_without_its_images_names_what_gets_them(tools, tmp_path):
+    plan = write_plan(tmp_path, [row(scale='cifar10')])
+    args = tools.run.parse_args(
+        [
+            *('--scale', 'cifar10', '--plan', str(plan)),
+            *('--data-root', str(tmp_path / 'nothing')),
+        ]
+    )
+    with pytest.raises(
+        ValueError, match=r"'cifar10' in .*nothing, .*converters/cifar10.py"
+    ):
+        tools.row_queue.Queue(tools.plan.read_plan(plan), args)
 
 
 def test_a_row_that_fails_is_told_and_the_others_run(queue, capsys):
@@ -399,8 +480,75 @@ def test_the_oracle_groups_by_class_but_for_a_share(tools):
     assert found[0.0] == 100 and abs(found[0.5] - 32.5) < 3
     with pytest.raises(ValueError, match='expected the one rung 10'):
         oracle.check(
-            ClusterLadder([20], window=1), len(labels), 'independent', 'cpu'
+            ClusterLadder([25], window=1), len(labels), 'independent', 'cpu'
         )
+    pure = tools.oracle.OracleClustering(known)
+    (level,) = pure(features, (40,), **settings).levels
+    assert pair_precision(level.assignments, labels) == 100
+    assert len(level.assignments.unique()) == 40
+
+
+@pytest.fixture
+def mixed_level():
+    """Three clusters of the digits' training images, none of them pure."""
+    from ahpcl.core import PrototypeHierarchy, PrototypeLevel
+    from ahpcl.datasets import Digits
+    from ahpcl.models.training_level import training_levels
+
+    labels = torch.as_tensor(Digits(split='train').get_gt_labels())
+    generator = torch.manual_seed(0)
+    drawn = torch.randint(3, labels.shape, generator=generator)
+    kept = torch.rand(len(labels), generator=generator) < 0.7
+    clusters = torch.where(kept, labels % 3, drawn)
+    centroids = torch.nn.functional.normalize(
+        torch.randn(3, 8, generator=generator), dim=1
+    )
+    level = PrototypeLevel(centroids, clusters, torch.full((3,), 0.2))
+    return labels, training_levels(PrototypeHierarchy([level]))
+
+
+def test_negatives_are_of_other_classes(tools, mixed_level):
+    labels, levels = mixed_level
+    known = dict(type='Digits', split='train')
+    selection = tools.oracle.OtherClassNegatives(known)
+    index = torch.arange(50, 90)
+    (mask,) = selection.kept_prototypes(levels, index, None)
+    clusters = levels.levels[0].assignments
+    for cluster in range(3):
+        inside = labels[clusters == cluster].tolist()
+        most = max(range(10), key=inside.count)
+        expected = [int(labels[i]) != most for i in index]
+        assert mask[:, cluster].tolist() == expected
+    assert not mask.all()
+
+
+@pytest.mark.parametrize('of', ['clusters', 'images'])
+def test_weights_are_true_purity_beyond_chance(tools, mixed_level, of):
+    labels, levels = mixed_level
+    (level,) = levels.levels
+    loss = tools.oracle.TruePurityProtoNCE(dict(type='Digits'), of=of)
+    expected = []
+    for cluster, label in zip(level.assignments, labels, strict=True):
+        inside = labels[level.assignments == cluster].tolist()
+        kind = int(label)
+        if of == 'clusters':
+            kind = max(range(10), key=inside.count)
+        share = inside.count(kind) / len(inside)
+        chance = labels.tolist().count(kind) / len(labels)
+        expected.append(max((share - chance) / (1 - chance), 0))
+    expected = torch.tensor(expected)
+    expected = expected / expected.mean()
+    torch.testing.assert_close(loss.weights(level), expected)
+    index = torch.arange(16)
+    query = torch.nn.functional.normalize(
+        torch.randn(16, 8, generator=torch.manual_seed(1)), dim=1
+    )
+    logits = query @ level.centroids.t() / 0.2
+    losses = [
+        -float(logits[i].log_softmax(0)[level.assignments[i]]) for i in index
+    ]
+    mean = sum(w * v for w, v in zip(expected, losses, strict=False)) / 16
+    assert float(loss(query, level, index)[0]) == pytest.approx(float(mean))
 
 
 # ---- tables --------------------------------------------------------------
@@ -542,7 +690,7 @@ def test_plots_are_of_the_ledger(tools, tmp_path):
     )
     options = [
         *('--plan', str(path), '--ledger', str(ledger)),
-        *('--page', str(page)),
+        *('--pages', str(tmp_path)),
     ]
     assert tools.table.main(options) == 0
     assert 'No row has run' in page.read_text()
@@ -611,6 +759,31 @@ def test_a_row_trains_measures_and_counts(tmp_path):
     metrics = found['metrics']
     for metric in ('knn/top1', 'linear/logreg_top1', 'fewshot/5way_5shot'):
         assert 20 < metrics[metric] <= 100, metric
+
+
+@pytest.mark.slow
+def test_a_fork_in_the_warm_up_is_the_run_from_scratch(tmp_path):
+    fork = row(seeds=[1], start_from='mocov2@1')
+    plan = write_plan(tmp_path, [row(['ahpcl', 'mocov2'], [1]), fork])
+    found = []
+    for name in ('digits/ahpcl/1', 'digits/ahpcl from mocov2@1/1'):
+        out = tmp_path / 'row.json'
+        done = subprocess.run(
+            [
+                *(sys.executable, str(TOOLS / 'row.py'), name),
+                *('--plan', str(plan), '--work-dir', str(tmp_path)),
+                *('--out', str(out)),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(json.loads(out.read_text()))
+    whole, fork = found
+    assert fork['metrics'] == whole['metrics']
+    assert fork['curves']['loss_proto'] == whole['curves']['loss_proto']
+    # Half of the steps were the parent's.
+    assert 2 * fork['budget']['backward'] == whole['budget']['backward']
 
 
 def small_tin100(root):

@@ -5,6 +5,7 @@ import torch
 from sklearn import metrics as judge
 
 from ahpcl.core.metrics import (
+    class_shares,
     cluster_sizes,
     clustering_agreement,
     hungarian_accuracy,
@@ -196,3 +197,60 @@ def test_cluster_sizes_by_hand():
 def test_cluster_sizes_bad_input(assignments, num_clusters, message):
     with pytest.raises(ValueError, match=message):
         cluster_sizes(assignments, num_clusters)
+
+
+# ---- beyond chance --------------------------------------------------------
+
+
+def test_shares_beyond_chance_by_counting():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(3, (40,), generator=generator)
+    clusters = torch.where(
+        torch.rand(40, generator=generator) < 0.6,
+        labels,
+        torch.randint(4, (40,), generator=generator),
+    )
+    found = class_shares(clusters, labels, draws=4000)
+
+    def pairs(of=None):
+        """Pairs of one cluster and of one class, by two loops."""
+        same = together = 0
+        for i in range(40):
+            for j in range(40):
+                if i == j or (of is not None and labels[i] != of):
+                    continue
+                if clusters[i] == clusters[j]:
+                    together += 1
+                    same += int(labels[i] == labels[j])
+        return 100 * same / together
+
+    chance = (
+        100
+        * sum(
+            int(labels[i] == labels[j])
+            for i in range(40)
+            for j in range(40)
+            if i != j
+        )
+        / (40 * 39)
+    )
+    assert found.pairs == pytest.approx(pairs())
+    expected = 100 * (pairs() - chance) / (100 - chance)
+    assert found.pairs_beyond_chance == pytest.approx(expected)
+    for label in range(3):
+        chance = 100 * (int((labels == label).sum()) - 1) / 39
+        expected = 100 * (pairs(label) - chance) / (100 - chance)
+        assert float(found.pairs_by_class[label]) == pytest.approx(expected)
+
+
+def test_chance_and_pure_clusters_are_the_ends_of_the_scale():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(10).repeat(200)
+    drawn = torch.randint(50, (2000,), generator=generator)
+    found = class_shares(drawn, labels)
+    assert abs(found.purity_beyond_chance) < 2  # purity itself is 21
+    assert abs(found.pairs_beyond_chance) < 1
+    assert found.purity > 18
+    pure = class_shares(labels * 5 + torch.arange(2000) % 5, labels)
+    assert pure.purity_beyond_chance == pure.pairs_beyond_chance == 100
+    assert pure.pairs_by_class.tolist() == [100.0] * 10

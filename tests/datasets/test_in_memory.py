@@ -68,6 +68,20 @@ def test_digits_are_sklearns():
     assert got.max() == 255
 
 
+def test_the_training_digits_have_a_part_to_choose_on():
+    def paths(split):
+        digits = Digits(split=split, img_size=8)
+        return [
+            digits.get_data_info(i)['img_path'] for i in range(len(digits))
+        ]
+
+    fit, val, train = paths('fit'), paths('val'), paths('train')
+    assert (len(fit), len(val)) == (1157, 285)
+    assert sorted(fit + val) == train and not set(fit) & set(val)
+    counts = np.bincount(Digits(split='val', img_size=8).get_gt_labels())
+    assert counts.min() >= 27 and counts.max() <= 30
+
+
 def test_digits_split_is_fixed_and_stratified():
     train, test = Digits(split='train'), Digits(split='test')
     assert (len(train), len(test)) == (1442, 355)
@@ -95,8 +109,8 @@ def test_digits_size_and_pipeline():
     small = images(Digits(img_size=8, limit=20)).astype(float)
     means = images(dataset).reshape(20, 8, 4, 8, 4, 3).mean((2, 4))
     assert np.corrcoef(small.ravel(), means.ravel())[0, 1] > 0.97
-    with pytest.raises(ValueError, match="'train', 'test' or 'all'"):
-        Digits(split='val')
+    with pytest.raises(ValueError, match='train, fit, val, test, all, got'):
+        Digits(split='validation')
     with pytest.raises(ValueError, match='at least 8'):
         Digits(img_size=7)
 

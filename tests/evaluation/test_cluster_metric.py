@@ -70,3 +70,26 @@ def test_images_without_a_label_count_for_no_agreement(data):
     sizes = result.assignments.bincount()  # of all images
     assert found['size_min'] == int(sizes.min())
     assert found['size_max'] == int(sizes.max())
+
+
+def test_what_is_scored_may_be_held_out_of_the_fit(data):
+    features, labels, query = data
+    found = ClusterMetric(fit='reference').measure(features, labels, query)
+    rows = F.normalize(features, dim=1)
+    fitted = spherical_kmeans(rows[~query], 3, n_iter=50, n_init=10, seed=0)
+    nearest = [
+        max(range(3), key=lambda c: float(row @ fitted.centroids[c]))
+        for row in rows[query]
+    ]
+    expected = normalized_mutual_info_score(labels[query], nearest)
+    assert found['nmi'] == pytest.approx(expected)
+    # A k-means of all images is another one.
+    assert ClusterMetric().measure(*data)['nmi'] != found['nmi']
+
+
+def test_a_fit_on_references_needs_both_roles(data):
+    _, labels, query = data
+    with pytest.raises(ValueError, match='with the role reference'):
+        ClusterMetric(fit='reference').check(labels, torch.ones_like(query))
+    with pytest.raises(ValueError, match="'all' or 'reference', got 'query'"):
+        ClusterMetric(fit='query')

@@ -56,6 +56,73 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     return Interval(mean, half, count)
 
 
+def unpaired(
+    values: Sequence[float],
+    reference: Sequence[float],
+    confidence: float = 0.95,
+) -> Interval | None:
+    """Difference of two means by Welch's t-interval.
+
+    Args:
+        values: One or more.
+        reference: One or more, independent of them.
+        confidence: Of the interval.
+
+    Returns:
+        None if one of the two is empty; an interval of NaN half width if
+        either has one value only.
+    """
+    if not values or not reference:
+        return None
+    mean = statistics.fmean(values) - statistics.fmean(reference)
+    counts = len(values), len(reference)
+    if min(counts) == 1:
+        return Interval(mean, math.nan, min(counts))
+    parts = [
+        statistics.variance(each) / len(each) for each in (values, reference)
+    ]
+    total = sum(parts)
+    if total == 0:
+        return Interval(mean, 0.0, min(counts))
+    degrees = total**2 / sum(
+        part**2 / (count - 1)
+        for part, count in zip(parts, counts, strict=True)
+    )
+    half = float(t.ppf((1 + confidence) / 2, degrees)) * math.sqrt(total)
+    return Interval(mean, half, min(counts))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values adjusted for several tests (Holm, 1979), in their order.
+
+    Args:
+        values: p-values; NaN where there is no test, which stays and counts
+            for no other.
+    """
+    order = sorted(
+        (p, place) for place, p in enumerate(values) if not math.isnan(p)
+    )
+    adjusted, largest = list(values), 0.0
+    for rank, (p, place) in enumerate(order):
+        largest = max(largest, min(1.0, p * (len(order) - rank)))
+        adjusted[place] = largest
+    return adjusted
+
+
+def p_value(difference: Interval) -> float:
+    """Two-sided p-value that a mean of paired differences is 0.
+
+    NaN for a single pair.
+    """
+    if math.isnan(difference.half):
+        return math.nan
+    if difference.half == 0:
+        return float(difference.mean == 0)
+    degrees = difference.count - 1
+    ratio = abs(difference.mean) / difference.half
+    return float(2 * t.sf(ratio * t.ppf(0.975, degrees), degrees))
+
+
 def paired(
     values: Mapping[int, float], reference: Mapping[int, float]
 ) -> Interval | None:

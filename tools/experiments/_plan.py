@@ -18,6 +18,7 @@ from mmengine.config import Config, ConfigDict
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'experiments'
 PLAN = CONFIGS / 'plan.yml'
+COSTS = ROOT / 'docs' / 'results' / 'epoch_cost.json'
 PARTS = ('val', 'test')
 #: Variable in the configs' `_base_` that says which protocol they extend.
 SCALE = 'AHPCL_SCALE'
@@ -61,6 +62,10 @@ class Row:
         question: That it was first listed under.
         options: Changes to the config, by dotted name.
         planned: Digest of the config when the row was planned; None before.
+        start_from: ``VARIANT@EPOCH``: the row goes on from that checkpoint of
+            the row of this variant, with the same scale, seed and part.
+        equal_time_with: Variant whose E-steps' time the row gets as more
+            epochs, by the benchmarked cost.
     """
 
     scale: str
@@ -71,6 +76,8 @@ class Row:
     question: str
     options: Mapping[str, Any] = field(default_factory=dict)
     planned: str | None = None
+    start_from: str | None = None
+    equal_time_with: str | None = None
 
     @property
     def name(self) -> str:
@@ -82,12 +89,60 @@ class Row:
         """The config of the row, seed and work folder included."""
         config = _changed(self.config, self.scale, self.options)
         config.randomness = ConfigDict(seed=self.seed)
+        if self.equal_time_with is not None:
+            config.train_cfg.max_epochs = bought_epochs(
+                config.train_cfg.max_epochs, self.scale, self.equal_time_with
+            )
         return config
 
     def digest(self) -> str:
         """Of all that decides the result but the seed and the part."""
         options = json.dumps(dict(self.options), sort_keys=True)
-        return _digest(self.config, self.scale, options)
+        found = _digest(self.config, self.scale, options)
+        more = [self.start_from] if self.start_from else []
+        if self.equal_time_with is not None:
+            more.append(str(self.read().train_cfg.max_epochs))
+        if not more:
+            return found
+        return hashlib.sha256(' '.join([found, *more]).encode()).hexdigest()[
+            :16
+        ]
+
+    @property
+    def start_from_epoch(self) -> int:
+        """The epoch of ``start_from``."""
+        assert self.start_from is not None
+        return int(self.start_from.rpartition('@')[2])
+
+    def parent(self, rows: Collection[Row]) -> Row:
+        """The row whose checkpoint this one starts from.
+
+        Raises:
+            ValueError: If there is none such, it is a fork itself, or it does
+                not train for so long.
+        """
+        assert self.start_from is not None
+        variant, _, epoch = self.start_from.rpartition('@')
+        for row in rows:
+            if (row.scale, row.variant, row.seed, row.part) == (
+                self.scale,
+                variant,
+                self.seed,
+                self.part,
+            ) and row.start_from is None:
+                last = row.read().train_cfg.max_epochs
+                if not epoch.isdigit() or not 0 < int(epoch) < last:
+                    raise ValueError(
+                        f'{self.name}: expected start_from with an epoch from '
+                        f'1 to {last - 1} of {row.name}, got '
+                        f'{self.start_from!r}'
+                    )
+                return row
+        raise ValueError(
+            f'{self.name}: expected start_from=VARIANT@EPOCH of a planned row '
+            f'of {self.scale} with seed {self.seed} that is no fork itself, '
+            f'got {self.start_from!r}; plan that row, too'
+        )
 
     def replay(self) -> Mapping[str, str] | None:
         """Whose advances it replays: ``config`` and ``seed``, or None."""
@@ -118,6 +173,9 @@ class Plan:
             of their question.
         superseded: What no longer counts of the ledger: ``rows``, a pattern
             of names, which ended ``before`` a time, and the ``reason``.
+        rivals: Questions whose variants are rivals: their verdicts are
+            corrected for as many comparisons (Holm), and differences are
+            given unpaired as well.
     """
 
     primary: str
@@ -127,6 +185,7 @@ class Plan:
     tables: dict[str, list[str]]
     controls: dict[str, str] = field(default_factory=dict)
     superseded: tuple[Mapping[str, str], ...] = ()
+    rivals: tuple[str, ...] = ()
 
 
 def read_config(name: str, scale: str) -> Config:
@@ -161,11 +220,12 @@ def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
 
     Every entry of ``rows`` is a mapping: ``question``, ``scale`` (one, or a
     list), ``config`` (one, or a list), ``seeds``, and perhaps ``options`` (a
-    mapping, or a list of them: one variant each) and ``part``.
+    mapping, or a list of them: one variant each), ``part``, ``start_from``
+    and ``equal_time_with`` (see `Row`).
 
     Raises:
         ValueError: If an entry is not of this form, two rows are one, or a
-            variant's control is no row.
+            variant's control or the row that another starts from is no row.
     """
     content = yaml.safe_load(Path(path).read_text('utf-8'))
     planned = read_planned(path)
@@ -185,6 +245,9 @@ def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
             # listed first.
             row = replace(row, planned=planned.get(row.name))
             rows.setdefault(row.name, row)
+    for row in rows.values():
+        if row.start_from is not None:
+            row.parent(rows.values())
     controls = content.get('controls', {})
     known = {row.variant for row in rows.values()}
     for name in [*controls, *controls.values()]:
@@ -201,7 +264,30 @@ def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
         tables,
         controls,
         tuple(content.get('superseded', ())),
+        tuple(content.get('rivals', ())),
     )
+
+
+def read_costs(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """What `epoch_cost.py` wrote: by scale and variant."""
+    path = COSTS if path is None else Path(path)
+    return json.loads(path.read_text('utf-8')) if path.is_file() else {}
+
+
+def bought_epochs(epochs: int, scale: str, variant: str) -> int:
+    """Epochs without E-steps in the time of a variant's epochs with them.
+
+    Raises:
+        ValueError: If that variant's cost was not measured.
+    """
+    costs = read_costs().get(scale, {})
+    if variant not in costs:
+        raise ValueError(
+            f'expected the measured cost of {variant!r} at the scale '
+            f'{scale!r} in {COSTS}, got none; measure it with '
+            f'tools/experiments/epoch_cost.py {scale} {variant}'
+        )
+    return round(epochs * (1 + costs[variant]['estep_over_steps']))
 
 
 def planned_file(path: str | os.PathLike[str]) -> Path:
@@ -276,11 +362,12 @@ def _replay(config: str, scale: str) -> Mapping[str, str] | None:
 
 
 def _rows_of(entry: Mapping[str, Any]) -> list[Row]:
-    known = {'question', 'scale', 'config', 'seeds', 'options', 'part'}
-    if set(entry) - known or known - {'options', 'part'} - set(entry):
+    needed = {'question', 'scale', 'config', 'seeds'}
+    more = {'options', 'part', 'start_from', 'equal_time_with'}
+    if set(entry) - needed - more or needed - set(entry):
         raise ValueError(
-            'expected question, scale, config and seeds (and perhaps options '
-            f'and part) of a row, got {dict(entry)}'
+            'expected question, scale, config and seeds (and perhaps '
+            f'{", ".join(sorted(more))}) of a row, got {dict(entry)}'
         )
     part = entry.get('part', 'val')
     if part not in PARTS:
@@ -291,12 +378,14 @@ def _rows_of(entry: Mapping[str, Any]) -> list[Row]:
     return [
         Row(
             scale=scale,
-            variant=_variant(config, changes),
+            variant=_variant(config, changes, entry),
             config=config,
             seed=int(seed),
             part=part,
             question=entry['question'],
             options=changes,
+            start_from=entry.get('start_from'),
+            equal_time_with=entry.get('equal_time_with'),
         )
         for scale in _listed(entry['scale'])
         for config in _listed(entry['config'])
@@ -309,9 +398,15 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _variant(config: str, options: Mapping[str, Any]) -> str:
+def _variant(
+    config: str, options: Mapping[str, Any], entry: Mapping[str, Any]
+) -> str:
     """Such as ``ahpcl lr=0.1``: the last part of every option's name."""
     changes = [f'{k.rpartition(".")[2]}={v}' for k, v in options.items()]
+    if 'start_from' in entry:
+        changes.append(f'from {entry["start_from"]}')
+    if 'equal_time_with' in entry:
+        changes.append(f'in the time of {entry["equal_time_with"]}')
     return ' '.join([config, *changes])
 
 

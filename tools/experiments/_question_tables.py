@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from typing import Any
 
-from _intervals import Interval, interval, paired
+from _intervals import Interval, holm, interval, p_value, paired, unpaired
 from _ledger import newest
 from _plan import Plan
 from _tables import markdown
@@ -16,18 +17,33 @@ METRICS = {
     'fewshot/5way_1shot': '5-way 1-shot',
     'fewshot/5way_5shot': '5-way 5-shot',
     'cluster/nmi': 'NMI',
+    'held_out/nmi': 'NMI, held out',
+    'held_out/hungarian': 'ACC, held out',
+    'one_label/top1': 'one label per class',
 }
 COLUMNS = dict(
     variant=('variant', ''),
     seeds=('seeds', 'd'),
     primary=('kNN', ''),
     difference=('against {}', ''),
+    unpaired=('unpaired', ''),
     verdict=('', ''),
     **{name: (heading, '') for name, heading in METRICS.items()},
     forward=('passes forward', '.1f'),
     backward=('backward', '.1f'),
     seconds=('seconds', '.0f'),
     estep=('E-step, %', '.1f'),
+)
+STRUCTURE = dict(
+    variant=('variant', ''),
+    kind=('of', ''),
+    clusters=('K, or k', ''),
+    seeds=('seeds', 'd'),
+    pairs=('pairs of one class, %', ''),
+    beyond=('beyond chance, %', ''),
+    purity=('purity beyond chance, %', ''),
+    worst=('pairs: worst class', ''),
+    best=('best class', ''),
 )
 LEVELS = dict(
     variant=('variant', ''),
@@ -74,6 +90,9 @@ def question_rows(
         )
         difference = None if variant == reference else paired(own, base)
         if difference is not None:
+            apart = unpaired(list(own.values()), list(base.values()))
+            line['unpaired'] = apart.text(signed=True) if apart else None
+            line['p'] = p_value(difference)
             line['difference'] = difference.text(signed=True) + (
                 '' if control == reference else f' ({control})'
             )
@@ -84,7 +103,21 @@ def question_rows(
             values = list(_by_seed(runs, name).values())
             line[name] = interval(values).text() if values else None
         lines.append(line | _cost(list(runs.values())))
+    if question in plan.rivals:
+        _correct(lines)
     return lines
+
+
+def _correct(lines: list[dict[str, Any]]) -> None:
+    """Say 'better' or 'worse' only where it survives Holm's correction."""
+    compared = [line for line in lines if 'p' in line]
+    adjusted = holm([line['p'] for line in compared])
+    for line, p in zip(compared, adjusted, strict=True):
+        if not p < 0.05:
+            for word in ('better', 'worse'):
+                line['verdict'] = line['verdict'].replace(
+                    word, 'not told apart'
+                )
 
 
 def verdict(difference: Interval) -> str:
@@ -125,12 +158,76 @@ def table(plan: Plan, question: str, chosen: Entries) -> str:
         for name, column in COLUMNS.items()
         if name not in METRICS or any(line[name] for line in lines)
     }
+    if question not in plan.rivals:
+        del columns['unpaired']
     if reference is None:
         del columns['difference'], columns['verdict']
     else:
         heading, form = columns['difference']
         columns['difference'] = (heading.format(reference), form)
-    return markdown(lines, columns) + '\n'
+    return markdown(lines, columns) + '\n\n' + _commits(plan, question, chosen)
+
+
+def _commits(plan: Plan, question: str, chosen: Entries) -> str:
+    """At which commits the rows of a table ran."""
+    counts = Counter(
+        str(entry.get('commit'))[:7]
+        for variant in plan.tables[question]
+        for entry in chosen.get(variant, {}).values()
+    )
+    shown = ', '.join(f'{commit} ({n})' for commit, n in counts.most_common())
+    return f'Rows by commit: {shown}.\n'
+
+
+def structure(plan: Plan, question: str, chosen: Entries) -> str:
+    """How far clusters and neighbours are of one class, beyond chance."""
+    found: dict[tuple[str, str, str], list[dict[str, float]]] = {}
+    for variant in plan.tables[question]:
+        for entry in chosen.get(variant, {}).values():
+            seen = entry.get('structure')
+            if seen is None:
+                continue
+            for kind, rows in (
+                ('own prototypes', seen['levels']),
+                ('k-means', seen['kmeans']),
+            ):
+                for level in rows:
+                    by_class = level['pairs_by_class']
+                    values = dict(
+                        pairs=level['pairs'],
+                        beyond=level['pairs_beyond_chance'],
+                        purity=level['purity_beyond_chance'],
+                        worst=min(by_class),
+                        best=max(by_class),
+                    )
+                    key = (variant, kind, str(level['clusters']))
+                    found.setdefault(key, []).append(values)
+            for k, share in seen['neighbours'].items():
+                key = (variant, 'nearest neighbours', k)
+                found.setdefault(key, []).append(dict(pairs=share))
+    if not found:
+        return 'No row has run.\n'
+    lines = [
+        dict(
+            variant=variant,
+            kind=kind,
+            clusters=count,
+            seeds=len(rows),
+            **{
+                name: interval([row[name] for row in rows]).text()
+                for name in rows[0]
+            },
+        )
+        for (variant, kind, count), rows in found.items()
+    ]
+    columns = {
+        name: column
+        for name, column in STRUCTURE.items()
+        if any(name in line for line in lines)
+    }
+    return markdown([dict.fromkeys(columns) | x for x in lines], columns) + (
+        '\n'
+    )
 
 
 def prototypes(plan: Plan, question: str, chosen: Entries) -> str:

@@ -22,6 +22,7 @@ import _threads  # noqa: F401  # isort: skip  (before torch)
 import _oracle  # noqa: F401  # isort: skip  (registers its clusters)
 import torch
 from _cost import cost_of
+from _fork import forked
 from _ledger import LEDGER, read_ledger
 from _plan import PLAN, ROOT, Plan, Row, read_plan
 from _provenance import hardware, now, source
@@ -134,7 +135,7 @@ def curves_of(config: Config) -> dict[str, Any]:
         for name in log.scalars
         if name in CURVES or name.startswith('acc_proto_k')
     ]
-    ends = range(1, len(log.epochs) + 1)
+    ends = [row.epoch for row in log.epochs]
     found: dict[str, Any] = {}
     for name in names:
         series = log.series(name)
@@ -145,7 +146,8 @@ def curves_of(config: Config) -> dict[str, Any]:
                 if (part := [v for e, v in series if end - 1 < e <= end])
             ]
         found[name] = [[epoch, round(value, 4)] for epoch, value in series]
-    found['rungs'] = [list(row.rungs) for row in log.epochs]
+    before = [[]] * (ends[0] - 1 if ends else 0)  # of a fork's parent
+    found['rungs'] = [*before, *(list(row.rungs) for row in log.epochs)]
     found['decisions'] = [
         [row.epoch, row.action] for row in log.epochs if row.action
     ]
@@ -195,7 +197,15 @@ def run_row(row: Row, plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     Returns:
         The entry of the ledger.
     """
-    config = prepared(row, Path(args.work_dir), args.data_root)
+
+    def prepare(row: Row, work_dir: Path) -> Config:
+        return prepared(row, work_dir, args.data_root)
+
+    config = prepare(row, Path(args.work_dir))
+    if row.start_from is not None and not config.resume:
+        parent = row.parent(plan.rows)
+        fork = forked(row, parent, Path(args.work_dir), prepare)
+        config.custom_hooks.append(fork)
     replayed(row, config, plan, read_ledger(args.ledger))
     entry: dict[str, Any] = dict(
         row=row.name,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Render the tables and plots of docs/results/README.md from the ledger.
+"""Render the tables and plots of docs/results/*.md from the ledger.
 
 python tools/experiments/table.py            # write them
 python tools/experiments/table.py --check    # fail if they are not up to date
@@ -21,10 +21,17 @@ import _paths  # noqa: F401  # isort: skip
 from _ledger import LEDGER, read_ledger
 from _plan import PARTS, PLAN, Plan, read_plan
 from _plots import data_of, draw, drawn_from, fingerprint
-from _question_tables import Entries, pending, prototypes, select, table
+from _question_tables import (
+    Entries,
+    pending,
+    prototypes,
+    select,
+    structure,
+    table,
+)
 
-PAGE = LEDGER.with_name('README.md')
-_PLOT, _LEVELS = '/plot', '/prototypes'
+PAGES = LEDGER.parent
+_PLOT, _LEVELS, _STRUCTURE = '/plot', '/prototypes', '/structure'
 _BLOCK = re.compile(
     r'(<!-- begin (?P<name>[\w/]+) -->\n).*?(<!-- end (?P=name) -->)', re.S
 )
@@ -39,7 +46,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--check', action='store_true', help='write nothing')
     parser.add_argument('--plan', default=str(PLAN))
     parser.add_argument('--ledger', default=str(LEDGER))
-    parser.add_argument('--page', default=str(PAGE))
+    parser.add_argument(
+        '--pages', default=str(PAGES), help='folder of the pages'
+    )
     return parser.parse_args(argv)
 
 
@@ -82,14 +91,16 @@ def rendered(page: str, plan: Plan, entries: list[dict]) -> str:
     def render(name: str) -> str:
         if name == 'pending':
             return pending(plan, entries)
-        kind = next((k for k in (_PLOT, _LEVELS) if name.endswith(k)), '')
+        kind = next(
+            (k for k in (_PLOT, _LEVELS, _STRUCTURE) if name.endswith(k)), ''
+        )
         name = name.removesuffix(kind)
         question, _, rest = name.partition('/')
         scale, _, part = rest.partition('/')
         if question not in plan.questions or part not in PARTS:
             raise ValueError(
                 'expected a block pending or <question>/<scale>/<part>, with '
-                f'or without {_PLOT} or {_LEVELS}, got {name!r}'
+                f'or without {_PLOT}, {_LEVELS} or {_STRUCTURE}, got {name!r}'
             )
         if (scale, part) not in cache:
             cache[scale, part] = select(entries, plan, scale, part)
@@ -97,6 +108,8 @@ def rendered(page: str, plan: Plan, entries: list[dict]) -> str:
             return plot_link(plan, name, cache[scale, part])
         if kind == _LEVELS:
             return prototypes(plan, question, cache[scale, part])
+        if kind == _STRUCTURE:
+            return structure(plan, question, cache[scale, part])
         return table(plan, question, cache[scale, part])
 
     return fill(page, render)
@@ -127,20 +140,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 1 if ``--check`` found another page.
     """
     args = parse_args(argv)
-    page = Path(args.page)
-    before = page.read_text('utf-8')
     plan, entries = read_plan(args.plan), read_ledger(args.ledger)
-    after = rendered(before, plan, entries)
-    plots = stale_plots(after, page.parent, plan, entries)
-    if args.check:
-        stale = [page] if before != after else []
-        for path in [*stale, *plots]:
-            print(f'{path} is not what the ledger says: run this tool')
-        return int(bool(stale or plots))
-    page.write_text(after, 'utf-8')
-    for path, (title, data) in plots.items():
-        draw(data, path, title, f'{path.stem}; {_seeds(data)}')
-    return 0
+    wrong = False
+    for page in sorted(Path(args.pages).glob('*.md')):
+        before = page.read_text('utf-8')
+        after = rendered(before, plan, entries)
+        plots = stale_plots(after, page.parent, plan, entries)
+        if args.check:
+            stale = [page] if before != after else []
+            for path in [*stale, *plots]:
+                print(f'{path} is not what the ledger says: run this tool')
+            wrong = wrong or bool(stale or plots)
+            continue
+        page.write_text(after, 'utf-8')
+        for path, (title, data) in plots.items():
+            draw(data, path, title, f'{path.stem}; {_seeds(data)}')
+    return int(wrong)
 
 
 def _seeds(data: dict[str, Any]) -> str:

@@ -22,8 +22,8 @@ small_crops = 2
 swav_queue_len = 1024
 thin = True
 get_data = (
-    'get them with python tools/dataset_converters/cifar10.py --download '
-    'data/cifar10'
+    'make them with python tools/dataset_converters/cifar10.py '
+    'cifar-10-binary.tar.gz data/cifar10'
 )
 
 model = dict(memory_format='channels_last')
