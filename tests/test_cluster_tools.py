@@ -13,7 +13,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from ahpcl.core import PrototypeHierarchy, PrototypeLevel
-from ahpcl.core.neighbours import neighbour_outliers
+from ahpcl.core.metrics.neighbours import neighbour_outliers
 from ahpcl.evaluation.cluster_table import prototype_table, write_table
 from ahpcl.evaluation.run_data import RunData
 from tools_modules import tool_modules

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from ahpcl.core.hierarchy import build_hierarchy
+from ahpcl.core.clustering.hierarchy import build_hierarchy
 from official_checkpoints import Momentum, Swav, write_official
 from toy import ROOT, toy_config, train
 

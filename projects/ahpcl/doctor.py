@@ -146,7 +146,7 @@ def examine() -> dict[str, Any]:
         problems = _import_problems()
     if not problems:
         from ahpcl import __version__
-        from ahpcl.core.search import available_backends
+        from ahpcl.core.clustering.search import available_backends
 
         report['ahpcl'] = __version__
         report['fixes'], report['warnings'] = _compat()

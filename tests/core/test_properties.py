@@ -20,13 +20,13 @@ from ahpcl.core import (
     purity,
     spherical_kmeans,
 )
-from ahpcl.core.feature_health import (
+from ahpcl.core.clustering.prototypes import PrototypeLevel
+from ahpcl.core.metrics.feature_health import (
     alignment,
     mean_cosine,
     spread,
     uniformity,
 )
-from ahpcl.core.prototypes import PrototypeLevel
 
 quick = settings(max_examples=30, deadline=None, derandomize=True)
 seeds = st.integers(0, 2**31 - 1)

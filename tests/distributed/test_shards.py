@@ -74,7 +74,7 @@ def test_every_image_belongs_to_one_rank_whatever_was_repeated(ranks):
 
 
 def test_what_needs_all_points_is_refused():
-    from ahpcl.core.shards import Shards
+    from ahpcl.core.clustering.shards import Shards
 
     class Two(Shards):
         """Stands for parts elsewhere."""

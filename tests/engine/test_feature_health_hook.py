@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
-from ahpcl.core.feature_health import alignment, rankme
+from ahpcl.core.metrics.feature_health import alignment, rankme
 from ahpcl.datasets import set_epoch
 from ahpcl.engine import unwrap
 from ahpcl.engine.feature_health_hook import FeatureHealthHook

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from sklearn.metrics import normalized_mutual_info_score
 
 from ahpcl.core import spherical_kmeans
-from ahpcl.core.cluster_quality import grouping_report
+from ahpcl.core.metrics.cluster_quality import grouping_report
 from ahpcl.evaluation import ClusterMetric
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ahpcl.core.episodes import few_shot_episodes
+from ahpcl.core.metrics.episodes import few_shot_episodes
 from ahpcl.evaluation import FewShotMetric
 
 

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
+from ahpcl.core.metrics.stratified import stratified_share
 from ahpcl.core.seeding import seed_from
-from ahpcl.core.stratified import stratified_share
 from ahpcl.evaluation.evaluate import raw_images
 from ahpcl.evaluation.fine_tuning import augmented
 from ahpcl.evaluation.finetune_metric import FineTuneMetric

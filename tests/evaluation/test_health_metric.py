@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 
-from ahpcl.core.feature_health import (
+from ahpcl.core.metrics.feature_health import (
     mean_cosine,
     rankme,
     spread,

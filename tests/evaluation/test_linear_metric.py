@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ahpcl.core.linear_probe import logistic_probe
+from ahpcl.core.metrics.linear_probe import logistic_probe
 from ahpcl.evaluation.linear_metric import LinearMetric
 
 

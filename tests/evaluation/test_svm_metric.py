@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ahpcl.core.low_shot import low_shot_svm
+from ahpcl.core.metrics.low_shot import low_shot_svm
 from ahpcl.evaluation.svm_metric import SVMMetric
 
 

@@ -11,11 +11,11 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement, LabelData
 from torch import nn
 
-from ahpcl.core.cluster_weights import (
+from ahpcl.core.clustering.cluster_weights import (
     inverse_size_weights,
     uniform_over_clusters,
 )
-from ahpcl.core.whitening import pca_whiten
+from ahpcl.core.clustering.whitening import pca_whiten
 from ahpcl.models.cluster_cross_entropy import (
     ClusterCrossEntropy,  # noqa: F401
 )

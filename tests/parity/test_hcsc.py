@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 
 from ahpcl.core import PrototypeHierarchy, PrototypeLevel, info_nce, proto_nce
-from ahpcl.core.selection import (
+from ahpcl.core.contrast.selection import (
     draw_kept,
     keep_probability,
     select_keys,

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement, LabelData
 from torch import nn
 
-from ahpcl.core.cluster_weights import inverse_size_weights
+from ahpcl.core.clustering.cluster_weights import inverse_size_weights
 from ahpcl.models.cluster_cross_entropy import (
     ClusterCrossEntropy,  # noqa: F401
 )

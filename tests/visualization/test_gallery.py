@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ahpcl.core.prototypes import PrototypeLevel
+from ahpcl.core.clustering.prototypes import PrototypeLevel
 from ahpcl.visualization.gallery import gallery_figures, gallery_indices
 from ahpcl.visualization.majority import class_table, majority_text
 from ahpcl.visualization.thumbnails import strip, thumbnail

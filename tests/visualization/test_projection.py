@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from ahpcl.core.hierarchy import build_hierarchy
-from ahpcl.core.lineage import lineage
+from ahpcl.core.clustering.hierarchy import build_hierarchy
+from ahpcl.core.clustering.lineage import lineage
 from ahpcl.visualization.colourings import by_class, by_prototype
 from ahpcl.visualization.embedding import (
     Colouring,

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ahpcl.core.hierarchy import build_hierarchy
-from ahpcl.core.lineage import lineage
+from ahpcl.core.clustering.hierarchy import build_hierarchy
+from ahpcl.core.clustering.lineage import lineage
 from ahpcl.visualization.colours import (
     distinct_colours,
     hierarchy_colours,

@@ -33,7 +33,7 @@ from rich.text import Text
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from _cli import add_run_arguments, open_run
-from ahpcl.core.neighbours import (
+from ahpcl.core.metrics.neighbours import (
     nearest_neighbours,
     neighbour_outliers,
     prototype_outliers,

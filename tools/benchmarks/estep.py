@@ -26,7 +26,7 @@ from _tables import machine, markdown, write_json
 from torch import Tensor
 
 from ahpcl.core import PrototypeHierarchy
-from ahpcl.core.search import available_backends
+from ahpcl.core.clustering.search import available_backends
 from ahpcl.engine import KMeansClustering
 
 COLUMNS = dict(

@@ -20,8 +20,8 @@ from _tables import machine, markdown, write_json
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
-from ahpcl.core.episodes import few_shot_episodes, sample_episodes
-from ahpcl.core.knn import knn_classify
+from ahpcl.core.metrics.episodes import few_shot_episodes, sample_episodes
+from ahpcl.core.metrics.knn import knn_classify
 from ahpcl.evaluation.tasks import build_tasks
 
 COLUMNS = dict(

@@ -27,7 +27,7 @@ from _tables import machine, markdown, write_json
 from mmengine.dist import get_rank, get_world_size, init_dist
 
 from ahpcl.core import spherical_kmeans
-from ahpcl.core.shards import ALONE
+from ahpcl.core.clustering.shards import ALONE
 from ahpcl.engine.rank_shards import RankShards
 
 COLUMNS = dict(

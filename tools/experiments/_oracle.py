@@ -16,9 +16,9 @@ from mmengine.registry import DATASETS, MODELS, TASK_UTILS
 from torch import Tensor, nn
 
 from ahpcl.core import ClusterLadder, PrototypeHierarchy, spherical_kmeans
-from ahpcl.core.levels import prototype_level
-from ahpcl.core.lloyd import Clustering
-from ahpcl.core.points import unit_rows
+from ahpcl.core.clustering.levels import prototype_level
+from ahpcl.core.clustering.lloyd import Clustering
+from ahpcl.core.clustering.points import unit_rows
 
 
 @TASK_UTILS.register_module()

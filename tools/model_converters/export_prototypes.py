@@ -36,7 +36,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
-from ahpcl.core.prototypes import PrototypeHierarchy
+from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 from ahpcl.engine.checkpoint_layout import unwrapped_key
 
 Level = dict[str, Tensor | None]

@@ -1,6 +1,6 @@
 """The method as pure functions of tensors; no registry, no rank."""
 
-from .agreement import (
+from ahpcl.core.clustering.agreement import (
     ClusteringAgreement,
     cluster_sizes,
     clustering_agreement,
@@ -8,26 +8,27 @@ from .agreement import (
     pair_precision,
     purity,
 )
-from .balance import balanced_assignment
-from .concentration import concentration
-from .episodes import EpisodeResult, few_shot_episodes
-from .equal_codes import equal_labels, sinkhorn
-from .hierarchy import build_hierarchy, check_hierarchy
-from .kmeans import KMeansResult, spherical_kmeans
-from .knn import knn_accuracy, knn_classify
-from .ladder import ClusterLadder
-from .losses import info_nce, smoothing_factor
-from .metrics import topk_accuracy
-from .policies import (
+from ahpcl.core.clustering.balance import balanced_assignment
+from ahpcl.core.clustering.concentration import concentration
+from ahpcl.core.clustering.equal_codes import equal_labels, sinkhorn
+from ahpcl.core.clustering.hierarchy import build_hierarchy, check_hierarchy
+from ahpcl.core.clustering.kmeans import KMeansResult, spherical_kmeans
+from ahpcl.core.clustering.prototypes import PrototypeHierarchy, PrototypeLevel
+from ahpcl.core.clustering.search import available_backends
+from ahpcl.core.contrast.losses import info_nce, smoothing_factor
+from ahpcl.core.contrast.prototype_loss import proto_nce
+from ahpcl.core.metrics.episodes import EpisodeResult, few_shot_episodes
+from ahpcl.core.metrics.knn import knn_accuracy, knn_classify
+from ahpcl.core.schedule.ladder import ClusterLadder
+from ahpcl.core.schedule.policies import (
     FixedPolicy,
     PlateauPolicy,
     SlidingWindowPolicy,
     StabilityPolicy,
 )
-from .policy_base import Decision, Policy
-from .prototype_loss import proto_nce
-from .prototypes import PrototypeHierarchy, PrototypeLevel
-from .search import available_backends
+from ahpcl.core.schedule.policy_base import Decision, Policy
+
+from .metrics import topk_accuracy
 from .seeding import seed_from
 
 __all__ = [

@@ -7,7 +7,7 @@ from mmengine.registry import DATA_SAMPLERS
 from mmselfsup.datasets.samplers import DeepClusterSampler
 from torch import Tensor
 
-from ahpcl.core.cluster_weights import uniform_over_clusters
+from ahpcl.core.clustering.cluster_weights import uniform_over_clusters
 from ahpcl.core.seeding import seed_from
 
 

@@ -14,9 +14,9 @@ from ahpcl.core import (
     build_hierarchy,
     check_hierarchy,
 )
-from ahpcl.core.identity import keep_identities
-from ahpcl.core.search import NearestSearch, resolve_backend
-from ahpcl.core.shards import ALONE, Shards
+from ahpcl.core.clustering.identity import keep_identities
+from ahpcl.core.clustering.search import NearestSearch, resolve_backend
+from ahpcl.core.clustering.shards import ALONE, Shards
 
 
 @TASK_UTILS.register_module()

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
-from ahpcl.core.shards import ALONE, Shards
+from ahpcl.core.clustering.shards import ALONE, Shards
 
 from .distributed import gather_rows
 from .extraction_settings import ExtractionSettings, Inputs

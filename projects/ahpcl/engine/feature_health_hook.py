@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ahpcl.core.feature_health import collapse_alarms, feature_health
+from ahpcl.core.metrics.feature_health import collapse_alarms, feature_health
 
 from .two_views import two_view_features
 from .unwrap import unwrap
@@ -23,7 +23,7 @@ class FeatureHealthHook(Hook):
     Args:
         interval: Epochs.
         num_images: Evenly from the training set.
-        **limits: Of :func:`ahpcl.core.feature_health.collapse_alarms`.
+        **limits: Of :func:`ahpcl.core.metrics.feature_health.collapse_alarms`.
 
     Raises:
         ValueError: If a number is below 1, or 2 images.

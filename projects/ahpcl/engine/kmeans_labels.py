@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
-from ahpcl.core.kmeans import spherical_kmeans
-from ahpcl.core.search import resolve_backend
-from ahpcl.core.whitening import pca_whiten
+from ahpcl.core.clustering.kmeans import spherical_kmeans
+from ahpcl.core.clustering.search import resolve_backend
+from ahpcl.core.clustering.whitening import pca_whiten
 
 
 @TASK_UTILS.register_module()

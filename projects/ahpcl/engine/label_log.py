@@ -4,7 +4,7 @@ from mmengine.dist import master_only
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ahpcl.core.agreement import cluster_sizes, clustering_agreement
+from ahpcl.core.clustering.agreement import cluster_sizes, clustering_agreement
 
 
 @master_only

@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ahpcl.core.cluster_weights import inverse_size_weights
+from ahpcl.core.clustering.cluster_weights import inverse_size_weights
 from ahpcl.core.seeding import seed_from
 
 from .distributed import sync_batch_norm_stats

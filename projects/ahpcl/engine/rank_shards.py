@@ -6,7 +6,7 @@ import torch
 from mmengine.dist import all_gather, all_reduce, broadcast, get_world_size
 from torch import Tensor
 
-from ahpcl.core.shards import ALONE, Shards
+from ahpcl.core.clustering.shards import ALONE, Shards
 
 
 class RankShards(Shards):

@@ -12,14 +12,14 @@ from ahpcl.core import (
     check_hierarchy,
     seed_from,
 )
-from ahpcl.core.equal_clusters import equal_clusters
-from ahpcl.core.levels import prototype_level
+from ahpcl.core.clustering.equal_clusters import equal_clusters
+from ahpcl.core.clustering.levels import prototype_level
 
 
 @TASK_UTILS.register_module()
 @dataclass(frozen=True)
 class SinkhornClustering:
-    """Settings of :func:`ahpcl.core.equal_clusters.equal_clusters`.
+    """Settings of :func:`ahpcl.core.clustering.equal_clusters.equal_clusters`.
 
     Self-labelling of all images (SeLa, Asano et al., ICLR 2020) in place of
     k-means. For ``AdaptiveClusterHook(clustering=dict(type=

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
-from ahpcl.core.equal_codes import equal_labels
+from ahpcl.core.clustering.equal_codes import equal_labels
 
 
 @TASK_UTILS.register_module()

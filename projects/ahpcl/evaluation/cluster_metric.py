@@ -8,7 +8,7 @@ from mmengine.registry import METRICS
 from torch import Tensor
 
 from ahpcl.core import spherical_kmeans
-from ahpcl.core.cluster_quality import grouping_report
+from ahpcl.core.metrics.cluster_quality import grouping_report
 from ahpcl.core.validation import whole_number
 
 from .feature_metric import FeatureMetric, check_roles

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ahpcl.core.agreement import contingency
+from ahpcl.core.clustering.agreement import contingency
 from ahpcl.engine.whole_file import whole_file
 
 from .run_data import RunData

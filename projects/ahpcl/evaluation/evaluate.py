@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import DATASETS
 from torch import Tensor
 
-from ahpcl.core.feature_health import alignment
+from ahpcl.core.metrics.feature_health import alignment
 from ahpcl.engine.two_views import two_view_features
 
 from .feature_metric import FeatureMetric

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ahpcl.core.episodes import (
+from ahpcl.core.metrics.episodes import (
     CLASSIFIERS,
     check_episodes,
     few_shot_episodes,
@@ -29,7 +29,7 @@ class FewShotMetric(FeatureMetric):
         queries: Images per class to classify; None for all others.
         episodes: Number of episodes.
         seed: Of the episodes.
-        classifier: One of :data:`ahpcl.core.episodes.CLASSIFIERS`, or
+        classifier: One of :data:`ahpcl.core.metrics.episodes.CLASSIFIERS`, or
             several. The nearest centroid is logged as ``5way_1shot``, the
             others with their name behind it.
         transductive: Also log the nearest centroid that sees all queries of

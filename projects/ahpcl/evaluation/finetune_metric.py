@@ -12,8 +12,8 @@ from mmengine.registry import METRICS
 from torch import Tensor, nn
 
 from ahpcl.core.metrics import topk_accuracy
+from ahpcl.core.metrics.stratified import stratified_count, stratified_share
 from ahpcl.core.seeding import seed_from
-from ahpcl.core.stratified import stratified_count, stratified_share
 from ahpcl.core.validation import whole_number
 from ahpcl.engine.random_state import random_state_kept
 

@@ -6,7 +6,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ahpcl.core.feature_health import collapse_alarms, feature_health
+from ahpcl.core.metrics.feature_health import collapse_alarms, feature_health
 
 from .feature_metric import FeatureMetric
 

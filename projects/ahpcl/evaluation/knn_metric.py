@@ -6,7 +6,7 @@ from typing import Literal
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ahpcl.core.knn import knn_predictions
+from ahpcl.core.metrics.knn import knn_predictions
 
 from .feature_metric import FeatureMetric, check_roles
 

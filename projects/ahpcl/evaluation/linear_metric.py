@@ -8,12 +8,12 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ahpcl.core.linear_probe import (
+from ahpcl.core.metrics import topk_accuracy
+from ahpcl.core.metrics.linear_probe import (
     logistic_probe,
     probe_with_choice,
     sgd_probe,
 )
-from ahpcl.core.metrics import topk_accuracy
 
 from .feature_metric import FeatureMetric, check_reference_classes
 
@@ -41,8 +41,9 @@ class LinearMetric(FeatureMetric):
         seed: Of that share and of SGD's order.
         collect_device: As in mmengine.
         prefix: As in mmengine.
-        **settings: Of :func:`ahpcl.core.linear_probe.logistic_probe` or
-            :func:`~ahpcl.core.linear_probe.sgd_probe`.
+        **settings: Of
+            :func:`~ahpcl.core.metrics.linear_probe.logistic_probe` or
+            :func:`~ahpcl.core.metrics.linear_probe.sgd_probe`.
 
     Raises:
         ValueError: If the protocol is unknown.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ahpcl.core.cluster_quality import grouping_report, level_agreement
+from ahpcl.core.metrics.cluster_quality import grouping_report, level_agreement
 
 from .run_data import RunData
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ahpcl.core import PrototypeHierarchy, build_hierarchy
-from ahpcl.core.lineage import Lineage, lineage
-from ahpcl.core.stratified import stratified_share
+from ahpcl.core.clustering.lineage import Lineage, lineage
+from ahpcl.core.metrics.stratified import stratified_share
 
 from .digest import digest_of
 from .extracted import (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ahpcl.core.low_shot import low_shot_svm
+from ahpcl.core.metrics.low_shot import low_shot_svm
 
 from .feature_metric import FeatureMetric, check_reference_classes
 

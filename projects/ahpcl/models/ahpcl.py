@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ahpcl.core import seed_from
-from ahpcl.core.contrast import send
+from ahpcl.core.contrast.batches import send
 
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
 from .compiled_encoder import encode

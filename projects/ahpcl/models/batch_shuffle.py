@@ -4,7 +4,7 @@ import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import Generator, Tensor
 
-from ahpcl.core.contrast import send
+from ahpcl.core.contrast.batches import send
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ahpcl.core.contrast import send
+from ahpcl.core.contrast.batches import send
 
 
 class PooledFeatures:

@@ -15,7 +15,7 @@ from mmselfsup.utils import (
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ahpcl.core.contrast import full_precision, wins
+from ahpcl.core.contrast.batches import full_precision, wins
 
 from .batch_shuffle import shuffle_batch, unshuffle_batch
 from .fast_encoders import FastEncoders

@@ -6,7 +6,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from ahpcl.core.online_clustering import (
+from ahpcl.core.clustering.online_clustering import (
     absorb_small_clusters,
     fill_empty_clusters,
     first_of_each,

@@ -5,7 +5,7 @@ from mmengine.registry import MODELS
 from torch import Generator, Tensor, nn
 
 from ahpcl.core import PrototypeHierarchy
-from ahpcl.core.selection import select_keys, select_prototypes
+from ahpcl.core.contrast.selection import select_keys, select_prototypes
 
 from .training_level import TrainingLevels
 

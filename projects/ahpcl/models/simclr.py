@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from mmselfsup.models.algorithms import SimCLR
 from torch import Tensor
 
-from ahpcl.core.contrast import full_precision, wins
+from ahpcl.core.contrast.batches import full_precision, wins
 
 from .features import PooledFeatures, check_view_shapes
 from .gather_with_gradient import gather_with_gradient

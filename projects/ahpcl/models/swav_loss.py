@@ -9,8 +9,8 @@ from mmengine.registry import MODELS
 from mmselfsup.models.utils import MultiPrototypes
 from torch import Tensor, nn
 
-from ahpcl.core.contrast import full_precision
-from ahpcl.core.equal_codes import sinkhorn
+from ahpcl.core.clustering.equal_codes import sinkhorn
+from ahpcl.core.contrast.batches import full_precision
 
 
 @MODELS.register_module()

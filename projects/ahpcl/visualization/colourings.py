@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ahpcl.core.lineage import Lineage
-from ahpcl.core.prototypes import PrototypeHierarchy
+from ahpcl.core.clustering.lineage import Lineage
+from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 
 from .canvas import count
 from .colours import distinct_colours, hierarchy_colours

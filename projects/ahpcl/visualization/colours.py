@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ahpcl.core.lineage import Lineage
+from ahpcl.core.clustering.lineage import Lineage
 
 # Okabe and Ito's colours, which the colour-blind tell apart; their yellow
 # is darkened and black left out, as points lie on white and are labelled.

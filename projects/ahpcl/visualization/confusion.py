@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
-from ahpcl.core.cluster_quality import Confusion, confusion
+from ahpcl.core.metrics.cluster_quality import Confusion, confusion
 
 from .canvas import INK, Canvas, count, heading, tidy
 from .majority import ClassName

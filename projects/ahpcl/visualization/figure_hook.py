@@ -11,8 +11,8 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ahpcl.core.lineage import lineage
-from ahpcl.core.prototypes import PrototypeHierarchy
+from ahpcl.core.clustering.lineage import lineage
+from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 from ahpcl.engine.distributed import on_rank_0
 from ahpcl.engine.extraction import build_extract_loader, extract_features
 from ahpcl.engine.random_state import random_state_kept

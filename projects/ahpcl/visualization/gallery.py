@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ahpcl.core.prototypes import PrototypeLevel
+from ahpcl.core.clustering.prototypes import PrototypeLevel
 from ahpcl.core.seeding import seed_from
 
 from .by_distance import by_distance

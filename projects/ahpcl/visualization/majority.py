@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ahpcl.core.agreement import contingency
+from ahpcl.core.clustering.agreement import contingency
 
 ClassName = Callable[[int], str]
 

@@ -10,8 +10,8 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from torch import Tensor
 
-from ahpcl.core.lineage import Lineage
-from ahpcl.core.prototypes import PrototypeHierarchy
+from ahpcl.core.clustering.lineage import Lineage
+from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 
 from .canvas import DPI, GREY, Canvas, count
 from .colours import hierarchy_colours

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ahpcl.core.lineage import Lineage
-from ahpcl.core.prototypes import PrototypeHierarchy
+from ahpcl.core.clustering.lineage import Lineage
+from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 
 
 @dataclass(frozen=True)

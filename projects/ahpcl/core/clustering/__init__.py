@@ -1,0 +1,1 @@
+"""k-means and its search backends, hierarchies, concentration, agreement."""

@@ -1,0 +1,1 @@
+"""InfoNCE, ProtoNCE, label smoothing and the selection of negatives."""

@@ -1,0 +1,248 @@
+"""ProtoNCE with either of two sets of candidates."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ahpcl.core.contrast.batches import (
+    check_batch,
+    draw,
+    first_occurrence,
+    full_precision,
+    send,
+    wins,
+)
+
+__all__ = ['Level', 'own_prototypes', 'proto_nce']
+
+_MODES = ('unique', 'batch')
+
+
+class Level(Protocol):
+    """What the contrast reads of a `PrototypeLevel`."""
+
+    @property
+    def centroids(self) -> Tensor:
+        """Unit rows, (K, D)."""
+
+    @property
+    def assignments(self) -> Tensor:
+        """Cluster of every image, (N,) int64, on any device."""
+
+    @property
+    def concentration(self) -> Tensor:
+        """Phi > 0 of every cluster, (K,)."""
+
+
+def proto_nce(
+    query: Tensor,
+    level: Level,
+    sample_idx: Tensor,
+    *,
+    negatives: str = 'unique',
+    num_negatives: int | None = None,
+    label_smoothing: float = 0.0,
+    generator: torch.Generator | None = None,
+    kept: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Contrast every query with the prototypes of one level.
+
+    The logits are `q . c_j / phi_j` (PCL, eq. 11), computed in float32
+    (float64 for float64 queries), under autocast too. The candidates of the
+    softmax are
+
+    - `unique`: the distinct prototypes of the batch and `num_negatives` of
+      the others, each once. The accuracy can reach 100 % at every K.
+    - `batch`: PCL's released recipe, the B positives of the batch, repeated
+      as often as they occur, and `num_negatives` of the rest. Images that
+      share a prototype then have it as a negative too, and the accuracy can
+      not exceed (distinct prototypes in the batch) / B.
+
+    Args:
+        query: Normalised features, (B, D).
+        level: A `PrototypeLevel`: `centroids` (K, D) and `concentration`
+            (K,) on the query's device, `assignments` (N,) on it or on the
+            CPU.
+        sample_idx: Index of every image into `level.assignments`, (B,), on
+            any device. With both on the CPU the host never waits for a GPU,
+            whatever is drawn.
+        negatives: `'unique'` or `'batch'`.
+        num_negatives: How many of the prototypes that are no image's own in
+            this batch are drawn, without repetition; None, or a number above
+            what exists, takes them all.
+        label_smoothing: In [0, 1), spread evenly over the candidates as
+            `torch.nn.functional.cross_entropy` does.
+        generator: Source of the draw, on any device. Required when there is
+            something to draw; the global random state is never used. Seed
+            it by (seed, iteration, rank) for runs that can be repeated.
+        kept: Which prototypes are negatives of which query, (B, K) bool on
+            the query's device, such as those of `select_prototypes`; None
+            for all. The others are masked by minus infinity in the loss, and
+            smoothing is spread over the kept candidates. A query's own
+            prototype is always its positive. The accuracy is among all
+            candidates with and without it.
+
+    Returns:
+        The mean cross entropy, 0-dim, and the detached top-1 accuracy in
+        percent, 0-dim. An image counts as right only if its prototype has
+        the largest logit of all distinct candidates, alone; in `batch` mode
+        only the first of the images that share a prototype counts, as only
+        one of several equal columns can be the first.
+
+    Raises:
+        ValueError: If shapes or devices do not fit, an index is out of
+            range, the mode is unknown, a number is out of range, or a draw
+            is needed and there is no generator.
+    """
+    _check_args(query, level, negatives, num_negatives, label_smoothing)
+    if sample_idx.shape != query.shape[:1]:
+        raise ValueError(
+            f'expected one sample index for each of {len(query)} queries, '
+            f'got shape {tuple(sample_idx.shape)}'
+        )
+    _check_kept(kept, query, level)
+    # Candidates are chosen where the assignments are.
+    place = level.assignments.device
+    target = own_prototypes(level, sample_idx, place)
+    num_clusters = len(level.centroids)
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    centroids, phi = level.centroids, level.concentration
+
+    # `target` points into the distinct candidates, `rest` lists those of them
+    # that are no image's own prototype.
+    rest = None
+    if negatives == 'batch' or num_negatives is not None:
+        is_own = torch.zeros(
+            num_clusters, dtype=torch.bool, device=place
+        ).index_fill_(0, target, True)
+        rest = (~is_own).nonzero().squeeze(1)
+        if num_negatives is not None and num_negatives < len(rest):
+            own, target = torch.unique(target, return_inverse=True)
+            drawn = rest[
+                send(draw(len(rest), num_negatives, generator), place)
+            ]
+            chosen = send(torch.cat([own, drawn]), query.device)
+            centroids, phi = centroids[chosen], phi[chosen]
+            kept = None if kept is None else kept[:, chosen]
+            rest = torch.arange(len(own), len(chosen), device=place)
+    target = send(target, query.device)
+
+    with full_precision(query.device):
+        q, c = query.to(dtype), centroids.to(dtype)
+        logits = (q @ c.t()) / phi.to(dtype)
+        hits = wins(logits, target)
+        if negatives == 'batch':
+            assert rest is not None
+            hits &= first_occurrence(target)
+            columns = torch.cat([target, send(rest, query.device)])
+            logits = logits[:, columns]
+            kept = None if kept is None else kept[:, columns]
+            target = torch.arange(len(target), device=target.device)
+        if kept is None:
+            loss = F.cross_entropy(
+                logits, target, label_smoothing=label_smoothing
+            )
+        else:
+            loss = _kept_cross_entropy(logits, target, kept, label_smoothing)
+    return loss, 100.0 * hits.to(dtype).mean()
+
+
+def own_prototypes(
+    level: Level, sample_idx: Tensor, device: torch.device
+) -> Tensor:
+    """The prototype of every image of a batch, (B,) int64 on `device`.
+
+    Indices on a GPU are checked there, and a wrong one fails later, as an
+    assertion of the device, rather than making the host wait.
+
+    Raises:
+        ValueError: If an index is not an integer, or, on the CPU, out of
+            range.
+    """
+    assignments = level.assignments
+    if sample_idx.dtype.is_floating_point or sample_idx.dtype == torch.bool:
+        raise ValueError(
+            f'expected integer sample indices, got {sample_idx.dtype}'
+        )
+    outside = (sample_idx < 0) | (sample_idx >= len(assignments))
+    limit = f'expected sample indices from 0 to {len(assignments) - 1}'
+    if sample_idx.device.type != 'cpu':
+        torch._assert_async(~outside.any(), limit)
+    elif bool(outside.any()):
+        bad = int(sample_idx[outside][0])
+        raise ValueError(
+            f'{limit}, got {bad}; the clustered images and the training '
+            f'images must be the same data set in the same order'
+        )
+    index = send(sample_idx.long(), assignments.device)
+    return send(assignments[index].long(), device)
+
+
+def _kept_cross_entropy(
+    logits: Tensor, target: Tensor, kept: Tensor, smoothing: float
+) -> Tensor:
+    """Cross entropy over the kept candidates of every row, (B, C) each.
+
+    torch's own smoothing would multiply the minus infinity of the others.
+    """
+    kept = kept.scatter(1, target[:, None], True)
+    log_p = logits.masked_fill(~kept, -torch.inf).log_softmax(1)
+    loss = F.nll_loss(log_p, target)
+    if smoothing == 0:
+        return loss
+    spread = log_p.masked_fill(~kept, 0.0).sum(1) / kept.sum(1)
+    return (1 - smoothing) * loss - smoothing * spread.mean()
+
+
+def _check_kept(kept: Tensor | None, query: Tensor, level: Level) -> None:
+    if kept is None:
+        return
+    shape = (len(query), len(level.centroids))
+    if kept.shape != shape or kept.dtype != torch.bool:
+        raise ValueError(
+            f'expected kept as bool of shape (B, K) = {shape}, got '
+            f'{kept.dtype} {tuple(kept.shape)}'
+        )
+
+
+def _check_args(
+    query: Tensor,
+    level: Level,
+    negatives: str,
+    num_negatives: int | None,
+    label_smoothing: float,
+) -> None:
+    check_batch('query', query)
+    centroids, phi = level.centroids, level.concentration
+    if centroids.ndim != 2 or centroids.shape[1] != query.shape[1]:
+        raise ValueError(
+            f'expected centroids of shape (K, D) with D={query.shape[1]} as '
+            f'in query, got {tuple(centroids.shape)}'
+        )
+    if phi.shape != centroids.shape[:1]:
+        raise ValueError(
+            f'expected one concentration for each of {len(centroids)} '
+            f'centroids, got shape {tuple(phi.shape)}'
+        )
+    if centroids.device != query.device or phi.device != query.device:
+        raise ValueError(
+            f'expected the level on {query.device} as query, got '
+            f'{centroids.device}; call .to(device) once after clustering'
+        )
+    if negatives not in _MODES:
+        raise ValueError(
+            f'expected negatives to be one of {_MODES}, got {negatives!r}'
+        )
+    if num_negatives is not None and num_negatives < 0:
+        raise ValueError(
+            f'expected num_negatives >= 0, or None for all, '
+            f'got {num_negatives}'
+        )
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(
+            f'expected label_smoothing in [0, 1), got {label_smoothing}'
+        )

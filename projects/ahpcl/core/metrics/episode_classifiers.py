@@ -1,0 +1,116 @@
+"""Classifiers of few-shot episodes, many episodes at a time."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ahpcl.core.metrics.episode_logistic import in_span
+
+__all__ = [
+    'cosine_scores',
+    'nearest_scores',
+    'refined_centroids',
+]
+
+
+def nearest_scores(shown: Tensor, asked: Tensor, metric: str) -> Tensor:
+    """How near queries are to the nearest of every class's candidates.
+
+    Args:
+        shown: Candidates of every class, (E, W, S, D).
+        asked: Queries, (E, M, D).
+        metric: `'cosine'` of rows of unit length, or `'euclidean'`.
+
+    Returns:
+        (E, M, W), larger is nearer.
+    """
+    scores = torch.einsum('emd,evsd->emvs', asked, shown)
+    if metric == 'euclidean':
+        # Less |q|^2, which is the same for every candidate.
+        scores = 2 * scores - shown.square().sum(3)[:, None]
+    return scores.amax(dim=3)
+
+
+def refined_centroids(
+    shown: Tensor,
+    asked: Tensor,
+    valid: Tensor,
+    *,
+    scale: float = 10.0,
+    steps: int = 1,
+) -> Tensor:
+    """Means of the shots and, by their share, of the queries.
+
+    Soft k-means on the queries of the episode, all at once, which the
+    inductive classifiers never see (Ren et al., "Meta-learning for
+    semi-supervised few-shot classification", ICLR 2018, equations 4 and 5).
+    The paper learns the space, here squared distances are scaled.
+
+    Args:
+        shown: Shots, (E, W, S, D).
+        asked: Queries, (E, M, D).
+        valid: (E, M) False where a query is padding.
+        scale: Of the squared distances in the softmax.
+        steps: Refinements; the paper has one.
+
+    Returns:
+        (E, W, D).
+    """
+    total = shown.sum(dim=2)
+    centroids = total / shown.shape[2]
+    for _ in range(steps):
+        squared = torch.cdist(asked, centroids).square()
+        share = torch.softmax(-scale * squared, dim=2) * valid[..., None]
+        added = torch.einsum('emw,emd->ewd', share, asked)
+        weight = shown.shape[2] + share.sum(dim=1)
+        centroids = (total + added) / weight[..., None]
+    return centroids
+
+
+def cosine_scores(
+    shown: Tensor,
+    asked: Tensor,
+    *,
+    scale: float = 10.0,
+    steps: int = 100,
+    lr: float = 0.1,
+) -> Tensor:
+    """A cosine classifier that is trained on the shots of every episode.
+
+    Logits are scaled cosines with one weight vector per class (Chen et al.,
+    "A closer look at few-shot classification", ICLR 2019, baseline++). It
+    starts at the class means, where the nearest centroid by cosine stays, and
+    takes some steps of gradient descent on the cross entropy, all shots at a
+    time and with momentum 0.9 (the paper: batches of 4, 100 epochs).
+
+    Args:
+        shown: Shots, (E, W, S, D).
+        asked: Queries, (E, M, D).
+        scale: Of the cosines.
+        steps: Of gradient descent.
+        lr: Its learning rate.
+
+    Returns:
+        Logits, (E, M, W).
+    """
+    points, queries = in_span(
+        F.normalize(shown, dim=3), F.normalize(asked, dim=2)
+    )
+    number, count, dims = points.shape
+    ways, shots = shown.shape[1:3]
+    truth = torch.arange(ways, device=points.device)
+    truth = truth.repeat_interleave(shots).expand(number, count)
+    start = points.view(number, ways, shots, dims).mean(dim=2)
+    weights = F.normalize(start, dim=2).detach().requires_grad_()
+    optimizer = torch.optim.SGD([weights], lr=lr, momentum=0.9)
+    with torch.enable_grad():
+        for _ in range(steps):
+            logits = scale * points @ F.normalize(weights, dim=2).mT
+            # The sum, so that every episode is trained as if alone.
+            loss = F.cross_entropy(logits.mT, truth, reduction='sum') / count
+            (weights.grad,) = torch.autograd.grad(loss, [weights])
+            optimizer.step()
+    with torch.no_grad():
+        return scale * queries @ F.normalize(weights, dim=2).mT

@@ -1,0 +1,1 @@
+"""The ladder of cluster counts, and the policies that move along it."""
