@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ahpcl.engine.checkpoint_files import good_checkpoint
+from ahpcl.runtime.checkpoint_files import good_checkpoint
 from ranks import free_port
 from tools_modules import tool_modules
 
@@ -18,7 +18,7 @@ TOOLS = ROOT / 'tools'
 
 LISTENS = """
 import time
-from ahpcl.engine.stop_request import StopRequest
+from ahpcl.runtime.stop_request import StopRequest
 request = StopRequest()
 with request.listening():
     print('ready', flush=True)

@@ -13,7 +13,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ahpcl.compat.configs import PREFIX, find_config
-from ahpcl.engine.checkpoint_files import defect_of
+from ahpcl.runtime.checkpoint_files import defect_of
 
 if TYPE_CHECKING:
     from ahpcl.evaluation.run_data import RunData

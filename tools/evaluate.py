@@ -28,10 +28,10 @@ from mmengine.config import Config
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from _cli import add_common_arguments, prepare, say
 from _evaluation_tables import print_tables
-from ahpcl.engine.whole_file import whole_file
 from ahpcl.evaluation.evaluate import evaluate
 from ahpcl.evaluation.run_data import UNTRAINED, RunData
 from ahpcl.evaluation.tasks import TASKS
+from ahpcl.utils.whole_file import whole_file
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

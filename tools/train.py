@@ -23,9 +23,9 @@ from mmengine.runner import Runner
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from _cli import add_common_arguments, check_checkpoint, prepare, say
 from _memory import keep_freed_memory
-from ahpcl.engine.checkpoint_files import good_checkpoint
-from ahpcl.engine.stop_request import TrainingStopped
 from ahpcl.models.fast_encoders import FastEncoders
+from ahpcl.runtime.checkpoint_files import good_checkpoint
+from ahpcl.runtime.stop_request import TrainingStopped
 
 AMP_TYPE = 'BF16OptimWrapper'
 # Where dist_train.sh and slurm_train.sh read with which code training was

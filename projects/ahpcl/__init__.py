@@ -13,18 +13,22 @@ compat.apply_all()
 
 # Registration; after the mends, because it imports the host.
 from . import (  # noqa: E402
+    baselines,
     datasets,
     engine,
     evaluation,
     models,
+    runtime,
     visualization,
 )
 
 __all__ = [
+    'baselines',
     'compat',
     'datasets',
     'engine',
     'evaluation',
     'models',
+    'runtime',
     'visualization',
 ]

@@ -16,8 +16,8 @@ from toy import toy_config
 def pieces(rank: int) -> dict:
     """The collective functions on known numbers."""
     from ahpcl.engine import EpochMeans
-    from ahpcl.engine.distributed import gather_rows, sync_batch_norm_stats
     from ahpcl.models import shuffle_batch, unshuffle_batch
+    from ahpcl.utils.ranks import gather_rows, sync_batch_norm_stats
 
     indices = torch.arange(rank, 7, 2)  # 4 rows on rank 0, 3 on rank 1
     got_indices, rows = gather_rows(indices, indices.float().view(-1, 1))

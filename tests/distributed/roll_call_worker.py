@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from ahpcl.engine.roll_call import RollCall
+from ahpcl.runtime.roll_call import RollCall
 
 
 def main(folder: str) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ahpcl.engine.roll_call import RollCall, is_loss
+from ahpcl.runtime.roll_call import RollCall, is_loss
 from ranks import torchrun
 
 WORKER = Path(__file__).with_name('roll_call_worker.py')

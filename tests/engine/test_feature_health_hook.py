@@ -12,9 +12,9 @@ from mmengine.runner import Runner
 
 from ahpcl.core.metrics.feature_health import alignment, rankme
 from ahpcl.datasets import set_epoch
-from ahpcl.engine import unwrap
 from ahpcl.engine.feature_health_hook import FeatureHealthHook
 from ahpcl.engine.two_views import two_view_features
+from ahpcl.utils import unwrap
 from toy import toy_config, toy_method
 
 

@@ -5,8 +5,9 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ahpcl.baselines import SinkhornLabels
 from ahpcl.core import ClusterLadder
-from ahpcl.engine import SinkhornClustering, SinkhornLabels
+from ahpcl.engine import SinkhornClustering
 from toy import toy_config, toy_method, train
 
 

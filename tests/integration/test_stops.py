@@ -7,8 +7,8 @@ import pytest
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from ahpcl.engine.checkpoint_files import good_checkpoint
-from ahpcl.engine.stop_request import TrainingStopped
+from ahpcl.runtime.checkpoint_files import good_checkpoint
+from ahpcl.runtime.stop_request import TrainingStopped
 from tools_modules import tool_modules
 from toy import toy_config, toy_method, train
 

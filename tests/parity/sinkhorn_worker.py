@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from mmselfsup.utils import distributed_sinkhorn
 
+from ahpcl.baselines.swav_loss import _over_ranks
 from ahpcl.core import sinkhorn
-from ahpcl.models.swav_loss import _over_ranks
 
 
 def main(data: str, folder: str, port: str, rank: str) -> None:

@@ -11,15 +11,15 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement, LabelData
 from torch import nn
 
+from ahpcl.baselines.cluster_cross_entropy import (
+    ClusterCrossEntropy,  # noqa: F401
+)
+from ahpcl.baselines.pseudo_label import PseudoLabelClassifier  # noqa: F401
 from ahpcl.core.clustering.cluster_weights import (
     inverse_size_weights,
     uniform_over_clusters,
 )
 from ahpcl.core.clustering.whitening import pca_whiten
-from ahpcl.models.cluster_cross_entropy import (
-    ClusterCrossEntropy,  # noqa: F401
-)
-from ahpcl.models.pseudo_label import PseudoLabelClassifier  # noqa: F401
 
 DATA = np.load(Path(__file__).parent / 'data' / 'deepcluster.npz')
 

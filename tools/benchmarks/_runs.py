@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ahpcl.engine.checkpoint_files import newest_checkpoint
+from ahpcl.runtime.checkpoint_files import newest_checkpoint
 
 _TIME = re.compile(r'^\d{4}/(\d\d/\d\d \d\d:\d\d:\d\d) |^(\d\d/\d\d \S+) - ')
 _STAMP = '%Y%m%d_%H%M%S'

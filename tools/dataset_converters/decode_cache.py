@@ -26,7 +26,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from _cli import add_config_options, apply_options, read_config
 from ahpcl.datasets import DecodedCache, ImageListDataset, read_rgb
 from ahpcl.datasets.decoded_cache_build import reduced
-from ahpcl.datasets.progress import watched
+from ahpcl.utils.progress import watched
 
 
 def main(argv: Sequence[str] | None = None) -> int:

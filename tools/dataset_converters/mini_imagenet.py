@@ -39,7 +39,7 @@ from ahpcl.datasets.mini_imagenet_layout import (
     find_layout,
     natural_key,
 )
-from ahpcl.engine.whole_file import whole_file
+from ahpcl.utils.whole_file import whole_file
 
 Rows = list[tuple[str, str]]
 

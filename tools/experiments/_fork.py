@@ -12,8 +12,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ahpcl.engine.optimizer_state import align_optimizer_state
-from ahpcl.engine.unwrap import unwrap
+from ahpcl.runtime.optimizer_state import align_optimizer_state
+from ahpcl.utils.unwrap import unwrap
 
 
 @HOOKS.register_module()

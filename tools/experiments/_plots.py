@@ -68,7 +68,7 @@ def draw(data: Mapping[str, Any], path: Path, title: str, note: str) -> None:
     """
     from matplotlib.lines import Line2D
 
-    from ahpcl.engine.whole_file import whole_file
+    from ahpcl.utils.whole_file import whole_file
     from ahpcl.visualization.canvas import DPI, Canvas, heading, tidy
     from ahpcl.visualization.colours import distinct_colours
 

@@ -33,10 +33,10 @@ from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from _memory import keep_freed_memory
-from ahpcl.engine.checkpoint_files import good_checkpoint
-from ahpcl.engine.whole_file import whole_file
 from ahpcl.evaluation.evaluate import evaluate
 from ahpcl.evaluation.run_data import RunData
+from ahpcl.runtime.checkpoint_files import good_checkpoint
+from ahpcl.utils.whole_file import whole_file
 from ahpcl.visualization.run_log import RunLog
 
 WORK = ROOT / 'work_dirs' / 'experiments'

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import ahpcl  # noqa: F401  (checkpoints are loaded without pickle)
 from ahpcl.compat.checkpoints import TRUST_VARIABLE, PickledCheckpointError
-from ahpcl.engine.whole_file import whole_file
+from ahpcl.utils.whole_file import whole_file
 
 
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:

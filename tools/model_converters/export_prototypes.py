@@ -37,7 +37,7 @@ from torch import Tensor
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy
-from ahpcl.engine.checkpoint_layout import unwrapped_key
+from ahpcl.runtime.checkpoint_layout import unwrapped_key
 
 Level = dict[str, Tensor | None]
 

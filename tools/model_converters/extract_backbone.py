@@ -43,7 +43,7 @@ from resnet_shapes import (
     find_shape,
 )
 
-from ahpcl.engine.state_difference import compare_states
+from ahpcl.runtime.state_difference import compare_states
 
 TARGETS = ('torchvision', 'timm', 'mmpretrain', 'mmdetection')
 

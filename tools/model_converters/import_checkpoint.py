@@ -44,7 +44,7 @@ from mmengine.registry import MODELS, init_default_scope
 from resnet_shapes import find_shape
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
-from ahpcl.engine.state_difference import compare_states, name_keys
+from ahpcl.runtime.state_difference import compare_states, name_keys
 
 PROTOTYPES = 'head.loss.prototypes.'
 

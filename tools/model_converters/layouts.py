@@ -23,14 +23,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ahpcl.engine.checkpoint_layout import (
+from ahpcl.runtime.checkpoint_layout import (
     FAMILIES,
     OURS,
     find_family,
     state_of,
     unwrapped_key,
 )
-from ahpcl.engine.state_difference import name_keys
+from ahpcl.runtime.state_difference import name_keys
 
 #: What ``--from`` takes -> family of layouts.
 LAYOUTS = {

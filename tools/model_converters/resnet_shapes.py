@@ -9,7 +9,7 @@ import torchvision
 from mmcls.models import ResNet, ResNet_CIFAR
 from torch import Tensor, nn
 
-from ahpcl.engine.state_difference import name_keys
+from ahpcl.runtime.state_difference import name_keys
 
 _STAGES = {
     'basic': {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)},

@@ -20,8 +20,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ahpcl.engine import whole_checkpoint_hook
 from ahpcl.engine.adaptive_cluster_hook import AdaptiveClusterHook
+from ahpcl.runtime import whole_checkpoint_hook
 
 #: What is told apart.
 MOMENTS = (

@@ -31,7 +31,7 @@ import _paths  # noqa: F401  # isort: skip
 from _record import differences, differing_parts, read_record
 from _small_run import descendants, kill_all, start, write_config
 
-from ahpcl.engine.checkpoint_files import good_checkpoint
+from ahpcl.runtime.checkpoint_files import good_checkpoint
 
 TIMEOUT = 300  # seconds without an end: a hang
 EPOCHS = 4

@@ -56,9 +56,9 @@ from ahpcl.datasets.decoded_cache_build import build_cache
 from ahpcl.datasets.decoded_index import INDEX, digest
 from ahpcl.datasets.mini_imagenet_cache import read_cache
 from ahpcl.datasets.mini_imagenet_files import read_split_file
-from ahpcl.engine.checkpoint_files import defect_of
 from ahpcl.evaluation.feature_set import FeatureSet
 from ahpcl.evaluation.load_model import load_model, load_weights
+from ahpcl.runtime.checkpoint_files import defect_of
 
 SECONDS = 20  # of one case
 MEMORY = 2 * 2**30  # more than the process has before, in bytes

@@ -34,7 +34,7 @@ import _paths  # noqa: F401  # isort: skip
 from _record import differences, differing_parts, read_record
 from _small_run import kill_all, start, write_config
 
-from ahpcl.engine.checkpoint_files import good_checkpoint
+from ahpcl.runtime.checkpoint_files import good_checkpoint
 
 MOMENTS = (
     *('extraction', 'any', 'clustering', 'checkpoint', 'step', 'policy'),

@@ -19,7 +19,6 @@ from .transforms import (
     SeededMultiView,
     SetRole,
 )
-from .uniform_cluster_sampler import UniformClusterSampler
 from .whole_batch import WholeBatch, collate_batches
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     'SampleList',
     'SeededMultiView',
     'SetRole',
-    'UniformClusterSampler',
     'UnlabelledFolder',
     'WholeBatch',
     'build_cache',

@@ -15,9 +15,10 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from ahpcl.utils.progress import watched
+
 from .decode import read_rgb, unreadable
 from .decoded_index import INDEX, CacheIndex, digest, name_hashes
-from .progress import watched
 from .scan import usable_cores
 
 T = TypeVar('T')

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
+from ahpcl.utils.first_rank import on_first_rank
+
 from .decoded_cache import DecodedCache
 from .decoded_cache_build import build_cache
 from .decoded_index import INDEX, CacheIndex, digest, name_hashes
-from .first_rank import on_first_rank
 
 _WAY_OUT = (
     'delete the folder and it is built anew, give each list of images its '

@@ -8,8 +8,9 @@ from typing import Literal
 
 from PIL import Image
 
+from ahpcl.utils.progress import watched
+
 from .decode import explain, to_rgb
-from .progress import watched
 
 ScanMode = Literal['auto', 'full', 'header', 'off']
 SCAN_MODES = ('auto', 'full', 'header', 'off')

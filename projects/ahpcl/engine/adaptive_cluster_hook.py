@@ -10,17 +10,17 @@ from torch.utils.data import DataLoader
 
 from ahpcl.core import ClusterLadder, Decision, PrototypeHierarchy
 from ahpcl.models.feature_bank import FeatureBank
+from ahpcl.runtime.invalid_values import invalid_value_message
+from ahpcl.runtime.mid_epoch import continues_epoch
+from ahpcl.utils.ranks import sync_batch_norm_stats
+from ahpcl.utils.unwrap import unwrap
 
 from .cluster_log import ClusterLog
-from .distributed import sync_batch_norm_stats
 from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
 from .extraction import build_extract_loader
 from .extraction_settings import ExtractionSettings
-from .invalid_values import invalid_value_message
 from .ladders import build_ladder
-from .mid_epoch import continues_epoch
-from .unwrap import unwrap
 
 
 @HOOKS.register_module()

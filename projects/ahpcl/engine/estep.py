@@ -14,9 +14,10 @@ from ahpcl.core import (
     seed_from,
 )
 from ahpcl.models.feature_bank import FeatureBank
+from ahpcl.utils.progress import pulse
+from ahpcl.utils.ranks import on_rank_0
 
 from .clustering import KMeansClustering
-from .distributed import on_rank_0
 from .extraction import (
     FeatureShard,
     extract_shard,
@@ -24,7 +25,6 @@ from .extraction import (
     whole_features,
 )
 from .extraction_settings import ExtractionSettings
-from .progress import pulse
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
 from ahpcl.core.clustering.shards import ALONE, Shards
+from ahpcl.utils.progress import progress_over
+from ahpcl.utils.ranks import gather_rows
 
-from .distributed import gather_rows
 from .extraction_settings import ExtractionSettings, Inputs
-from .progress import progress_over
 from .rank_shards import rank_shards
 
 

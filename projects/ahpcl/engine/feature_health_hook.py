@@ -6,9 +6,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ahpcl.core.metrics.feature_health import collapse_alarms, feature_health
+from ahpcl.utils.unwrap import unwrap
 
 from .two_views import two_view_features
-from .unwrap import unwrap
 
 
 @HOOKS.register_module()

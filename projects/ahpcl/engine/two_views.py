@@ -13,9 +13,9 @@ from ahpcl.core import seed_from
 from ahpcl.datasets import set_epoch
 from ahpcl.datasets.epoch import transforms_with
 from ahpcl.models.features import first_view, pool_features
+from ahpcl.utils.random_state import random_state_kept
 
 from .extraction import preprocessed
-from .random_state import random_state_kept
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ahpcl.core.clustering.agreement import contingency
-from ahpcl.engine.whole_file import whole_file
+from ahpcl.utils.whole_file import whole_file
 
 from .run_data import RunData
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ahpcl.engine.whole_file import whole_file
+from ahpcl.utils.whole_file import whole_file
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from ahpcl.core.metrics import topk_accuracy
 from ahpcl.core.metrics.stratified import stratified_count, stratified_share
 from ahpcl.core.seeding import seed_from
 from ahpcl.core.validation import whole_number
-from ahpcl.engine.random_state import random_state_kept
+from ahpcl.utils.random_state import random_state_kept
 
 from .feature_metric import (
     FeatureMetric,

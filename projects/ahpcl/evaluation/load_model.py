@@ -17,8 +17,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ahpcl.compat.checkpoints import PickledCheckpointError
-from ahpcl.engine.random_state import random_state_kept
-from ahpcl.engine.start_checkpoint_hook import fit_checkpoint
+from ahpcl.runtime.start_checkpoint_hook import fit_checkpoint
+from ahpcl.utils.random_state import random_state_kept
 
 
 def load_model(

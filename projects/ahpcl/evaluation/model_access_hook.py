@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ahpcl.engine.unwrap import unwrap
+from ahpcl.utils.unwrap import unwrap
 
 
 @HOOKS.register_module()

@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader
 
 from ahpcl.core.clustering.lineage import lineage
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy
-from ahpcl.engine.distributed import on_rank_0
 from ahpcl.engine.extraction import build_extract_loader, extract_features
-from ahpcl.engine.random_state import random_state_kept
-from ahpcl.engine.unwrap import unwrap
 from ahpcl.evaluation.extracted import class_names, known_of
 from ahpcl.evaluation.feature_set import class_name
 from ahpcl.evaluation.images import load_image
+from ahpcl.utils.random_state import random_state_kept
+from ahpcl.utils.ranks import on_rank_0
+from ahpcl.utils.unwrap import unwrap
 
 KINDS = ('gallery', 'sizes', 'tsne')
 

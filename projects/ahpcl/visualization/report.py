@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from ahpcl.engine.whole_file import whole_file
 from ahpcl.evaluation.run_data import RunData
+from ahpcl.utils.whole_file import whole_file
 
 from .report_explorer import FARTHEST, NEAREST, Explorer, explorer
 from .report_log import curves, decisions, esteps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ahpcl.engine.checkpoint_files import good_checkpoint
+from ahpcl.runtime.checkpoint_files import good_checkpoint
 
 
 def find_config(work_dir: str | os.PathLike) -> Path:

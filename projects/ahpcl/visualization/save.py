@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ahpcl.engine.whole_file import whole_file
+from ahpcl.utils.whole_file import whole_file
 
 from .canvas import DPI
 

@@ -1,0 +1,197 @@
+"""Labels all images before an epoch, for classifiers of clusters."""
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, TASK_UTILS
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ahpcl.baselines.label_images import Labelling, label_images
+from ahpcl.baselines.label_log import log_labels
+from ahpcl.core.clustering.cluster_weights import inverse_size_weights
+from ahpcl.core.seeding import seed_from
+from ahpcl.engine.extraction import build_extract_loader
+from ahpcl.runtime.invalid_values import invalid_value_message
+from ahpcl.runtime.mid_epoch import continues_epoch
+from ahpcl.runtime.optimizer_state import forget_steps
+from ahpcl.utils.ranks import sync_batch_norm_stats
+from ahpcl.utils.unwrap import unwrap
+
+_KEY = 'pseudo_labels'
+
+
+@HOOKS.register_module()
+class PseudoLabelHook(Hook):
+    """The clustering step of DeepCluster and its relatives.
+
+    Before an epoch it extracts all images on all ranks, makes labels on rank
+    0 and hands them to a :class:`PseudoLabelClassifier`. The labels are in
+    the checkpoint under ``pseudo_labels`` and are restored on resume, not by
+    ``load_from``.
+
+    Takes the place of the host's ``DeepClusterHook``, which needs CUDA, DDP
+    and faiss-gpu, and writes labels into the data set, of which persistent
+    workers hold old copies.
+
+    Args:
+        extract_dataloader: Config of a loader over the training images, in
+            order and all of them, with a deterministic pipeline.
+        labels: Config of what makes the labels, see :class:`KMeansLabels`.
+        interval: Epochs between two labellings.
+        reset_head: Initialise the classifier afresh with the labels and
+            forget its optimizer state, as numbers of clusters mean nothing
+            from one k-means to the next.
+        uniform_sampling: Show every cluster equally often; the sampler is a
+            :class:`UniformClusterSampler`.
+        reweight: Weight the loss by cluster size to the power
+            ``-reweight_pow``.
+        reweight_pow: The power.
+
+    Raises:
+        ValueError: here or at the start of training, for settings that
+            cannot work.
+    """
+
+    def __init__(
+        self,
+        extract_dataloader: dict | DataLoader,
+        labels: dict | None = None,
+        interval: int = 1,
+        reset_head: bool = True,
+        uniform_sampling: bool = True,
+        reweight: bool = False,
+        reweight_pow: float = 0.5,
+    ) -> None:
+        if interval < 1 or reweight_pow < 0:
+            raise ValueError(
+                'expected interval of at least 1 and reweight_pow of at least '
+                f'0, got {interval} and {reweight_pow}'
+            )
+        self.interval = interval
+        self.reset_head = reset_head
+        self.uniform_sampling = uniform_sampling
+        self.reweight = reweight
+        self.reweight_pow = reweight_pow
+        self._maker = TASK_UTILS.build(labels or dict(type='KMeansLabels'))
+        if self._maker.reads not in ('features', 'logits'):
+            raise ValueError(
+                "expected a maker of labels that reads 'features' or "
+                f"'logits', got {self._maker.reads!r}"
+            )
+        self._extract_config = extract_dataloader
+        self._loader: DataLoader | None = None
+        self._resumed: Tensor | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Build and check everything; restore the labels on resume."""
+        model = unwrap(runner.model)
+        if not hasattr(model, 'set_pseudo_labels'):
+            raise ValueError(
+                "expected a model of type 'PseudoLabelClassifier' (with "
+                f'set_pseudo_labels), got {type(model).__name__}'
+            )
+        train = runner.train_loop.dataloader
+        if self.uniform_sampling and not hasattr(
+            train.sampler, 'set_uniform_indices'
+        ):
+            raise ValueError(
+                'expected a sampler with set_uniform_indices, got '
+                f'{type(train.sampler).__name__}; set train_dataloader.'
+                "sampler=dict(type='UniformClusterSampler') or "
+                'uniform_sampling=False'
+            )
+        self._loader = build_extract_loader(self._extract_config, runner)
+        num_images = len(train.dataset)
+        self._maker.check(num_images, model.num_classes)
+        if self._resumed is not None:
+            if len(self._resumed) != num_images:
+                raise ValueError(
+                    f'expected labels of {num_images} images in the '
+                    f'checkpoint, got {len(self._resumed)}: it is of other '
+                    'data; start from its weights with load_from=... and '
+                    'resume=False'
+                )
+            self._hand_over(runner, model, self._resumed)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Label all images, if it is time for it."""
+        if continues_epoch(runner):
+            return
+        model = unwrap(runner.model)
+        previous = model.pseudo_labels
+        if previous is not None and runner.epoch % self.interval:
+            return
+        logits = self._maker.reads == 'logits'
+        try:
+            found = label_images(
+                model,
+                self._loader,
+                self._maker,
+                model.encode_logits if logits else model.encode_features,
+                model.num_classes,
+                seed=seed_from(runner.seed, 'labels', runner.epoch),
+            )
+        except FloatingPointError as error:
+            message = invalid_value_message(runner, str(error))
+            raise FloatingPointError(message) from error
+        self._log(runner, model, found, previous)
+        self._hand_over(runner, model, found.labels)
+        if self.reset_head:
+            model.reset_head(seed_from(runner.seed, 'head', runner.epoch))
+            forget_steps(
+                runner.optim_wrapper.optimizer, model.head.parameters()
+            )
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Let all ranks have the same statistics of batch norm."""
+        sync_batch_norm_stats(unwrap(runner.model))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the labels; runs on rank 0 only."""
+        labels = unwrap(runner.model).pseudo_labels
+        checkpoint[_KEY] = None if labels is None else labels.cpu().int()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the labels for :meth:`before_train`, on resume only."""
+        if not getattr(runner, '_resume', False):
+            return
+        if _KEY not in checkpoint:
+            raise ValueError(
+                f'expected a checkpoint with {_KEY!r}, got one of another '
+                'method; start from its weights with load_from=... and '
+                'resume=False'
+            )
+        self._resumed = checkpoint[_KEY]
+
+    def _hand_over(
+        self, runner: Runner, model: nn.Module, labels: Tensor
+    ) -> None:
+        labels = labels.cpu().long()
+        weight = None
+        if self.reweight:
+            sizes = torch.bincount(labels, minlength=model.num_classes)
+            weight = inverse_size_weights(sizes, self.reweight_pow)
+        model.set_pseudo_labels(labels, weight)
+        if self.uniform_sampling:
+            sampler = runner.train_loop.dataloader.sampler
+            sampler.set_uniform_indices(labels, model.num_classes)
+
+    def _log(
+        self,
+        runner: Runner,
+        model: nn.Module,
+        found: Labelling,
+        previous: Tensor | None,
+    ) -> None:
+        log_labels(
+            runner,
+            f'labels before epoch {runner.epoch + 1}',
+            found.labels,
+            model.num_classes,
+            previous=previous,
+            scalars=dict(
+                seconds_extract=found.extract_seconds,
+                seconds_label=found.label_seconds,
+            ),
+        )

@@ -1,0 +1,92 @@
+"""What a training leaves behind that ends with an error."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from mmengine.dist import get_world_size
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from ahpcl.runtime.roll_call import RollCall
+from ahpcl.runtime.whole_checkpoint_hook import WholeCheckpointHook
+
+
+class FaultGuard:
+    """Saves the state where an error left it whole, and says how to go on.
+
+    A worker of the loader that dies, a clustering that fails and a validation
+    that fails change nothing that is trained: the run is saved where it was.
+    After an error within a step, and where other ranks wait for what one of
+    them did not come to, the last checkpoint is named; and the rank that did
+    not come, see :class:`RollCall`.
+
+    Args:
+        runner: The runner.
+        saver: The hook that writes checkpoints; None if there is none.
+        place: Gives epochs that are finished, and batches of the next one
+            (None where it has not begun).
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        saver: WholeCheckpointHook | None,
+        place: Callable[[], tuple[int, int | None]],
+    ) -> None:
+        self._runner = runner
+        self._saver = saver
+        self._place = place
+        self._roll_call = RollCall()
+        # Until the state is there, or there again after a resume.
+        self._changing = True
+
+    def ready(self) -> None:
+        """From here on the state is whole, outside of :meth:`changing`."""
+        self._changing = False
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Within, an error leaves the state half changed."""
+        self._changing = True
+        yield
+        self._changing = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within, an error is logged with where to go on from."""
+        try:
+            yield
+        except Exception as error:
+            self._roll_call.sign()
+            epochs, batches = self._place()
+            print_log(
+                f'training ended in epoch {epochs + 1} after {batches or 0} '
+                f'batches: {type(error).__name__}: {error}'
+                f'{self._roll_call.words(error)}; '
+                f'{self._rescued(error, batches)}',
+                logger='current',
+                level=logging.ERROR,
+            )
+            raise
+
+    def _rescued(self, error: Exception, batches: int | None) -> str:
+        if self._saver is None:
+            return 'no checkpoint: the config has no WholeCheckpointHook'
+        whole = not self._changing and get_world_size() == 1
+        # Nothing can be written, or it is not worth it.
+        if whole and not isinstance(error, OSError | FloatingPointError):
+            try:
+                path = self._saver.save_within(self._runner, batches)
+            except (OSError, RuntimeError, FloatingPointError) as another:
+                print_log(str(another), logger='current', level=logging.ERROR)
+            else:
+                return f'saved as {path}; go on with --resume'
+        if self._saver.last_good is None:
+            return 'no checkpoint was written yet'
+        return (
+            f'the last good checkpoint is {self._saver.last_good}; go on '
+            'from it with --resume'
+        )

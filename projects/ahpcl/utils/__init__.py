@@ -1,0 +1,1 @@
+"""Small things that several wings share: ranks, progress, files, states."""

@@ -1,0 +1,59 @@
+"""Progress bars where a person watches, nothing where a log file does."""
+
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from mmengine.dist import is_main_process
+
+T = TypeVar('T')
+
+
+def watched(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Pass items through, under a bar that vanishes at the end.
+
+    Args:
+        items: Anything.
+        description: Text beside the bar.
+        total: Number of items.
+    """
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(
+        items,
+        description=description,
+        total=total,
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def progress_over(items: Collection[T], description: str) -> Iterable[T]:
+    """Iterate, on rank 0 with a bar that vanishes at the end.
+
+    Args:
+        items: Anything with a length.
+        description: Text beside the bar.
+    """
+    if not is_main_process():
+        return items
+    return watched(items, description, len(items))
+
+
+@contextmanager
+def pulse(description: str) -> Iterator[None]:
+    """A moving bar around work of unknown length."""
+    if not (is_main_process() and sys.stderr.isatty()):
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(description, total=None)
+        yield

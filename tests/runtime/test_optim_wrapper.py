@@ -1,0 +1,122 @@
+"""bfloat16 autocast on the CPU."""
+
+import logging
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from torch import nn
+
+from ahpcl import compat
+from ahpcl.runtime.optim_wrapper import BF16OptimWrapper
+
+compat.apply_all()
+
+
+def make(counts: int = 1) -> tuple[nn.Module, BF16OptimWrapper]:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)
+    )
+    config = {
+        'type': 'BF16OptimWrapper',
+        'optimizer': {'type': 'SGD', 'lr': 0.1},
+        'accumulative_counts': counts,
+    }
+    return model, build_optim_wrapper(model, config)
+
+
+def images() -> torch.Tensor:
+    return torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
+def step(model: nn.Module, wrapper: OptimWrapper) -> float:
+    with wrapper.optim_context(model):
+        out = model(images())
+    loss = out.float().square().mean()
+    wrapper.update_params(loss)
+    return loss.item()
+
+
+def test_forward_is_bf16_and_parameters_are_not():
+    model, wrapper = make()
+    assert isinstance(wrapper, BF16OptimWrapper)
+    with wrapper.optim_context(model):
+        assert model[0](images()).dtype == torch.bfloat16
+    assert model[0](images()).dtype == torch.float32
+    with wrapper.optim_context(model):
+        out = model(images())
+    wrapper.backward(out.float().sum())
+    for parameter in model.parameters():
+        assert parameter.dtype == torch.float32
+        assert parameter.grad.dtype == torch.float32
+
+
+def test_training_learns_and_stays_near_float32():
+    model, wrapper = make()
+    twin, _ = make()
+    plain = OptimWrapper(torch.optim.SGD(twin.parameters(), lr=0.1))
+    ours = [step(model, wrapper) for _ in range(5)]
+    theirs = [step(twin, plain) for _ in range(5)]
+    assert ours[-1] < ours[0]
+    assert ours == pytest.approx(theirs, rel=0.05, abs=1e-3)
+    assert ours != theirs  # it was bfloat16
+
+
+def test_gradients_accumulate():
+    model, wrapper = make(counts=2)
+    before = model[3].weight.detach().clone()
+    wrapper.initialize_count_status(model, 0, 4)
+    step(model, wrapper)
+    assert torch.equal(model[3].weight, before)
+    step(model, wrapper)
+    assert not torch.equal(model[3].weight, before)
+
+
+def test_gradients_synchronise_only_at_the_last_of_them():
+    class Synchronised(nn.Linear):
+        entered = 0
+
+        def no_sync(self):
+            self.entered += 1
+            return torch.no_grad()  # any context
+
+    model = Synchronised(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    wrapper = BF16OptimWrapper(optimizer, accumulative_counts=2)
+    with wrapper.optim_context(model):
+        pass
+    assert model.entered == 1
+    wrapper._inner_count = 1
+    with wrapper.optim_context(model):
+        pass
+    assert model.entered == 1
+
+
+def test_it_says_once_that_the_cpu_may_be_slower():
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+
+    logger = MMLogger.get_instance('bf16_test', log_level='INFO')
+    handler = Keep()
+    logger.addHandler(handler)
+    try:
+        model, wrapper = make()
+        step(model, wrapper)
+        step(model, wrapper)
+    finally:
+        logger.removeHandler(handler)
+    assert sum('slower than float32' in line for line in lines) == 1
+
+
+def test_other_devices_are_refused():
+    model, wrapper = make()
+    with (
+        pytest.raises(ValueError, match='got meta'),
+        wrapper.optim_context(model.to('meta')),
+    ):
+        pass
