@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
 from _cli import add_common_arguments, check_checkpoint, prepare, say
-from ahpcl.utils import unwrap
+from ahpcl.utils.unwrap import unwrap
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
