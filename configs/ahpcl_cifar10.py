@@ -17,11 +17,11 @@ custom_hooks = [
         _base_.cluster_hook,
         extract_dataloader=_base_.extract_dataloader,
         ladder=dict(rungs=[1000, 400, 200, 100, 50, 25, 10], window=3),
-        # The last window, 50, 25, 10, is reached after 17 epochs at most.
+        # The last window, 50, 25, 10, is reached after 16 epochs at most.
         policy=dict(type='SlidingWindowPolicy', length=2, max_epochs=3),
         # One start from k-means++ seeds, warm starts between.
         clustering=dict(n_init=1, warm_start=True),
-        warmup_epochs=5,
+        warmup_epochs=4,
     )
 ]
 optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=5e-4))

@@ -1,5 +1,6 @@
 """Short forms of what is done by hand in docs/reliability.md."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,58 @@ def test_growth_is_told_from_noise():
     change, half = slope([0.02 * n + x for n, x in enumerate(noise)])
     assert change - half > 1
     assert change == pytest.approx(2, abs=half)
+
+
+def finished_run(folder, loss, weight):
+    """What a run leaves that `same_results.py` looks at."""
+    import torch
+
+    log = folder / '20260101_000000' / 'vis_data'
+    log.mkdir(parents=True)
+    line = dict(loss=loss, time=loss * 3, step=1)
+    (log / 'scalars.json').write_text(json.dumps(line) + '\n')
+    state = dict(state_dict=dict(w=torch.tensor([weight])), optimizer={})
+    torch.save(state, folder / 'epoch_2.pth')
+    torch.save(dict(state_dict={}), folder / 'epoch_1.pth')
+
+
+@pytest.mark.parametrize(
+    ('loss', 'weight', 'said'),
+    [
+        (1.0, 2.0, 'ahpcl: the same'),
+        (1.5, 2.0, 'ahpcl: step 1: loss is 1.0 and 1.5'),
+        (1.0, 2.5, 'ahpcl: state_dict of the last checkpoints are not equal'),
+    ],
+)
+def test_results_are_compared_bit_for_bit(
+    tmp_path, capsys, loss, weight, said
+):
+    finished_run(tmp_path / 'before' / 'ahpcl', 1.0, 2.0)
+    finished_run(tmp_path / 'after' / 'ahpcl', loss, weight)
+    with tool_modules('reliability', 'same_results') as modules:
+        tool = modules['same_results']
+        code = tool.main(
+            ['compare', str(tmp_path / 'before'), str(tmp_path / 'after')]
+        )
+        assert said in capsys.readouterr().out
+        assert code == int('the same' not in said)
+        (tmp_path / 'after' / 'odc').mkdir()
+        missing = [
+            'compare',
+            str(tmp_path / 'before'),
+            str(tmp_path / 'after'),
+        ]
+        assert tool.main(missing) == 1
+        assert 'odc: is missing in' in capsys.readouterr().out
+
+
+def test_every_run_of_the_comparison_has_a_config():
+    with tool_modules('reliability', 'same_results') as modules:
+        tool = modules['same_results']
+        for name in tool.RUNS:
+            config = next(
+                part
+                for part in tool.command(name, Path('out'))
+                if part.endswith('_digits.py')
+            )
+            assert Path(config).is_file(), config

@@ -26,6 +26,7 @@ get_data = (
     'cifar-10-binary.tar.gz data/cifar10'
 )
 
+custom_hooks = [dict(_base_.custom_hooks[0], warmup_epochs=warmup_epochs)]
 model = dict(memory_format='channels_last')
 optim_wrapper = dict(type='BF16OptimWrapper')
 evaluation = dict(
