@@ -4,6 +4,8 @@ import torch
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import initialize
 
+from ahpcl.utils.random_state import random_state_kept
+
 
 @torch.no_grad()
 def reinitialise(module: BaseModule, seed: int) -> None:
@@ -14,8 +16,7 @@ def reinitialise(module: BaseModule, seed: int) -> None:
         seed: Of the draw; the global random state stays as it is.
     """
     device = next(module.parameters()).device
-    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
-        torch.manual_seed(seed)
+    with random_state_kept(seed, device):
         for part in module.modules():
             if hasattr(part, 'reset_parameters'):
                 part.reset_parameters()

@@ -6,17 +6,20 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 from mmengine.logging import print_log
 
-from ahpcl.utils.first_rank import on_first_rank
+from ahpcl.utils.ranks import on_rank_0
 
 from .decoded_cache import DecodedCache
 from .decoded_cache_build import build_cache
 from .decoded_index import INDEX, CacheIndex, digest, name_hashes
 
+# Images of a large data set take hours to decode.
+_PATIENCE = timedelta(days=2)
 _WAY_OUT = (
     'delete the folder and it is built anew, give each list of images its '
     "own, or set decoded_cache='auto'"
@@ -67,7 +70,7 @@ def open_or_build(
             build_cache(folder, paths, root=root, max_side=max_side)
             _log(f'decoded cache {folder}: {_beside(folder)}')
 
-    on_first_rank(prepare, f'the decoded cache {folder}')
+    on_rank_0(prepare, f'the decoded cache {folder}', _PATIENCE)
     cache = DecodedCache(folder)
     return cache, _places(folder, cache.index, paths, names, max_side)
 

@@ -1,6 +1,7 @@
 """What several processes must agree on."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -11,18 +12,23 @@ from mmengine.dist import (
     get_rank,
     get_world_size,
 )
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 T = TypeVar('T')
 
 
-def on_rank_0(work: Callable[[], T], name: str) -> T:
+def on_rank_0(
+    work: Callable[[], T], name: str, patience: timedelta | None = None
+) -> T:
     """Work on rank 0 and hand the result to all; a collective call.
 
     Args:
         work: Gives tensors on the CPU and plain values.
-        name: Of the work, for the message.
+        name: Name of the work, for the message.
+        patience: How long the other ranks wait, on the CPU and in a group of
+            their own; None for as long as the usual group waits, which gives
+            up after some minutes.
 
     Returns:
         What it gave, on every rank.
@@ -39,7 +45,12 @@ def on_rank_0(work: Callable[[], T], name: str) -> T:
         except Exception as caught:
             # The other ranks wait below: tell them, then raise here.
             error, answer[1] = caught, repr(caught)
-    broadcast_object_list(answer)
+    if patience is None or get_world_size() == 1:
+        broadcast_object_list(answer)
+    else:
+        group = distributed.new_group(backend='gloo', timeout=patience)
+        distributed.broadcast_object_list(answer, src=0, group=group)
+        distributed.destroy_process_group(group)
     if error is not None:
         raise error
     if answer[1] is not None:
