@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from ahpcl.core.clustering.agreement import (
-    ClassShares,
     ClusteringAgreement,
     ClusterSizes,
-    class_shares,
     cluster_sizes,
     clustering_agreement,
     hungarian_accuracy,
     pair_precision,
     purity,
 )
+from ahpcl.core.clustering.class_shares import ClassShares, class_shares
 from ahpcl.core.metrics.cluster_quality import (
     Confusion,
     confusion,
