@@ -1,10 +1,18 @@
 """What a run leaves behind that ends with an error."""
 
+import multiprocessing
+import os
+import signal
+import time
+from multiprocessing.process import BaseProcess
+
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from torch.utils.data import DataLoader, TensorDataset
 
+from ahpcl.runtime import fault_guard
 from ahpcl.runtime.checkpoint_files import good_checkpoint
 from toy import toy_config, train
 
@@ -109,3 +117,40 @@ class SpoilAtEnd(Hook):
     def after_train_epoch(self, runner):
         with torch.no_grad():
             next(runner.model.backbone.parameters()).fill_(float('nan'))
+
+
+def said_about(monkeypatch, work):
+    said = []
+    monkeypatch.setattr(
+        fault_guard, 'print_log', lambda text, **_: said.append(text)
+    )
+    guard = fault_guard.FaultGuard(None, None, lambda: (0, 1))
+    with pytest.raises((ConnectionError, EOFError)), guard.watching():
+        work()
+    (text,) = said
+    return text
+
+
+def test_a_batch_lost_with_its_worker_names_the_worker(monkeypatch):
+    """torch does not, if the worker still counts as alive at that moment."""
+    loader = DataLoader(TensorDataset(torch.zeros(64, 100)), 4, num_workers=1)
+    batches = iter(loader)
+    next(batches)
+    time.sleep(1)  # the next ones are ready
+    for worker in multiprocessing.active_children():
+        monkeypatch.setattr(BaseProcess, 'is_alive', lambda _: True)
+        default = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join()
+        signal.signal(signal.SIGCHLD, default)
+    said = said_about(monkeypatch, lambda: list(batches))
+    assert 'DataLoader worker died' in said
+
+
+def test_another_lost_connection_blames_no_worker(monkeypatch):
+    def fail():
+        raise ConnectionResetError('the storage hung up')
+
+    said = said_about(monkeypatch, fail)
+    assert 'the storage hung up' in said
+    assert 'DataLoader worker' not in said

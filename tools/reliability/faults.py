@@ -103,7 +103,8 @@ def broken(fault: Fault, folder: Path) -> tuple[str, list[str]]:
     elif (code == 0) != fault.borne:
         wrong.append(f'exit code {code}')
     if fault.said not in said:
-        wrong.append(f'{fault.said!r} was not said')
+        last = ''.join(said.splitlines(keepends=True)[-3:])
+        wrong.append(f'{fault.said!r} was not said, but: {last}')
     saved = good_checkpoint(work_dir)
     if not fault.borne:
         # The fault came already, and does not come again.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from mmengine.runner import Runner
 
 from ahpcl.runtime.roll_call import RollCall
 from ahpcl.runtime.whole_checkpoint_hook import WholeCheckpointHook
+
+_LOST_WORKER = ' (a DataLoader worker died while it handed over a batch)'
 
 
 class FaultGuard:
@@ -65,6 +68,7 @@ class FaultGuard:
             print_log(
                 f'training ended in epoch {epochs + 1} after {batches or 0} '
                 f'batches: {type(error).__name__}: {error}'
+                f'{_LOST_WORKER if _is_lost_worker(error) else ""}'
                 f'{self._roll_call.words(error)}; '
                 f'{self._rescued(error, batches)}',
                 logger='current',
@@ -77,7 +81,8 @@ class FaultGuard:
             return 'no checkpoint: the config has no WholeCheckpointHook'
         whole = not self._changing and get_world_size() == 1
         # Nothing can be written, or it is not worth it.
-        if whole and not isinstance(error, OSError | FloatingPointError):
+        hopeless = isinstance(error, OSError | FloatingPointError)
+        if whole and (not hopeless or _is_lost_worker(error)):
             try:
                 path = self._saver.save_within(self._runner, batches)
             except (OSError, RuntimeError, FloatingPointError) as another:
@@ -90,3 +95,19 @@ class FaultGuard:
             f'the last good checkpoint is {self._saver.last_good}; go on '
             'from it with --resume'
         )
+
+
+def _is_lost_worker(error: Exception) -> bool:
+    """Whether a batch was lost with the worker that should hand it over.
+
+    torch names the dead worker, except where the batch's memory is asked for
+    in the moment between the worker's last breath and its exit: then the
+    error of the connection is all that comes.
+    """
+    if not isinstance(error, ConnectionError | EOFError):
+        return False
+    return any(
+        frame.f_globals.get('__name__') == 'torch.utils.data.dataloader'
+        and frame.f_code.co_name == '_try_get_data'
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
