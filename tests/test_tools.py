@@ -91,7 +91,7 @@ val_cfg = dict()
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.05)
 )
-custom_hooks = [dict(type='PlainCheckpointHook')]
+custom_hooks = [dict(type='SafeCheckpointHook')]
 default_hooks = dict(logger=dict(type='LoggerHook', interval=1))
 env_cfg = dict(mp_cfg=dict(mp_start_method='fork'))
 randomness = dict(seed=0)

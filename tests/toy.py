@@ -28,7 +28,7 @@ def toy_config(work_dir, **hook):
         type='CheckedEpochTrainLoop', max_epochs=6, val_interval=6
     )
     config.default_hooks.checkpoint = dict(
-        type='WholeCheckpointHook', interval=1, max_keep_ckpts=-1
+        type='AtomicCheckpointHook', interval=1, max_keep_ckpts=-1
     )
     config.default_hooks.logger.interval = 2
     config.train_dataloader.update(num_workers=0, persistent_workers=False)
@@ -55,7 +55,7 @@ def toy_method(name, work_dir, *, images=320, epochs=3):
         type='CheckedEpochTrainLoop', max_epochs=epochs, val_interval=epochs
     )
     config.default_hooks.checkpoint = dict(
-        type='WholeCheckpointHook', interval=1, max_keep_ckpts=-1
+        type='AtomicCheckpointHook', interval=1, max_keep_ckpts=-1
     )
     config.default_hooks.logger.interval = 2
     config.train_dataloader.update(num_workers=0, persistent_workers=False)

@@ -31,7 +31,7 @@ from _evaluation_tables import print_tables
 from ahpcl.evaluation.evaluate import evaluate
 from ahpcl.evaluation.run_data import UNTRAINED, RunData
 from ahpcl.evaluation.tasks import TASKS
-from ahpcl.utils.whole_file import whole_file
+from ahpcl.utils.atomic_write import atomic_write
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -164,7 +164,7 @@ def with_earlier(
 
 def write(results: dict[str, Any], path: Path) -> None:
     """Writes the results, whole or not at all."""
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(json.dumps(results, indent=1) + '\n', 'utf-8')
 
 

@@ -8,11 +8,13 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # Whole or not there; last_checkpoint names a good one.
-    checkpoint=dict(type='WholeCheckpointHook', interval=10, max_keep_ckpts=3),
+    checkpoint=dict(
+        type='AtomicCheckpointHook', interval=10, max_keep_ckpts=3
+    ),
     # Augmentation by (seed, epoch, sample, view), so that a resume is exact.
     sampler_seed=dict(type='SampleSeedHook'),
     # Checkpoints that load with weights_only=True.
-    plain_checkpoint=dict(type='PlainCheckpointHook'),
+    plain_checkpoint=dict(type='SafeCheckpointHook'),
     # A checkpoint to start from that does not fit is refused.
     start_checkpoint=dict(type='StartCheckpointHook'),
     invalid_loss=dict(type='InvalidLossHook'),

@@ -85,13 +85,13 @@ def test_clusters_keep_their_numbers_with_cold_and_warm_starts(linkage):
 
 def test_a_full_start_is_due_every_so_many_epochs():
     settings = KMeansClustering(warm_start=True, restart_every=4)
-    assert [settings.starts_anew(e) for e in range(6)] == [
+    assert [settings.is_cold_start(e) for e in range(6)] == [
         *(True, False, False, False),
         *(True, False),
     ]
     never = KMeansClustering(warm_start=True, restart_every=None)
-    assert not never.starts_anew(0)
-    assert KMeansClustering().starts_anew(3)
+    assert not never.is_cold_start(0)
+    assert KMeansClustering().is_cold_start(3)
 
 
 def test_a_warm_start_is_as_good_as_the_full_recipe_over_epochs():

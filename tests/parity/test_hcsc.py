@@ -12,7 +12,7 @@ from mmengine.registry import MODELS
 
 from ahpcl.core import PrototypeHierarchy, PrototypeLevel, info_nce, proto_nce
 from ahpcl.core.contrast.selection import (
-    draw_kept,
+    draw_negative_mask,
     keep_probability,
     select_keys,
     select_prototypes,
@@ -127,7 +127,9 @@ def test_draws_follow_their_probabilities():
     probability = torch.tensor([[0.0, 0.03, 0.3, 0.5, 0.9, 1.0]])
     source = generator(3)
     draws = 4000
-    kept = sum(draw_kept(probability, source).float() for _ in range(draws))
+    kept = sum(
+        draw_negative_mask(probability, source).float() for _ in range(draws)
+    )
     error = (probability * (1 - probability) / draws).sqrt()
     assert ((kept / draws - probability).abs() <= 4 * error).all()
 
@@ -274,19 +276,21 @@ def test_a_dropped_key_is_minus_infinity_and_not_zero(published):
     queue = published['queue'].clone().requires_grad_()
     query, key = published['query'], published['query'].flip(0)
     kept = torch.rand(4, 16, generator=generator(1)) < 0.5
-    loss, accuracy = info_nce(query, key, queue, kept=[kept])
+    loss, accuracy = info_nce(query, key, queue, negative_masks=[kept])
     logits = torch.cat([(query * key).sum(1, True), (query @ queue) * kept], 1)
     multiplied = F.cross_entropy(logits / 0.2, torch.zeros(4).long())
     assert loss < multiplied - 0.1
     # A key that nobody kept has no influence at all.
     kept[:, 3] = False
-    loss, _ = info_nce(query, key, queue, kept=[kept])
+    loss, _ = info_nce(query, key, queue, negative_masks=[kept])
     loss.backward()
     assert queue.grad[:, 3].abs().max() == 0
     assert queue.grad.abs().max() > 0
     # The accuracy means the same with and without a selection.
     assert accuracy == info_nce(query, key, queue)[1]
-    nothing, _ = info_nce(query, key, queue, kept=[torch.zeros_like(kept)])
+    nothing, _ = info_nce(
+        query, key, queue, negative_masks=[torch.zeros_like(kept)]
+    )
     assert nothing == 0
 
 
@@ -304,11 +308,11 @@ def test_the_last_prototype_is_contrasted(published, hierarchy):
 
     Level.centroids = centroids
     kept = torch.ones(4, fine.num_clusters, dtype=torch.bool)
-    loss, _ = proto_nce(query, Level, index, kept=kept)
+    loss, _ = proto_nce(query, Level, index, negative_mask=kept)
     (gradient,) = torch.autograd.grad(loss, centroids)
     assert gradient[last].abs().max() > 1e-4
     kept[:, last] = False
-    loss, _ = proto_nce(query, Level, index, kept=kept)
+    loss, _ = proto_nce(query, Level, index, negative_mask=kept)
     (gradient,) = torch.autograd.grad(loss, centroids)
     assert gradient[last].abs().max() == 0
 
@@ -326,7 +330,7 @@ def test_masks_follow_the_drawn_prototypes(published, hierarchy, mode):
         negatives=mode,
         num_negatives=4,
         generator=generator(5),
-        kept=kept,
+        negative_mask=kept,
     )
     own = level.assignments[index].tolist()
     rest = [j for j in range(12) if j not in own]
@@ -349,7 +353,9 @@ def test_smoothing_is_spread_over_the_kept_prototypes(published, hierarchy):
     level, query, index = hierarchy[0], published['query'], published['index']
     kept = torch.rand(4, 12, generator=generator(6)) < 0.5
     query = query.clone().requires_grad_()
-    found, _ = proto_nce(query, level, index, kept=kept, label_smoothing=0.3)
+    found, _ = proto_nce(
+        query, level, index, negative_mask=kept, label_smoothing=0.3
+    )
     losses = []
     for row, own in enumerate(level.assignments[index].tolist()):
         names = [j for j in range(12) if j == own or kept[row, j]]
@@ -368,7 +374,9 @@ def test_smoothing_is_spread_over_the_kept_prototypes(published, hierarchy):
     # With everything kept it is torch's own smoothing.
     everything = torch.ones_like(kept)
     torch.testing.assert_close(
-        proto_nce(query, level, index, kept=everything, label_smoothing=0.3),
+        proto_nce(
+            query, level, index, negative_mask=everything, label_smoothing=0.3
+        ),
         proto_nce(query, level, index, label_smoothing=0.3),
     )
 
@@ -376,13 +384,15 @@ def test_smoothing_is_spread_over_the_kept_prototypes(published, hierarchy):
 def test_wrong_masks_are_refused(published, hierarchy):
     query, queue = published['query'], published['queue']
     with pytest.raises(ValueError, match=r'shape \(B, Q\) = \(4, 16\)'):
-        info_nce(query, query, queue, kept=[torch.ones(4, 15).bool()])
+        info_nce(
+            query, query, queue, negative_masks=[torch.ones(4, 15).bool()]
+        )
     with pytest.raises(ValueError, match='at least one mask'):
-        info_nce(query, query, queue, kept=[])
+        info_nce(query, query, queue, negative_masks=[])
     with pytest.raises(ValueError, match=r'bool of shape \(B, K\) = \(4, 12'):
         proto_nce(
             query,
             hierarchy[0],
             published['index'],
-            kept=torch.ones(4, 12),
+            negative_mask=torch.ones(4, 12),
         )

@@ -12,9 +12,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 import ahpcl  # noqa: F401  (mends the loader)
 from ahpcl.compat.checkpoint_defects import defect_of
-from ahpcl.runtime import roll_call, whole_checkpoint_hook
+from ahpcl.runtime import atomic_checkpoint_hook, lost_ranks
+from ahpcl.runtime.atomic_checkpoint_hook import AtomicCheckpointHook
 from ahpcl.runtime.checkpoint_files import POINTER, good_checkpoint
-from ahpcl.runtime.whole_checkpoint_hook import WholeCheckpointHook
 from toy import toy_config, train
 
 
@@ -66,14 +66,14 @@ def test_a_file_written_without_checksums_passes(tmp_path):
 
 
 def test_step_interval_that_falls_on_the_ends_of_epochs(tmp_path, monkeypatch):
-    saved, save = [], WholeCheckpointHook.save_within
+    saved, save = [], AtomicCheckpointHook.save_within
 
     def record(self, runner, batches):
         path = save(self, runner, batches)
         saved.append(path.rpartition('/')[2])
         return path
 
-    monkeypatch.setattr(WholeCheckpointHook, 'save_within', record)
+    monkeypatch.setattr(AtomicCheckpointHook, 'save_within', record)
     config = toy_config(tmp_path)
     config.train_cfg.max_epochs = 3
     config.train_dataloader.update(batch_size=32, drop_last=True)
@@ -89,7 +89,7 @@ def test_the_best_one_stays_where_a_better_one_cannot_be_written(
     monkeypatch.setattr(
         CheckpointHook, 'rule_map', dict.fromkeys(['greater', 'less'], is_new)
     )
-    write, tried = whole_checkpoint_hook.write_checkpoint, []
+    write, tried = atomic_checkpoint_hook.write_checkpoint, []
 
     def failing(save, out_dir, filename, *args, **kw):
         if filename.startswith('best'):
@@ -98,7 +98,7 @@ def test_the_best_one_stays_where_a_better_one_cannot_be_written(
                 raise RuntimeError('no room')
         write(save, out_dir, filename, *args, **kw)
 
-    monkeypatch.setattr(whole_checkpoint_hook, 'write_checkpoint', failing)
+    monkeypatch.setattr(atomic_checkpoint_hook, 'write_checkpoint', failing)
     config = toy_config(tmp_path)
     config.train_cfg.val_interval = 1
     config.default_hooks.checkpoint.update(save_best='auto', rule='greater')
@@ -112,7 +112,7 @@ def test_the_best_one_stays_where_a_better_one_cannot_be_written(
 
 def replace_best(out_dir, old, new):
     """As the host does: it removes the old one, and names the new one."""
-    hook = WholeCheckpointHook(save_best='score', rule='greater')
+    hook = AtomicCheckpointHook(save_best='score', rule='greater')
     hook.file_backend, hook.out_dir = LocalBackend(), str(out_dir)
     hook.best_ckpt_path = str(old)
     runner = SimpleNamespace(message_hub=SimpleNamespace(runtime_info={}))
@@ -150,9 +150,9 @@ def test_a_store_that_does_not_answer_is_not_waited_for(monkeypatch):
     store = SimpleNamespace(
         check=lambda keys: time.sleep(60), set=lambda *_: time.sleep(60)
     )
-    monkeypatch.setattr(roll_call, '_store', lambda: store)
-    monkeypatch.setattr(roll_call, 'get_world_size', lambda: 2)
-    call = roll_call.RollCall(patience=0.1)
+    monkeypatch.setattr(lost_ranks, '_store', lambda: store)
+    monkeypatch.setattr(lost_ranks, 'get_world_size', lambda: 2)
+    call = lost_ranks.LostRankDetector(patience=0.1)
     begun = time.monotonic()
     call.sign()
     assert call.absent() is None

@@ -39,7 +39,7 @@ from ahpcl.datasets.mini_imagenet_layout import (
     find_layout,
     natural_key,
 )
-from ahpcl.utils.whole_file import whole_file
+from ahpcl.utils.atomic_write import atomic_write
 
 Rows = list[tuple[str, str]]
 
@@ -385,7 +385,7 @@ def write_once(path: Path, make: Callable[[], bytes]) -> None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_bytes(data)
 
 

@@ -61,11 +61,11 @@ class OracleClustering:
         if not 0 <= self.wrong <= 1:
             raise ValueError(f'expected wrong to be a share, got {self.wrong}')
 
-    def works_in_parts(self, linkage: str) -> bool:
+    def supports_sharding(self, linkage: str) -> bool:
         """No."""
         return False
 
-    def starts_anew(self, epoch: int) -> bool:
+    def is_cold_start(self, epoch: int) -> bool:
         """Always: nothing is kept."""
         return True
 

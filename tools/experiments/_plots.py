@@ -68,7 +68,7 @@ def draw(data: Mapping[str, Any], path: Path, title: str, note: str) -> None:
     """
     from matplotlib.lines import Line2D
 
-    from ahpcl.utils.whole_file import whole_file
+    from ahpcl.utils.atomic_write import atomic_write
     from ahpcl.visualization.canvas import DPI, Canvas, heading, tidy
     from ahpcl.visualization.colours import distinct_colours
 
@@ -115,7 +115,7 @@ def draw(data: Mapping[str, Any], path: Path, title: str, note: str) -> None:
         frameon=False,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         canvas.figure.savefig(
             beside,
             format='png',

@@ -36,7 +36,7 @@ from _memory import keep_freed_memory
 from ahpcl.evaluation.evaluate import evaluate
 from ahpcl.evaluation.run_data import RunData
 from ahpcl.runtime.checkpoint_files import good_checkpoint
-from ahpcl.utils.whole_file import whole_file
+from ahpcl.utils.atomic_write import atomic_write
 from ahpcl.visualization.run_log import RunLog
 
 WORK = ROOT / 'work_dirs' / 'experiments'
@@ -86,7 +86,7 @@ def prepared(row: Row, work_dir: Path, data_root: str | None) -> Config:
         vis_backends=[dict(type='LocalVisBackend')],
     )
     config.default_hooks.checkpoint = ConfigDict(
-        type='WholeCheckpointHook', interval=5, max_keep_ckpts=1
+        type='AtomicCheckpointHook', interval=5, max_keep_ckpts=1
     )
     config.custom_hooks = [
         *config.get('custom_hooks', []),
@@ -250,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     torch.set_num_threads(args.threads)
     entry = run_row(rows[args.row], plan, args)
-    with whole_file(args.out) as path:
+    with atomic_write(args.out) as path:
         path.write_text(json.dumps(entry, sort_keys=True) + '\n')
 
 

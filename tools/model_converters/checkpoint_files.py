@@ -14,7 +14,7 @@ from torch import Tensor
 
 import ahpcl  # noqa: F401  (checkpoints are loaded without pickle)
 from ahpcl.compat.checkpoints import TRUST_VARIABLE, PickledCheckpointError
-from ahpcl.utils.whole_file import whole_file
+from ahpcl.utils.atomic_write import atomic_write
 
 
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:
@@ -130,5 +130,5 @@ def _whole_file(path: str, source: str) -> Iterator[BinaryIO]:
         raise ValueError(
             f'expected another file to write to than {source}, got the same'
         )
-    with whole_file(target) as beside, beside.open('wb') as file:
+    with atomic_write(target) as beside, beside.open('wb') as file:
         yield file

@@ -21,7 +21,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ahpcl.engine.adaptive_cluster_hook import AdaptiveClusterHook
-from ahpcl.runtime import whole_checkpoint_hook
+from ahpcl.runtime import atomic_checkpoint_hook
 
 #: What is told apart.
 MOMENTS = (
@@ -69,8 +69,8 @@ class MomentHook(Hook):
             setattr(owner, name, self._told(getattr(owner, name), moment))
         writing = (('write_checkpoint', 'checkpoint'), ('point', 'pointer'))
         for name, moment in writing:
-            work = getattr(whole_checkpoint_hook, name)
-            setattr(whole_checkpoint_hook, name, self._told(work, moment))
+            work = getattr(atomic_checkpoint_hook, name)
+            setattr(atomic_checkpoint_hook, name, self._told(work, moment))
 
     def _told(self, work: Callable[..., Any], moment: str) -> Any:
         @wraps(work)

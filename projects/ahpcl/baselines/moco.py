@@ -15,7 +15,7 @@ from mmselfsup.utils import (
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ahpcl.core.contrast.batches import full_precision, wins
+from ahpcl.core.contrast.batches import full_precision, strict_top1
 from ahpcl.models.batch_shuffle import shuffle_batch, unshuffle_batch
 from ahpcl.models.fast_encoders import FastEncoders
 from ahpcl.models.features import (
@@ -163,7 +163,9 @@ class MoCoBaseline(FastEncoders, PooledFeatures, MoCo):
             loss = self.head(positive, negative)
         self._dequeue_and_enqueue(key)
         logits = torch.cat([positive, negative], 1)
-        hits = wins(logits, torch.zeros_like(logits[:, 0], dtype=torch.long))
+        hits = strict_top1(
+            logits, torch.zeros_like(logits[:, 0], dtype=torch.long)
+        )
         return dict(loss_inst=loss, acc_inst=100.0 * hits.float().mean())
 
     @torch.no_grad()

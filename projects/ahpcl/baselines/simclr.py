@@ -9,7 +9,7 @@ from mmselfsup.models.algorithms import SimCLR
 from torch import Tensor
 
 from ahpcl.baselines.gather_with_gradient import gather_with_gradient
-from ahpcl.core.contrast.batches import full_precision, wins
+from ahpcl.core.contrast.batches import full_precision, strict_top1
 from ahpcl.models.features import PooledFeatures, check_view_shapes
 
 
@@ -111,7 +111,9 @@ class SimCLRBaseline(PooledFeatures, SimCLR):
             positive, negative = self._similarities(rows)
             loss = self.head(positive, negative)
         logits = torch.cat([positive, negative], 1)
-        hits = wins(logits, torch.zeros_like(logits[:, 0], dtype=torch.long))
+        hits = strict_top1(
+            logits, torch.zeros_like(logits[:, 0], dtype=torch.long)
+        )
         return dict(loss_inst=loss, acc_inst=100.0 * hits.float().mean())
 
     def _similarities(self, rows: Tensor) -> tuple[Tensor, Tensor]:

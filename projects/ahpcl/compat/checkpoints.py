@@ -121,7 +121,7 @@ def _load_checkpoint(original: Any) -> Any:
                 'file can run any code that its author put into it. If you '
                 'trust where it comes from, set the environment variable '
                 f'{TRUST_VARIABLE}=1 and try again; checkpoints written '
-                'with the PlainCheckpointHook need no trust.'
+                'with the SafeCheckpointHook need no trust.'
             ) from error
 
     load_checkpoint._ahpcl = True  # type: ignore[attr-defined]

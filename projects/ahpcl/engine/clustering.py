@@ -97,11 +97,11 @@ class KMeansClustering:
             )
         NearestSearch('auto', self.precision, self.chunk_mib)  # checks them
 
-    def works_in_parts(self, linkage: str) -> bool:
+    def supports_sharding(self, linkage: str) -> bool:
         """Whether the features may stay on the ranks that have them."""
         return linkage != 'divisive' and self.balance is None
 
-    def starts_anew(self, epoch: int) -> bool:
+    def is_cold_start(self, epoch: int) -> bool:
         """Whether the E-step of an epoch, from 0, takes no warm start."""
         if not self.warm_start:
             return True
@@ -168,7 +168,7 @@ class KMeansClustering:
         init = {}
         anew = not self.warm_start
         if epoch is not None:
-            anew = self.starts_anew(epoch)
+            anew = self.is_cold_start(epoch)
         if not anew and previous is not None:
             init = {
                 level.num_clusters: level.centroids.to(features.device)

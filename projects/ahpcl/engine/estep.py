@@ -139,7 +139,7 @@ class EStep:
         )
         cluster = (
             self._in_parts
-            if self.clustering.works_in_parts(self.linkage)
+            if self.clustering.supports_sharding(self.linkage)
             else self._on_rank_0
         )
         hierarchy = cluster(features, tuple(num_clusters), settings)

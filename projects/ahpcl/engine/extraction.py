@@ -116,7 +116,7 @@ def whole_features(shard: FeatureShard) -> Tensor:
     everything = torch.arange(
         shard.shards.num_points(shard.features), device=shard.features.device
     )
-    return shard.shards.rows(shard.features, everything)
+    return shard.shards.fetch_rows(shard.features, everything)
 
 
 def shard_of(features: Tensor) -> FeatureShard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from mmengine.dist import all_gather, all_reduce, broadcast, get_world_size
+from mmengine import dist
 from torch import Tensor
 
 from ahpcl.core.clustering.shards import ALONE, Shards
@@ -22,7 +22,7 @@ class RankShards(Shards):
         self._indices = indices
         self._num_points = num_points
         count = torch.tensor([len(indices)], device=indices.device)
-        self._counts = torch.cat(all_gather(count)).tolist()
+        self._counts = torch.cat(dist.all_gather(count)).tolist()
         self._order = self._gather(indices)
 
     def num_points(self, features: Tensor) -> int:
@@ -32,26 +32,26 @@ class RankShards(Shards):
     def sum(self, values: Tensor) -> Tensor:
         """Sum over the ranks."""
         total = values.clone()
-        all_reduce(total, 'sum')
+        dist.all_reduce(total, 'sum')
         return total
 
-    def whole(self, values: Tensor) -> Tensor:
+    def all_gather(self, values: Tensor) -> Tensor:
         """A value of every own point, (n,), of all points, (N,)."""
         found = values.new_empty(self._num_points)
         found[self._order] = self._gather(values)
         return found
 
-    def own(self, values: Tensor) -> Tensor:
+    def local(self, values: Tensor) -> Tensor:
         """Those of the own points, (n,), of a value of all points, (N,)."""
         return values[self._indices]
 
-    def same(self, values: Tensor) -> Tensor:
+    def broadcast(self, values: Tensor) -> Tensor:
         """What rank 0 has."""
         found = values.clone()
-        broadcast(found, 0)
+        dist.broadcast(found, 0)
         return found
 
-    def rows(self, features: Tensor, points: Tensor) -> Tensor:
+    def fetch_rows(self, features: Tensor, points: Tensor) -> Tensor:
         """Features (S, D) of some of all points, (S,)."""
         found = features.new_zeros(len(points), features.shape[1])
         place, mine = _look_up(points, self._indices)
@@ -70,7 +70,7 @@ class RankShards(Shards):
         padded[: len(values)] = values
         if values.dtype == torch.bool:
             padded = padded.to(torch.uint8)
-        parts = all_gather(padded)
+        parts = dist.all_gather(padded)
         found = torch.cat(
             [part[:n] for part, n in zip(parts, self._counts, strict=True)]
         )
@@ -79,7 +79,7 @@ class RankShards(Shards):
 
 def rank_shards(indices: Tensor, num_points: int) -> Shards:
     """The parts on all ranks, of one process where there is one."""
-    if get_world_size() == 1:
+    if dist.get_world_size() == 1:
         return ALONE
     return RankShards(indices, num_points)
 

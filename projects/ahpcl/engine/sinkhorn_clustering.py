@@ -85,11 +85,11 @@ class SinkhornClustering:
                 device=device,
             )
 
-    def works_in_parts(self, linkage: str) -> bool:
+    def supports_sharding(self, linkage: str) -> bool:
         """No: equal sizes need the features of all images at once."""
         return False
 
-    def starts_anew(self, epoch: int) -> bool:
+    def is_cold_start(self, epoch: int) -> bool:
         """Whether the E-step of an epoch, from 0, takes no warm start."""
         return not self.warm_start
 
@@ -107,7 +107,7 @@ class SinkhornClustering:
         """Cluster features (N, D) at every count of ``num_clusters``."""
         assert linkage == 'independent'  # check() looked
         known = {}
-        if not self.starts_anew(epoch) and previous is not None:
+        if not self.is_cold_start(epoch) and previous is not None:
             known = {lv.num_clusters: lv.centroids for lv in previous.levels}
         return PrototypeHierarchy(
             prototype_level(

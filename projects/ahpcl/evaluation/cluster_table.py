@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ahpcl.core.clustering.agreement import contingency
-from ahpcl.utils.whole_file import whole_file
+from ahpcl.utils.atomic_write import atomic_write
 
 from .run_data import RunData
 
@@ -141,7 +141,7 @@ def write_table(table: Mapping[str, np.ndarray], path: Path) -> None:
         )
     if form == 'parquet':
         check_parquet()
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         if form == 'npz':
             with beside.open('wb') as file:
                 np.savez_compressed(file, **table)

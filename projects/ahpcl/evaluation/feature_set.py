@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ahpcl.utils.whole_file import whole_file
+from ahpcl.utils.atomic_write import atomic_write
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class FeatureSet:
         )
         if self.keys is not None:
             arrays['keys'] = self.keys.numpy()
-        with whole_file(path) as beside, beside.open('wb') as file:
+        with atomic_write(path) as beside, beside.open('wb') as file:
             np.savez(file, **arrays)
 
     @classmethod

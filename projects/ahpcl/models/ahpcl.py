@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ahpcl.core import seed_from
-from ahpcl.core.contrast.batches import send
+from ahpcl.core.contrast.batches import to_device
 
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
 from .compiled_encoder import encode
@@ -208,7 +208,7 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
             )
         self.queue.enqueue(encoded[0][1])
         if self._bank is not None:
-            everywhere = gather_batches(send(indices, device))
+            everywhere = gather_batches(to_device(indices, device))
             self._bank.write(everywhere, encoded[0][1])
         self._iteration += 1
         return results

@@ -4,7 +4,7 @@ import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import Generator, Tensor
 
-from ahpcl.core.contrast.batches import send
+from ahpcl.core.contrast.batches import to_device
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def shuffle_batch(
     """
     everything = gather_batches(images)
     order = torch.randperm(len(everything), generator=generator)
-    order = send(order, images.device)
+    order = to_device(order, images.device)
     mine = order.view(get_world_size(), -1)[get_rank()]
     return everything[mine], order
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ahpcl.core.contrast.batches import send
+from ahpcl.core.contrast.batches import to_device
 
 
 class PooledFeatures:
@@ -100,14 +100,14 @@ def sample_indices(
     """
     packed = getattr(data_samples, 'indices', None)
     if isinstance(packed, Tensor):
-        return send(packed, device)
+        return to_device(packed, device)
     if not data_samples or 'sample_idx' not in data_samples[0]:
         return None
     indices = [s.sample_idx for s in data_samples]
     indices = [getattr(i, 'value', i) for i in indices]
     if isinstance(indices[0], Tensor):
-        return send(torch.cat([i.reshape(1) for i in indices]), device)
-    return send(torch.tensor(indices), device)
+        return to_device(torch.cat([i.reshape(1) for i in indices]), device)
+    return to_device(torch.tensor(indices), device)
 
 
 def check_queue_length(queue_len: int, num_images: int) -> None:

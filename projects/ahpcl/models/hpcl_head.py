@@ -163,26 +163,26 @@ class HPCLHead(BaseModule):
                 "PackSelfSupInputs(algorithm_keys=['sample_idx'])"
             )
         levels = self._levels.levels
-        kept_keys = None
-        kept_prototypes: list[Tensor | None] = [None] * len(levels)
+        key_masks = None
+        prototype_masks: list[Tensor | None] = [None] * len(levels)
         if self.selection is not None:
             args = (self._levels, sample_idx, generator)
-            kept_keys = self.selection.kept_keys(queue, *args)
-            kept_prototypes = self.selection.kept_prototypes(*args)
+            key_masks = self.selection.key_masks(queue, *args)
+            prototype_masks = self.selection.prototype_masks(*args)
         results = {}
         with torch.set_grad_enabled(
             torch.is_grad_enabled() and self.inst_weight > 0
         ):
-            loss, accuracies = self._instances(queries, keys, queue, kept_keys)
+            loss, accuracies = self._instances(queries, keys, queue, key_masks)
             results['loss_inst'] = self.inst_weight * loss
             results['acc_inst'] = accuracies[scored].mean()
         with torch.set_grad_enabled(
             torch.is_grad_enabled() and self.proto_weight > 0
         ):
             losses, shares = [], []
-            for level, kept in zip(levels, kept_prototypes, strict=True):
+            for level, mask in zip(levels, prototype_masks, strict=True):
                 loss, accuracies = self._prototypes(
-                    queries, level, sample_idx, generator, kept
+                    queries, level, sample_idx, generator, mask
                 )
                 losses.append(loss)
                 shares.append(accuracies[scored].mean())
@@ -197,11 +197,15 @@ class HPCLHead(BaseModule):
         queries: Sequence[Tensor],
         keys: Sequence[Sequence[Tensor]],
         queue: Tensor,
-        kept: list[Tensor] | None = None,
+        negative_masks: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The mean loss, and the accuracy of every view, (V,)."""
         # Only what a selection needs, so that other losses fit as well.
-        extra = {} if kept is None else dict(kept=kept)
+        extra = (
+            {}
+            if negative_masks is None
+            else dict(negative_masks=negative_masks)
+        )
         views = [
             _mean([self.loss_inst(query, key, queue, **extra) for key in own])
             for query, own in zip(queries, keys, strict=True)
@@ -215,10 +219,12 @@ class HPCLHead(BaseModule):
         level: TrainingLevel,
         sample_idx: Tensor,
         generator: Generator | None,
-        kept: Tensor | None,
+        negative_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """The mean loss at a level, and the accuracy of every view, (V,)."""
-        extra = {} if kept is None else dict(kept=kept)
+        extra = (
+            {} if negative_mask is None else dict(negative_mask=negative_mask)
+        )
         smoothing = self._smoothing.get(level.num_clusters, 0.0)
         shown: list[Tensor] = []
         if self.signal is not None:

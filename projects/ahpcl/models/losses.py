@@ -34,14 +34,18 @@ class InfoNCELoss(nn.Module):
         query: Tensor,
         key: Tensor,
         queue: Tensor,
-        kept: Sequence[Tensor] | None = None,
+        negative_masks: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(B, D), (B, D), (D, Q) to the loss and the accuracy in percent.
 
-        ``kept`` are masks (B, Q) of the negatives, one per level.
+        ``negative_masks`` are masks (B, Q) of the negatives, one per level.
         """
         return info_nce(
-            query, key, queue, temperature=self.temperature, kept=kept
+            query,
+            key,
+            queue,
+            temperature=self.temperature,
+            negative_masks=negative_masks,
         )
 
 
@@ -81,11 +85,11 @@ class ProtoNCELoss(nn.Module):
         sample_idx: Tensor,
         label_smoothing: float = 0.0,
         generator: Generator | None = None,
-        kept: Tensor | None = None,
+        negative_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(B, D), a level, (B,) to the loss and the accuracy in percent.
 
-        ``kept`` is a mask (B, K) of the negatives.
+        ``negative_mask`` is a mask (B, K) of the negatives.
         """
         return proto_nce(
             query,
@@ -95,5 +99,5 @@ class ProtoNCELoss(nn.Module):
             num_negatives=self.num_negatives,
             label_smoothing=label_smoothing,
             generator=generator,
-            kept=kept,
+            negative_mask=negative_mask,
         )

@@ -78,7 +78,7 @@ class HierarchicalSelection(nn.Module):
             self.check_linkage('independent')
 
     @torch.no_grad()
-    def kept_keys(
+    def key_masks(
         self,
         queue: Tensor,
         hierarchy: TrainingLevels,
@@ -94,13 +94,13 @@ class HierarchicalSelection(nn.Module):
         ]
 
     @torch.no_grad()
-    def kept_prototypes(
+    def prototype_masks(
         self,
         hierarchy: TrainingLevels,
         sample_idx: Tensor,
         generator: Generator,
     ) -> list[Tensor | None]:
-        """Masks (B, K), one per level; None where all are kept."""
+        """Masks (B, K), one per level; None where all are negatives."""
         levels = hierarchy.levels
         masks: list[Tensor | None] = [None] * len(levels)
         if not self.prototypes:

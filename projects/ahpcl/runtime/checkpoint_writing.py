@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ahpcl.utils.whole_file import publish, whole_file
+from ahpcl.utils.atomic_write import atomic_write, publish
 
 #: Ending of a file that is being written.
 PART = '.part'
@@ -60,7 +60,7 @@ def point(pointer: Path, last: str, outdated: list[Path]) -> None:
         RuntimeError: If that cannot be written; names the newest one.
     """
     try:
-        with whole_file(pointer) as beside:
+        with atomic_write(pointer) as beside:
             beside.write_text(last, 'utf-8')
         for path in outdated:
             path.unlink(missing_ok=True)

@@ -11,8 +11,8 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from ahpcl.runtime.roll_call import RollCall
-from ahpcl.runtime.whole_checkpoint_hook import WholeCheckpointHook
+from ahpcl.runtime.atomic_checkpoint_hook import AtomicCheckpointHook
+from ahpcl.runtime.lost_ranks import LostRankDetector
 
 _LOST_WORKER = ' (a DataLoader worker died while it handed over a batch)'
 
@@ -24,7 +24,7 @@ class FaultGuard:
     that fails change nothing that is trained: the run is saved where it was.
     After an error within a step, and where other ranks wait for what one of
     them did not come to, the last checkpoint is named; and the rank that did
-    not come, see :class:`RollCall`.
+    not come, see :class:`LostRankDetector`.
 
     Args:
         runner: The runner.
@@ -36,13 +36,13 @@ class FaultGuard:
     def __init__(
         self,
         runner: Runner,
-        saver: WholeCheckpointHook | None,
+        saver: AtomicCheckpointHook | None,
         place: Callable[[], tuple[int, int | None]],
     ) -> None:
         self._runner = runner
         self._saver = saver
         self._place = place
-        self._roll_call = RollCall()
+        self._lost_ranks = LostRankDetector()
         # Until the state is there, or there again after a resume.
         self._changing = True
 
@@ -63,13 +63,13 @@ class FaultGuard:
         try:
             yield
         except Exception as error:
-            self._roll_call.sign()
+            self._lost_ranks.sign()
             epochs, batches = self._place()
             print_log(
                 f'training ended in epoch {epochs + 1} after {batches or 0} '
                 f'batches: {type(error).__name__}: {error}'
                 f'{_LOST_WORKER if _is_lost_worker(error) else ""}'
-                f'{self._roll_call.words(error)}; '
+                f'{self._lost_ranks.words(error)}; '
                 f'{self._rescued(error, batches)}',
                 logger='current',
                 level=logging.ERROR,
@@ -78,7 +78,7 @@ class FaultGuard:
 
     def _rescued(self, error: Exception, batches: int | None) -> str:
         if self._saver is None:
-            return 'no checkpoint: the config has no WholeCheckpointHook'
+            return 'no checkpoint: the config has no AtomicCheckpointHook'
         whole = not self._changing and get_world_size() == 1
         # Nothing can be written, or it is not worth it.
         hopeless = isinstance(error, OSError | FloatingPointError)

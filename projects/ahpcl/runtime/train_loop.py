@@ -11,12 +11,12 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ahpcl.runtime.atomic_checkpoint_hook import AtomicCheckpointHook
 from ahpcl.runtime.checkpoint_writing import cannot_write
 from ahpcl.runtime.fault_guard import FaultGuard
 from ahpcl.runtime.mid_epoch import restore_state, without_first
 from ahpcl.runtime.optimizer_state import align_optimizer_state
 from ahpcl.runtime.stop_request import StopRequest, TrainingStopped
-from ahpcl.runtime.whole_checkpoint_hook import WholeCheckpointHook
 from ahpcl.utils.unwrap import unwrap
 
 # The disk is full, cannot be written, is broken, or a quota is spent.
@@ -112,11 +112,11 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
             good = None if saver is None else saver.last_good
             raise cannot_write(name or folder, error, good) from error
 
-    def go_on_within(self, state: dict) -> None:
+    def resume_mid_epoch(self, state: dict) -> None:
         """Go on within an epoch; called while a checkpoint is resumed.
 
         Args:
-            state: What :meth:`WholeCheckpointHook.save_within` kept.
+            state: What :meth:`AtomicCheckpointHook.save_within` kept.
         """
         self.first_batch = state['batches']
         self._ranks = state['ranks']
@@ -192,7 +192,7 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         if not code:
             return
         saver = self._saver()
-        where = 'no checkpoint: the config has no WholeCheckpointHook'
+        where = 'no checkpoint: the config has no AtomicCheckpointHook'
         if saver is not None:
             where = f'saved as {saver.save_within(self.runner, done)}'
             where += '; go on with --resume'
@@ -204,9 +204,9 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         )
         raise TrainingStopped(code)
 
-    def _saver(self) -> WholeCheckpointHook | None:
+    def _saver(self) -> AtomicCheckpointHook | None:
         hooks = self.runner.hooks
-        found = [h for h in hooks if isinstance(h, WholeCheckpointHook)]
+        found = [h for h in hooks if isinstance(h, AtomicCheckpointHook)]
         return found[0] if found else None
 
 

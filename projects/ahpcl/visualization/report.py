@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ahpcl.evaluation.run_data import RunData
-from ahpcl.utils.whole_file import whole_file
+from ahpcl.utils.atomic_write import atomic_write
 
 from .report_explorer import FARTHEST, NEAREST, Explorer, explorer
 from .report_log import curves, decisions, esteps
@@ -93,7 +93,7 @@ def write_page(text: str, path: str | os.PathLike) -> int:
     """
     # Names of files may hold bytes that are no text.
     content = text.encode('utf-8', 'replace')
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_bytes(content)
     return len(content)
 

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ahpcl.utils.whole_file import whole_file
+from ahpcl.utils.atomic_write import atomic_write
 
 from .canvas import DPI
 
@@ -42,7 +42,7 @@ def save_figure(figure: Figure, stem: str | os.PathLike) -> list[Path]:
     files = []
     for suffix in ('png', 'svg'):
         target = Path(f'{os.fspath(stem)}.{suffix}')
-        with whole_file(target) as beside:
+        with atomic_write(target) as beside:
             _write(figure, beside, suffix)
         files.append(target)
     return files

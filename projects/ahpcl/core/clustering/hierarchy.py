@@ -274,6 +274,6 @@ def _of_all(found: Clustering, shards: Shards) -> Clustering:
     """The clustering of all points from that of the own ones."""
     return replace(
         found,
-        assignments=shards.whole(found.assignments),
-        distances=shards.whole(found.distances),
+        assignments=shards.all_gather(found.assignments),
+        distances=shards.all_gather(found.distances),
     )

@@ -97,7 +97,7 @@ class Lloyd:
         self.weights = weights
         # Of all points, not of the own alone.
         self._ids, eligible = identify(features, spherical, shards)
-        self._eligible = eligible & (shards.whole(weights) > 0)
+        self._eligible = eligible & (shards.all_gather(weights) > 0)
         if shards is ALONE:
             self._all_groups = groups
         else:
@@ -220,21 +220,21 @@ class Lloyd:
                 assignments = self._search(centroids, exact=True)
             else:
                 assignments, known = known, None
-            own = self.shards.own(pin)
+            own = self.shards.local(pin)
             assignments = torch.where(own >= 0, own, assignments)
             distances = distances_to(self.features, centroids, assignments)
             if not self._any_empty(assignments):
                 break
             empty, donors = repair_empty(
-                self.shards.whole(assignments),
-                torch.where(pin >= 0, -1.0, self.shards.whole(distances)),
+                self.shards.all_gather(assignments),
+                torch.where(pin >= 0, -1.0, self.shards.all_gather(distances)),
                 self._ids,
                 self._eligible,
                 self._all_groups,
             )
             if len(empty) == 0:
                 break
-            points = self.shards.rows(self.features, donors)
+            points = self.shards.fetch_rows(self.features, donors)
             centroids[empty] = self._shape(points)
             pin = torch.maximum(pin, self._spread(empty, donors))
             num_repaired += len(empty)
@@ -283,15 +283,15 @@ class Lloyd:
             order = torch.randperm(self.num_points, generator=generator)
             points = order[:most].sort().values
         points = points.to(device)
-        weights = self.shards.whole(self.weights)[points]
+        weights = self.shards.all_gather(self.weights)[points]
         chosen = seed_centroids(
-            self.shards.rows(self.features, points),
+            self.shards.fetch_rows(self.features, points),
             Groups.single(len(points), num_clusters, device),
             weights,
             generator,
             start,
         )
-        return self.shards.same(chosen)
+        return self.shards.broadcast(chosen)
 
     def _is_exact(self) -> bool:
         groups = self.groups
@@ -314,7 +314,7 @@ class Lloyd:
         return self.search.find(self.features, centroids, unit=self.spherical)
 
     def _any_empty(self, assignments: Tensor) -> bool:
-        eligible = self.shards.own(self._eligible)
+        eligible = self.shards.local(self._eligible)
         sizes = torch.bincount(
             assignments[eligible], minlength=self.groups.num_clusters
         )
@@ -328,13 +328,13 @@ class Lloyd:
             return assignments, 0
         distances = distances_to(self.features, centroids, assignments)
         empty, donors = repair_empty(
-            self.shards.whole(assignments),
-            self.shards.whole(distances),
+            self.shards.all_gather(assignments),
+            self.shards.all_gather(distances),
             self._ids,
             self._eligible,
             self._all_groups,
         )
-        moved = self.shards.own(self._spread(empty, donors))
+        moved = self.shards.local(self._spread(empty, donors))
         return torch.where(moved >= 0, moved, assignments), len(empty)
 
     def _spread(self, empty: Tensor, donors: Tensor) -> Tensor:

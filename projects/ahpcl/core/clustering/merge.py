@@ -40,8 +40,8 @@ def merge_clusters(
     result = spherical_kmeans(
         fine.centroids, k, weights=sizes.float(), **settings
     )
-    centroids = shards.same(result.centroids)
-    parents = shards.same(result.assignments)
+    centroids = shards.broadcast(result.centroids)
+    parents = shards.broadcast(result.assignments)
     assignments = parents[fine.assignments]
     coarse = Clustering(
         centroids,

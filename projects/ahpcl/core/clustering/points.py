@@ -66,7 +66,7 @@ def distinct_ids(
         bits = (bits + odd[0]) * (bits * 2 + odd[1] * 2 + 1)
         bits = bits ^ (bits >> 29)
         hashes.append((bits * (odd[1] * 2 + 1)).sum(dim=1))
-    everywhere = shards.whole(torch.cat(hashes))
+    everywhere = shards.all_gather(torch.cat(hashes))
     _, ids = torch.unique(everywhere, return_inverse=True)
     found: Tensor = ids
     return found
@@ -91,4 +91,4 @@ def identify(
         ids = distinct_ids(features, shards)
         return ids, torch.ones_like(ids, dtype=torch.bool)
     ids = distinct_ids(features, shards, by_direction=True)
-    return ids, shards.whole(features.norm(dim=1) > 0)
+    return ids, shards.all_gather(features.norm(dim=1) > 0)

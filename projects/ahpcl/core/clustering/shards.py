@@ -26,19 +26,19 @@ class Shards:
         """Sum of a tensor of one shape over the processes."""
         return values
 
-    def whole(self, values: Tensor) -> Tensor:
+    def all_gather(self, values: Tensor) -> Tensor:
         """A value of every own point, (n,), of all points, (N,)."""
         return values
 
-    def own(self, values: Tensor) -> Tensor:
+    def local(self, values: Tensor) -> Tensor:
         """Those of the own points, (n,), of a value of all points, (N,)."""
         return values
 
-    def same(self, values: Tensor) -> Tensor:
+    def broadcast(self, values: Tensor) -> Tensor:
         """What the first process has, on all of them."""
         return values
 
-    def rows(self, features: Tensor, points: Tensor) -> Tensor:
+    def fetch_rows(self, features: Tensor, points: Tensor) -> Tensor:
         """Features (S, D) of some of all points, (S,), given the own ones."""
         return features[points]
 

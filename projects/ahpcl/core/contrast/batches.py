@@ -9,15 +9,15 @@ from torch import Tensor
 
 __all__ = [
     'check_batch',
-    'draw',
     'first_occurrence',
     'full_precision',
-    'send',
-    'wins',
+    'sample_without_replacement',
+    'strict_top1',
+    'to_device',
 ]
 
 
-def wins(logits: Tensor, target: Tensor) -> Tensor:
+def strict_top1(logits: Tensor, target: Tensor) -> Tensor:
     """Where the target's logit is the largest, alone.
 
     A lead within rounding is a tie, and a tie is lost: a collapsed encoder
@@ -45,7 +45,9 @@ def first_occurrence(values: Tensor) -> Tensor:
     return ~repeats.any(dim=1)
 
 
-def draw(total: int, number: int, generator: torch.Generator | None) -> Tensor:
+def sample_without_replacement(
+    total: int, number: int, generator: torch.Generator | None
+) -> Tensor:
     """`number` of `range(total)` without repetition.
 
     Args:
@@ -72,7 +74,7 @@ def draw(total: int, number: int, generator: torch.Generator | None) -> Tensor:
     return order[:number]
 
 
-def send(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on a device; on the way to a GPU the host does not wait.
 
     (On the way back it must, as it would read what has not arrived.)

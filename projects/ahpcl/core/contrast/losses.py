@@ -15,7 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ahpcl.core.contrast.batches import check_batch, full_precision, wins
+from ahpcl.core.contrast.batches import (
+    check_batch,
+    full_precision,
+    strict_top1,
+)
 from ahpcl.core.contrast.prototype_loss import proto_nce
 
 __all__ = ['info_nce', 'proto_nce', 'smoothing_factor']
@@ -27,7 +31,7 @@ def info_nce(
     queue: Tensor,
     *,
     temperature: float = 0.2,
-    kept: Sequence[Tensor] | None = None,
+    negative_masks: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Contrast every query with its own key and with a queue of others.
 
@@ -40,9 +44,9 @@ def info_nce(
         key: Normalised features of the second view, (B, D).
         queue: Normalised features of other images, (D, Q); Q may be 0.
         temperature: The divisor of the cosines, above 0.
-        kept: Masks, each (B, Q) bool: which keys of the queue are negatives
-            of which query, such as those of `select_keys`. The loss is the
-            mean over the masks (HCSC, Guo et al., CVPR 2022);
+        negative_masks: Masks, each (B, Q) bool: which keys of the queue are
+            negatives of which query, such as those of `select_keys`. The
+            loss is the mean over the masks (HCSC, Guo et al., CVPR 2022);
             what a mask leaves out is minus infinity. Every mask takes
             another B x Q logits until the backward pass. The accuracy is
             among all keys, with and without masks.
@@ -54,7 +58,7 @@ def info_nce(
 
     Raises:
         ValueError: If the shapes do not fit or the temperature is not
-            positive, or there is no mask in `kept`.
+            positive, or there is no mask in `negative_masks`.
     """
     check_batch('query', query)
     if key.shape != query.shape:
@@ -71,7 +75,7 @@ def info_nce(
         raise ValueError(
             f'expected a temperature above 0 (0.2 is usual), got {temperature}'
         )
-    _check_kept(kept, (len(query), queue.shape[1]))
+    _check_masks(negative_masks, (len(query), queue.shape[1]))
     dtype = torch.promote_types(query.dtype, torch.float32)
     with full_precision(query.device):
         q = query.to(dtype)
@@ -79,31 +83,34 @@ def info_nce(
         logits = torch.cat([positive, q @ queue.to(dtype)], dim=1)
         logits = logits / temperature
         target = torch.zeros(len(q), dtype=torch.long, device=q.device)
-        if kept is None:
+        if negative_masks is None:
             loss = F.cross_entropy(logits, target)
         else:
             losses = [
-                F.cross_entropy(_masked(logits, mask), target) for mask in kept
+                F.cross_entropy(_masked(logits, mask), target)
+                for mask in negative_masks
             ]
             loss = torch.stack(losses).mean()
-    return loss, 100.0 * wins(logits, target).to(dtype).mean()
+    return loss, 100.0 * strict_top1(logits, target).to(dtype).mean()
 
 
-def _masked(logits: Tensor, kept: Tensor) -> Tensor:
-    """Minus infinity where a key is not kept; column 0 is the positive."""
-    positive = kept.new_ones(len(kept), 1)
-    return logits.masked_fill(~torch.cat([positive, kept], 1), -torch.inf)
+def _masked(logits: Tensor, negatives: Tensor) -> Tensor:
+    """Minus infinity where a key is no negative; column 0 is the positive."""
+    positive = negatives.new_ones(len(negatives), 1)
+    return logits.masked_fill(~torch.cat([positive, negatives], 1), -torch.inf)
 
 
-def _check_kept(kept: Sequence[Tensor] | None, shape: tuple[int, int]) -> None:
-    if kept is None:
+def _check_masks(
+    negative_masks: Sequence[Tensor] | None, shape: tuple[int, int]
+) -> None:
+    if negative_masks is None:
         return
-    if not kept:
+    if not negative_masks:
         raise ValueError(
-            'expected at least one mask in kept, or None for all keys, got '
-            'none'
+            'expected at least one mask in negative_masks, or None for all '
+            'keys, got none'
         )
-    for mask in kept:
+    for mask in negative_masks:
         if mask.shape != shape or mask.dtype != torch.bool:
             raise ValueError(
                 f'expected masks of bool and of shape (B, Q) = {shape}, got '

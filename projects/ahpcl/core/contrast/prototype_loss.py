@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ahpcl.core.contrast.batches import (
     check_batch,
-    draw,
     first_occurrence,
     full_precision,
-    send,
-    wins,
+    sample_without_replacement,
+    strict_top1,
+    to_device,
 )
 
 __all__ = ['Level', 'own_prototypes', 'proto_nce']
@@ -47,7 +47,7 @@ def proto_nce(
     num_negatives: int | None = None,
     label_smoothing: float = 0.0,
     generator: torch.Generator | None = None,
-    kept: Tensor | None = None,
+    negative_mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Contrast every query with the prototypes of one level.
 
@@ -79,10 +79,10 @@ def proto_nce(
         generator: Source of the draw, on any device. Required when there is
             something to draw; the global random state is never used. Seed
             it by (seed, iteration, rank) for runs that can be repeated.
-        kept: Which prototypes are negatives of which query, (B, K) bool on
-            the query's device, such as those of `select_prototypes`; None
-            for all. The others are masked by minus infinity in the loss, and
-            smoothing is spread over the kept candidates. A query's own
+        negative_mask: Which prototypes are negatives of which query, (B, K)
+            bool on the query's device, such as those of
+            `select_prototypes`; None for all. The others are masked by minus infinity in the loss, and
+            smoothing is spread over the candidates left. A query's own
             prototype is always its positive. The accuracy is among all
             candidates with and without it.
 
@@ -104,7 +104,7 @@ def proto_nce(
             f'expected one sample index for each of {len(query)} queries, '
             f'got shape {tuple(sample_idx.shape)}'
         )
-    _check_kept(kept, query, level)
+    _check_mask(negative_mask, query, level)
     # Candidates are chosen where the assignments are.
     place = level.assignments.device
     target = own_prototypes(level, sample_idx, place)
@@ -123,31 +123,42 @@ def proto_nce(
         if num_negatives is not None and num_negatives < len(rest):
             own, target = torch.unique(target, return_inverse=True)
             drawn = rest[
-                send(draw(len(rest), num_negatives, generator), place)
+                to_device(
+                    sample_without_replacement(
+                        len(rest), num_negatives, generator
+                    ),
+                    place,
+                )
             ]
-            chosen = send(torch.cat([own, drawn]), query.device)
+            chosen = to_device(torch.cat([own, drawn]), query.device)
             centroids, phi = centroids[chosen], phi[chosen]
-            kept = None if kept is None else kept[:, chosen]
+            negative_mask = (
+                None if negative_mask is None else negative_mask[:, chosen]
+            )
             rest = torch.arange(len(own), len(chosen), device=place)
-    target = send(target, query.device)
+    target = to_device(target, query.device)
 
     with full_precision(query.device):
         q, c = query.to(dtype), centroids.to(dtype)
         logits = (q @ c.t()) / phi.to(dtype)
-        hits = wins(logits, target)
+        hits = strict_top1(logits, target)
         if negatives == 'batch':
             assert rest is not None
             hits &= first_occurrence(target)
-            columns = torch.cat([target, send(rest, query.device)])
+            columns = torch.cat([target, to_device(rest, query.device)])
             logits = logits[:, columns]
-            kept = None if kept is None else kept[:, columns]
+            negative_mask = (
+                None if negative_mask is None else negative_mask[:, columns]
+            )
             target = torch.arange(len(target), device=target.device)
-        if kept is None:
+        if negative_mask is None:
             loss = F.cross_entropy(
                 logits, target, label_smoothing=label_smoothing
             )
         else:
-            loss = _kept_cross_entropy(logits, target, kept, label_smoothing)
+            loss = _masked_cross_entropy(
+                logits, target, negative_mask, label_smoothing
+            )
     return loss, 100.0 * hits.to(dtype).mean()
 
 
@@ -178,34 +189,38 @@ def own_prototypes(
             f'{limit}, got {bad}; the clustered images and the training '
             f'images must be the same data set in the same order'
         )
-    index = send(sample_idx.long(), assignments.device)
-    return send(assignments[index].long(), device)
+    index = to_device(sample_idx.long(), assignments.device)
+    return to_device(assignments[index].long(), device)
 
 
-def _kept_cross_entropy(
-    logits: Tensor, target: Tensor, kept: Tensor, smoothing: float
+def _masked_cross_entropy(
+    logits: Tensor, target: Tensor, negative_mask: Tensor, smoothing: float
 ) -> Tensor:
-    """Cross entropy over the kept candidates of every row, (B, C) each.
+    """Cross entropy over the candidates left of every row, (B, C) each.
 
     torch's own smoothing would multiply the minus infinity of the others.
     """
-    kept = kept.scatter(1, target[:, None], True)
-    log_p = logits.masked_fill(~kept, -torch.inf).log_softmax(1)
+    negative_mask = negative_mask.scatter(1, target[:, None], True)
+    log_p = logits.masked_fill(~negative_mask, -torch.inf).log_softmax(1)
     loss = F.nll_loss(log_p, target)
     if smoothing == 0:
         return loss
-    spread = log_p.masked_fill(~kept, 0.0).sum(1) / kept.sum(1)
+    spread = log_p.masked_fill(~negative_mask, 0.0).sum(1) / negative_mask.sum(
+        1
+    )
     return (1 - smoothing) * loss - smoothing * spread.mean()
 
 
-def _check_kept(kept: Tensor | None, query: Tensor, level: Level) -> None:
-    if kept is None:
+def _check_mask(
+    negative_mask: Tensor | None, query: Tensor, level: Level
+) -> None:
+    if negative_mask is None:
         return
     shape = (len(query), len(level.centroids))
-    if kept.shape != shape or kept.dtype != torch.bool:
+    if negative_mask.shape != shape or negative_mask.dtype != torch.bool:
         raise ValueError(
-            f'expected kept as bool of shape (B, K) = {shape}, got '
-            f'{kept.dtype} {tuple(kept.shape)}'
+            f'expected negative_mask as bool of shape (B, K) = {shape}, got '
+            f'{negative_mask.dtype} {tuple(negative_mask.shape)}'
         )
 
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ahpcl.core.contrast.batches import full_precision, send
+from ahpcl.core.contrast.batches import full_precision, to_device
 from ahpcl.core.contrast.prototype_loss import Level, own_prototypes
 
 __all__ = [
-    'draw_kept',
+    'draw_negative_mask',
     'keep_probability',
     'select_keys',
     'select_prototypes',
@@ -68,7 +68,9 @@ def keep_probability(
 
 
 @torch.no_grad()
-def draw_kept(probability: Tensor, generator: torch.Generator) -> Tensor:
+def draw_negative_mask(
+    probability: Tensor, generator: torch.Generator
+) -> Tensor:
     """One Bernoulli draw for every pair.
 
     Args:
@@ -78,7 +80,7 @@ def draw_kept(probability: Tensor, generator: torch.Generator) -> Tensor:
             travels.
 
     Returns:
-        True where the negative is kept, bool, same shape; never at
+        True where it is a negative, bool, same shape; never at
         probability 0, always at 1.
     """
     device = probability.device
@@ -110,10 +112,10 @@ def select_keys(
         queue: Normalised keys, (D, Q).
         level: A `PrototypeLevel` on the queue's device.
         sample_idx: Index of every image of the batch, (B,) integers.
-        generator: Of the draw, see `draw_kept`.
+        generator: Of the draw, see `draw_negative_mask`.
 
     Returns:
-        True where the key is kept, (B, Q) bool.
+        True where the key is a negative, (B, Q) bool.
 
     Raises:
         ValueError: If an index is out of range.
@@ -122,7 +124,7 @@ def select_keys(
     probability = keep_probability(
         queue.t(), level.centroids, level.concentration, own
     )
-    return draw_kept(probability, generator)
+    return draw_negative_mask(probability, generator)
 
 
 def select_prototypes(
@@ -144,11 +146,11 @@ def select_prototypes(
         parents: Its cluster that every cluster of `level` belongs to, (K,),
             where the assignments of `level` are.
         sample_idx: Index of every image of the batch, (B,) integers.
-        generator: Of the draw, see `draw_kept`.
+        generator: Of the draw, see `draw_negative_mask`.
 
     Returns:
-        True where the prototype is kept, (B, K) bool. The query's own one is
-        drawn like the others; a loss keeps it as the positive.
+        True where the prototype is a negative, (B, K) bool. The query's own
+        one is drawn like the others; a loss keeps it as the positive.
 
     Raises:
         ValueError: If an index is out of range.
@@ -158,6 +160,6 @@ def select_prototypes(
         level.centroids,
         coarser.centroids,
         coarser.concentration,
-        send(parents[own], level.centroids.device),
+        to_device(parents[own], level.centroids.device),
     )
-    return draw_kept(probability, generator)
+    return draw_negative_mask(probability, generator)

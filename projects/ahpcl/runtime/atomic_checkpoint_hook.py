@@ -29,7 +29,7 @@ from ahpcl.utils.ranks import on_rank_0
 
 
 @HOOKS.register_module()
-class WholeCheckpointHook(CheckpointHook):
+class AtomicCheckpointHook(CheckpointHook):
     """The host's hook, whose files survive a kill and a full disk.
 
     The host writes a checkpoint in place, deletes the oldest one before, and
@@ -109,7 +109,7 @@ class WholeCheckpointHook(CheckpointHook):
         self.last_ckpt = str(path)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         try:
-            with self._whole_saves(runner):
+            with self._atomic_saves(runner):
                 runner.save_checkpoint(
                     self.out_dir,
                     name,
@@ -151,13 +151,13 @@ class WholeCheckpointHook(CheckpointHook):
         state = known.get('within_epoch')
         if state is None:
             return
-        if not hasattr(runner.train_loop, 'go_on_within'):
+        if not hasattr(runner.train_loop, 'resume_mid_epoch'):
             raise ValueError(
                 "expected train_cfg.type='CheckedEpochTrainLoop' to go on "
                 f'within an epoch, got {type(runner.train_loop).__name__}; '
                 'name the checkpoint of an epoch with --resume FILE'
             )
-        runner.train_loop.go_on_within(state)
+        runner.train_loop.resume_mid_epoch(state)
 
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict
@@ -171,7 +171,7 @@ class WholeCheckpointHook(CheckpointHook):
         name = self.filename_tmpl.format(step)
         self.last_ckpt = str(Path(self.out_dir) / name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        with self._whole_saves(runner):
+        with self._atomic_saves(runner):
             runner.save_checkpoint(
                 self.out_dir,
                 name,
@@ -220,7 +220,7 @@ class WholeCheckpointHook(CheckpointHook):
         if not self.save_best or not self._is_local():
             super()._save_best_checkpoint(runner, metrics)
             return
-        with self._whole_saves(runner), self._best_kept(runner):
+        with self._atomic_saves(runner), self._best_kept(runner):
             super()._save_best_checkpoint(runner, metrics)
 
     @contextmanager
@@ -289,14 +289,14 @@ class WholeCheckpointHook(CheckpointHook):
         return outdated
 
     @contextmanager
-    def _whole_saves(self, runner: Runner) -> Iterator[None]:
+    def _atomic_saves(self, runner: Runner) -> Iterator[None]:
         """Within, the runner's checkpoints are written whole."""
         if not self._is_local() or 'save_checkpoint' in vars(runner):
             yield  # within another
             return
         save = runner.save_checkpoint
 
-        def whole(out_dir: str, filename: str, *args: Any, **kw: Any) -> None:
+        def atomic(out_dir: str, filename: str, *args: Any, **kw: Any) -> None:
             on_rank_0(
                 lambda: write_checkpoint(
                     save, out_dir, filename, self.last_good, *args, **kw
@@ -304,7 +304,7 @@ class WholeCheckpointHook(CheckpointHook):
                 'writing a checkpoint',
             )
 
-        runner.save_checkpoint = whole
+        runner.save_checkpoint = atomic
         try:
             yield
         finally:

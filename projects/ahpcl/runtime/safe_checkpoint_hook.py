@@ -109,7 +109,7 @@ def unpack_history(packed: dict) -> HistoryBuffer:
 
 
 @HOOKS.register_module()
-class PlainCheckpointHook(Hook):
+class SafeCheckpointHook(Hook):
     """Writes checkpoints that ``torch.load(weights_only=True)`` accepts.
 
     The host's checkpoints hold its log histories as pickled objects, and

@@ -15,8 +15,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ahpcl import compat
-from ahpcl.runtime.checkpoint_hook import (
-    PlainCheckpointHook,
+from ahpcl.runtime.safe_checkpoint_hook import (
+    SafeCheckpointHook,
     pack_history,
     to_plain,
     unpack_history,
@@ -52,7 +52,7 @@ def make_runner(folder: Path, epochs: int, name: str, **extra) -> Runner:
         optim_wrapper={'optimizer': {'type': 'SGD', 'lr': 0.1}},
         param_scheduler={'type': 'CosineAnnealingLR', 'T_max': 4},
         default_hooks={'logger': {'type': 'LoggerHook', 'interval': 1}},
-        custom_hooks=[{'type': 'PlainCheckpointHook'}],
+        custom_hooks=[{'type': 'SafeCheckpointHook'}],
         randomness={'seed': 0},
         default_scope='mmengine',
         experiment_name=name,
@@ -94,7 +94,7 @@ def test_our_checkpoint_loads_with_weights_only(runs):
 def test_the_host_cannot_load_its_own(tmp_path):
     runner = make_runner(tmp_path, 1, 'without_the_hook')
     runner._hooks = [
-        h for h in runner.hooks if not isinstance(h, PlainCheckpointHook)
+        h for h in runner.hooks if not isinstance(h, SafeCheckpointHook)
     ]
     runner.train()
     with pytest.raises(Exception, match='Weights only load failed'):
@@ -130,7 +130,7 @@ def test_saving_leaves_the_live_message_hub_alone(runs):
 def test_a_trusted_host_checkpoint_resumes_too(tmp_path, monkeypatch):
     runner = make_runner(tmp_path / 'a', 1, 'host_made')
     runner._hooks = [
-        h for h in runner.hooks if not isinstance(h, PlainCheckpointHook)
+        h for h in runner.hooks if not isinstance(h, SafeCheckpointHook)
     ]
     runner.train()
     monkeypatch.setenv('AHPCL_TRUST_PICKLE', '1')
@@ -147,7 +147,7 @@ def test_a_trusted_host_checkpoint_resumes_too(tmp_path, monkeypatch):
 
 
 def test_the_hook_runs_after_every_other():
-    assert PlainCheckpointHook.priority == 'LOWEST'
+    assert SafeCheckpointHook.priority == 'LOWEST'
     assert CheckpointHook.priority != 'LOWEST'
 
 
@@ -198,7 +198,7 @@ def test_to_plain_returns_plain_values_themselves():
 
 
 def test_what_stays_foreign_is_named_once(caplog):
-    hook = PlainCheckpointHook()
+    hook = SafeCheckpointHook()
     stranger = Stranger()
     checkpoint = {'meta': {'who': [stranger]}}
     seen: list[str] = []
@@ -234,4 +234,4 @@ def test_long_histories_stay_small(tmp_path):
 
 def test_a_history_of_nothing_is_an_error():
     with pytest.raises(ValueError, match='max_history'):
-        PlainCheckpointHook(max_history=0)
+        SafeCheckpointHook(max_history=0)

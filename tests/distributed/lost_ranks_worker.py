@@ -8,21 +8,21 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from ahpcl.runtime.roll_call import RollCall
+from ahpcl.runtime.lost_ranks import LostRankDetector
 
 
 def main(folder: str) -> None:
     """Wait for the last rank in vain, and call the roll."""
     dist.init_process_group('gloo', timeout=timedelta(seconds=4))
-    rank, roll_call = dist.get_rank(), RollCall(patience=4)
+    rank, detector = dist.get_rank(), LostRankDetector(patience=4)
     said = 'asleep'
     if rank < 2:
         try:
             dist.all_reduce(torch.zeros(1))
             said = 'it came'
         except RuntimeError as error:
-            roll_call.sign()
-            said = roll_call.words(error)
+            detector.sign()
+            said = detector.words(error)
     else:
         time.sleep(12)
     (Path(folder) / f'{rank}.txt').write_text(said)

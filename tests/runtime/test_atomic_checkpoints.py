@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from ahpcl.runtime import checkpoint_files, checkpoint_writing
 from ahpcl.runtime.checkpoint_files import defect_of, good_checkpoint
-from ahpcl.utils import whole_file
+from ahpcl.utils import atomic_write
 from tools_modules import tool_modules
 from toy import toy_config
 
@@ -154,7 +154,7 @@ def names(folder):
 
 def test_old_ones_go_after_the_new_one_is_there(tmp_path, monkeypatch):
     seen = []
-    publish = whole_file.publish
+    publish = atomic_write.publish
 
     def watch(beside, target):
         if target.suffix == '.pth':
@@ -185,7 +185,7 @@ def test_what_cannot_be_written_stops_with_the_last_good_one_named(
     work_dir = tmp_path / 'run'
     runner = runner_of(work_dir, epochs=4)
     kept = tmp_path / 'kept'
-    publish = whole_file.publish
+    publish = atomic_write.publish
 
     def fail(beside, target):
         if kind == 'full' and target.name == 'epoch_3.pth':
@@ -196,7 +196,7 @@ def test_what_cannot_be_written_stops_with_the_last_good_one_named(
         if kind == 'gone' and target.name == 'epoch_2.pth':
             shutil.copytree(work_dir, kept)
 
-    monkeypatch.setattr(whole_file, 'publish', fail)
+    monkeypatch.setattr(atomic_write, 'publish', fail)
     monkeypatch.setattr(checkpoint_writing, 'publish', fail)
     if kind == 'gone':
 
@@ -239,7 +239,7 @@ def test_a_folder_without_the_right_to_write(tmp_path):
 
 def test_the_best_one_is_whole_too(tmp_path, monkeypatch):
     seen = []
-    publish = whole_file.publish
+    publish = atomic_write.publish
 
     def watch(beside, target):
         seen.append(target.name)

@@ -16,7 +16,7 @@ _KEY = 'ahpcl/failed'
 _LOOK = 0.1  # seconds between two looks
 
 
-class RollCall:
+class LostRankDetector:
     """Names the ranks for which the others waited in vain.
 
     When one rank is dead or slow, all others fail in the same collective call

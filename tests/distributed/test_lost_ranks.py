@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ahpcl.runtime.roll_call import RollCall, is_loss
+from ahpcl.runtime.lost_ranks import LostRankDetector, is_loss
 from ranks import torchrun
 
-WORKER = Path(__file__).with_name('roll_call_worker.py')
+WORKER = Path(__file__).with_name('lost_ranks_worker.py')
 
 
 def test_a_rank_that_does_not_come_is_named(tmp_path):
@@ -18,7 +18,7 @@ def test_a_rank_that_does_not_come_is_named(tmp_path):
 
 def test_one_process_and_errors_of_its_own_lose_nobody():
     lost = RuntimeError('[gloo/transport/tcp] Connection closed by peer')
-    assert RollCall().words(lost) == ''
+    assert LostRankDetector().words(lost) == ''
     assert is_loss(lost)
     assert not is_loss(RuntimeError('the clustering is out of order'))
     assert not is_loss(ValueError('gloo'))
