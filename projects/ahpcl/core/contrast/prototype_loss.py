@@ -81,10 +81,10 @@ def proto_nce(
             it by (seed, iteration, rank) for runs that can be repeated.
         negative_mask: Which prototypes are negatives of which query, (B, K)
             bool on the query's device, such as those of
-            `select_prototypes`; None for all. The others are masked by minus infinity in the loss, and
-            smoothing is spread over the candidates left. A query's own
-            prototype is always its positive. The accuracy is among all
-            candidates with and without it.
+            `select_prototypes`; None for all. The others are masked by
+            minus infinity in the loss, and smoothing is spread over the
+            candidates left. A query's own prototype is always its positive.
+            The accuracy is among all candidates with and without it.
 
     Returns:
         The mean cross entropy, 0-dim, and the detached top-1 accuracy in
