@@ -1,25 +1,27 @@
 """Views to normalised floats on the device, and nothing more."""
 
+from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import MODELS
-from mmselfsup.models.utils import SelfSupDataPreprocessor
 from torch import Tensor
 
 
 @MODELS.register_module()
-class ViewPreprocessor(SelfSupDataPreprocessor):
-    """The host's preprocessor without what a step does not need.
+class ViewPreprocessor(ImgDataPreprocessor):
+    """mmselfsup's preprocessor without what a step does not need.
 
-    The host copies every field of every sample of the batch to the device,
-    one by one. Here the samples stay where they are; models send the indices
-    in one piece (:func:`ahpcl.models.features.sample_indices`). Images travel
-    without the host waiting for them (with ``pin_memory`` in the loader), and
-    are normalised in place. The values are those of the host.
+    mmselfsup's SelfSupDataPreprocessor copies every field of every sample of
+    the batch to the device, one by one. Here the samples stay where they are;
+    models send the indices in one piece
+    (:func:`ahpcl.models.features.sample_indices`). Images travel without the
+    CPU waiting for them (with ``pin_memory`` in the loader), and are
+    normalised in place. The values are the same.
 
     Args:
-        mean: As in the host.
-        std: As in the host.
-        bgr_to_rgb: As in the host.
-        rgb_to_bgr: As in the host.
+        mean: Subtracted from each channel, after the conversion of colours;
+            None for no normalisation.
+        std: What each channel is divided by.
+        bgr_to_rgb: Whether the first and the last channel change places.
+        rgb_to_bgr: The same.
         non_blocking: Send images without waiting for them.
     """
 
