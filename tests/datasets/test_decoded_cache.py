@@ -213,7 +213,7 @@ def test_a_new_build_leaves_readers_alone(folder, tmp_path):
     assert np.array_equal(pickle.loads(sent).bgr(3), expected)
     build_cache(where, files[::-1])
     assert np.array_equal(old.bgr(3), expected)
-    with pytest.raises(ValueError, match='built anew while workers started'):
+    with pytest.raises(ValueError, match='built again while workers started'):
         pickle.loads(sent)
 
 

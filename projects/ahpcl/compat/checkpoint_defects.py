@@ -29,7 +29,7 @@ def defect_of(path: str | os.PathLike) -> str | None:
     none: they pass if they are not cut off.
 
     Args:
-        path: Of the file, which is read once; nothing in it runs.
+        path: The file. It is read once, and nothing in it runs.
 
     Returns:
         A clause such as 'was cut off'.

@@ -21,11 +21,11 @@ class DecodedCache:
     file, and drops them where memory is short. Images are stored as the
     model takes them, uint8 (3, H, W), channels B, G, R, each in its own size.
 
-    A cache that is built anew in the same folder gets another file: who has
-    this one open keeps reading it.
+    A cache that is built again in the same folder gets another file. A
+    process that has this one open keeps reading it.
 
     Args:
-        folder: Of the cache.
+        folder: Folder of the cache.
 
     Raises:
         ValueError: if the files are damaged, truncated or of another version.
@@ -54,16 +54,16 @@ class DecodedCache:
         if self.index.build != state['build']:
             raise ValueError(
                 f'expected the decoded cache {self.folder} as it was, got '
-                'another build: it was built anew while workers started; '
+                'another build: it was built again while workers started; '
                 'start again'
             )
 
     def bgr(self, place: int) -> np.ndarray:
-        """A private copy of one image, uint8 (H, W, 3), B, G, R."""
+        """Return a private copy of one image, uint8 (H, W, 3), B, G, R."""
         return np.ascontiguousarray(self._image(place).transpose(1, 2, 0))
 
     def block(self, places: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Images at once.
+        """Return several images at once.
 
         Args:
             places: n places in the cache.
@@ -88,7 +88,7 @@ class DecodedCache:
         )
 
     def _image(self, place: int) -> np.ndarray:
-        """One image as it lies there, uint8 (3, H, W)."""
+        """Return one image as it is stored, uint8 (3, H, W)."""
         start, stop = self.index.offsets[place : place + 2]
         return self._pixels[start:stop].reshape(3, *self.index.shapes[place])
 
@@ -100,7 +100,7 @@ class DecodedCache:
             raise ValueError(
                 f'expected {self.index.pixel_bytes} bytes in {file}, got '
                 f'{size}: the decoded cache is truncated; delete the folder '
-                f'{self.folder}, and it is built anew'
+                f'{self.folder}, and it is built again'
             )
         mapped = np.memmap(file, dtype=np.uint8, mode='r').view(np.ndarray)
         end = int(self.index.offsets[-1])
@@ -108,6 +108,6 @@ class DecodedCache:
             raise ValueError(
                 f'expected the pixels of build {self.index.build.hex()} in '
                 f'{file}, got others; delete the folder {self.folder}, and '
-                'it is built anew'
+                'it is built again'
             )
         return mapped[:end]

@@ -1,4 +1,4 @@
-"""Decodes images into a cache, whole or not at all."""
+"""Decodes images into a cache, atomically."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def build_cache(
     root: str | os.PathLike[str] = '',
     max_side: int | None = None,
 ) -> None:
-    """Decode images into a cache, in the place of one that is there.
+    """Decode images into a cache, which replaces an existing one.
 
     An interrupted build leaves nothing that looks like a cache.
 
     Args:
-        folder: Of the cache; made if need be.
-        paths: Of the images.
+        folder: Folder of the cache. It is made where it does not exist.
+        paths: Paths of the images.
         root: Folder of the data, see
             :func:`ahpcl.datasets.decoded_index.name_hashes`.
         max_side: Reduce longer sides to it (Pillow's box filter), px; None
@@ -98,7 +98,7 @@ def build_cache(
 
 
 def remove_cache(folder: Path) -> None:
-    """Delete the files of a cache, and what builds have left behind."""
+    """Delete the files of a cache, and leftovers of interrupted builds."""
     (folder / INDEX).unlink(missing_ok=True)
     for pattern in ('images-*.bin', 'images-*.part', f'{INDEX}.*.part'):
         for file in folder.glob(pattern):
@@ -129,7 +129,7 @@ def _bounded(width: int, height: int, max_side: int | None) -> tuple[int, int]:
 def _decode(
     path: str, max_side: int | None
 ) -> tuple[np.ndarray, bytes, os.stat_result]:
-    """An image, a hash of its file, and the state of that before it."""
+    """Return an image, a hash of its file, and the file's earlier state."""
     try:
         stat = os.stat(path)
         content = Path(path).read_bytes()
@@ -143,7 +143,7 @@ def _decode(
 def _check_room(
     folder: Path, paths: Sequence[str], max_side: int | None
 ) -> None:
-    """Whether the disk has room, by the images' headers.
+    """Check that the disk has room, by the images' headers.
 
     Raises:
         OSError: if not.
@@ -180,7 +180,7 @@ def _mib(size: int) -> str:
 
 
 def _ordered(work: Callable[[str], T], paths: Sequence[str]) -> Iterator[T]:
-    """Results in order, by threads, a bounded number ahead."""
+    """Yield results in order; threads work a bounded number ahead."""
     workers = min(16, usable_cores())
     with ThreadPoolExecutor(workers) as pool:
         waiting = iter(paths)

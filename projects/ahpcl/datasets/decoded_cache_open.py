@@ -1,4 +1,4 @@
-"""Opens a decoded cache where it still holds; builds it where not."""
+"""Opens a decoded cache, and builds it where it is missing or outdated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .decoded_index import INDEX, CacheIndex, digest, name_hashes
 # Images of a large data set take hours to decode.
 _PATIENCE = timedelta(days=2)
 _WAY_OUT = (
-    'delete the folder and it is built anew, give each list of images its '
+    'delete the folder and it is built again, give each list of images its '
     "own, or set decoded_cache='auto'"
 )
 
@@ -33,7 +33,7 @@ def open_or_build(
     root: str | os.PathLike[str] = '',
     max_side: int | None = None,
 ) -> tuple[DecodedCache, np.ndarray]:
-    """The decoded cache of some images; a collective call.
+    """Return the decoded cache of some images. This is a collective call.
 
     Rank 0 builds it where there is none or a file has changed, under a lock,
     so that runs which start together build it once. A file that was only
@@ -41,8 +41,8 @@ def open_or_build(
     counts as unchanged. The cache may hold more images than are asked for.
 
     Args:
-        folder: Of the cache; one that all ranks see.
-        paths: Of the images, in the order of the data set.
+        folder: Folder of the cache, which all ranks must see.
+        paths: Paths of the images, in the order of the data set.
         root: Folder of the data, see
             :func:`ahpcl.datasets.decoded_index.name_hashes`.
         max_side: Reduce longer sides to it, px; None keeps every pixel.
@@ -78,15 +78,15 @@ def open_or_build(
 def default_folder(
     root: str | os.PathLike[str], paths: Sequence[str], max_side: int | None
 ) -> Path:
-    """Where the cache of a list of images is kept by default.
+    """Return where the cache of a list of images is kept by default.
 
     ``.decoded`` in the folder of the data, or, where that cannot be written,
     ``ahpcl/decoded`` in the user's cache folder; in it one for every list.
 
     Args:
         root: Folder of the data.
-        paths: Of the images.
-        max_side: As the cache has it.
+        paths: Paths of the images.
+        max_side: The longest side that the cache stores, or None.
     """
     root = Path(root)
     content = name_hashes(paths, root).tobytes() + str(max_side).encode()
@@ -106,7 +106,7 @@ def _reason(
     names: np.ndarray,
     max_side: int | None,
 ) -> str | None:
-    """Why the cache must be built; None where it holds."""
+    """Say why the cache must be built; None where it is up to date."""
     if not (folder / INDEX).exists():
         return f'decodes {len(paths)} images'
     index = DecodedCache(folder).index
@@ -123,7 +123,7 @@ def _reason(
             continue
         content = digest(Path(path).read_bytes())
         if content != index.hashes[place].tobytes():
-            return f'{path} has changed, decodes {len(paths)} images anew'
+            return f'{path} has changed, decodes {len(paths)} images again'
         index.file_sizes[place], index.mtimes[place] = state
         touched += 1
     if gone:
@@ -144,7 +144,7 @@ def _places(
     names: np.ndarray,
     max_side: int | None,
 ) -> np.ndarray:
-    """Where the images are.
+    """Return the place of every image in the cache.
 
     Raises:
         ValueError: if one is not there, or `max_side` is another.
@@ -166,7 +166,7 @@ def _places(
 
 
 def _refresh(folder: Path, index: CacheIndex, touched: int) -> None:
-    """Remember new times of files; where it cannot, read them again."""
+    """Store new times of files. If that fails, they are read again later."""
     try:
         index.write(folder)
     except OSError as error:
@@ -178,7 +178,7 @@ def _refresh(folder: Path, index: CacheIndex, touched: int) -> None:
 
 
 def _beside(folder: Path) -> str:
-    """What was built and, for the sake of the disk, what lies beside it."""
+    """Describe the new cache and the older ones beside it, with sizes."""
     done = f'{_size(folder) / 2**20:,.0f} MiB'
     others = [
         other.parent
@@ -200,7 +200,7 @@ def _size(folder: Path) -> int:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """One run at a time; the system opens the lock of one that dies.
+    """Let one run in at a time. The system frees the lock of one that dies.
 
     Where there are no locks (Windows, some network disks), runs that start
     together may each build it, and the last one stays.

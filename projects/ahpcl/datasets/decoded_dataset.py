@@ -1,4 +1,4 @@
-"""A data set whose images may be at hand decoded, on disk or in memory."""
+"""A data set that may have its images decoded, on disk or in memory."""
 
 import logging
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Pictures(Protocol):
     """Decoded images, on disk or in memory."""
 
     def block(self, places: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Some of them, as ``DecodedDataset.image_block`` gives them."""
+        """Returns some images, as ``DecodedDataset.image_block`` does."""
 
 
 class DecodedDataset(BaseDataset):
@@ -28,8 +28,8 @@ class DecodedDataset(BaseDataset):
 
     Args:
         decoded_cache: See :class:`ahpcl.datasets.base.ImageListDataset`.
-        decoded_max_side: See there.
-        **kwargs: Of mmengine's data set.
+        decoded_max_side: See that class, too.
+        **kwargs: Arguments of mmengine's data set.
 
     Attributes:
         decoded: The cache that is in use, or None.
@@ -90,7 +90,7 @@ class DecodedDataset(BaseDataset):
         """Images as they are stored, at once.
 
         Args:
-            indices: Of n images.
+            indices: Indices of n images.
 
         Returns:
             uint8 (n, 3, H, W), channels B, G, R; and, where sizes differ, the

@@ -56,7 +56,7 @@ class CacheIndex:
         names: A hash of every name, see :func:`name_hashes`, (N,) uint64.
         file_sizes: Bytes of every file, (N,) int64.
         mtimes: When it was changed, ns, (N,) int64.
-        hashes: Of its content, (N, 16) uint8.
+        hashes: Hashes of its content, (N, 16) uint8.
     """
 
     max_side: int
@@ -96,7 +96,7 @@ class CacheIndex:
         return np.where(self.names[places] == names, places, -1)
 
     def write(self, folder: Path) -> None:
-        """Write the index whole into a folder, in the place of another."""
+        """Write the index into a folder atomically, over an older one."""
         buffer = io.BytesIO()
         np.savez(
             buffer,
@@ -146,7 +146,7 @@ class CacheIndex:
         except _BROKEN as error:
             raise ValueError(
                 f'expected the index of a decoded cache, got {path}: {error}; '
-                f'delete the folder {folder}, and it is built anew'
+                f'delete the folder {folder}, and it is built again'
             ) from error
         return index
 
@@ -188,7 +188,7 @@ def name_hashes(
     """64 bits of the name of every image, its path below the data's folder.
 
     Args:
-        paths: Of the images.
+        paths: Paths of the images.
         root: Folder of the data, so that they may move together.
 
     Returns:

@@ -60,7 +60,7 @@ class MiniImageNet(InMemoryDataset):
     Raises:
         ValueError: if an option is unknown, a file, folder or column is
             missing, images cannot be used, a class has too few, or none is
-            left. The message names what was found and the way out.
+            left. The message names what was found and a remedy.
     """
 
     def __init__(

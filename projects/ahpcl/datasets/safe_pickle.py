@@ -113,7 +113,7 @@ def _check_key(key: Any, held: int) -> None:
     """Refuse what takes long to hash or to compare.
 
     Args:
-        key: Of a dict, or a member of a set.
+        key: Key of a dict, or a member of a set.
         held: How many there are already.
     """
     if key is None:
@@ -402,7 +402,7 @@ def _check_unfolded(value: Any, limit: int) -> None:
 
     Args:
         value: Containers of anything.
-        limit: Of what there would be if nothing were shared: bytes of
+        limit: Limit of what there would be if nothing were shared: bytes of
             arrays, and one for all else.
     """
     sizes: dict[int, int | None] = {}  # by id, None while being counted

@@ -15,9 +15,9 @@ class SampleList:
 
     A worker sends every tensor of every sample by itself, which takes longer
     than to load small images. Most readers want the indices only; the others
-    find a sequence of the host's samples here.
+    find a sequence of mmengine's samples here.
 
-    It is no ``Sequence`` by type, or loaders and the host's preprocessor
+    It is no ``Sequence`` by type, or loaders and mmselfsup's preprocessor
     would walk through it.
 
     Args:

@@ -1,4 +1,4 @@
-"""Batches that are fetched at once, and how all batches are put together."""
+"""Fetches batches in one piece, and collates all batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLANK = np.zeros((1, 1, 3), np.uint8)
 
 
 class WholeBatch(Sequence):
-    """A batch that is one already; other collate functions see its items.
+    """A batch in one piece. Other collate functions see its single items.
 
     Args:
         batch: ``inputs``, a list of one tensor (B, 3, H, W), uint8, B, G, R;
@@ -79,15 +79,15 @@ def collate_batches(items: Sequence[Any]) -> dict:
 
 
 def fetch(dataset: Any, indices: Sequence[int]) -> Sequence[Any]:
-    """The items of a batch, whole where that can be.
+    """Return the items of a batch, as one piece where that is possible.
 
-    It can where the pipeline leaves images as they are: ``LoadImageBGR``,
+    That needs a pipeline that leaves images as they are: ``LoadImageBGR``,
     perhaps ``SeededMultiView`` whose views are made on the device, and
     ``PackSelfSupInputs`` with nothing but ``sample_idx``.
 
     Args:
         dataset: An :class:`ahpcl.datasets.base.ImageListDataset`.
-        indices: Of the images.
+        indices: Indices of the images.
     """
     views, pack = _raw(dataset.pipeline.transforms)
     if pack is None:
@@ -135,7 +135,7 @@ def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
 
 
 def _raw(transforms: Sequence[Any]) -> tuple[Any | None, Any | None]:
-    """Views and packing of a pipeline that changes no pixel, or Nones."""
+    """Return views and packing of a pipeline that changes no pixel."""
     if len(transforms) not in (2, 3):
         return None, None
     load, *views, pack = transforms

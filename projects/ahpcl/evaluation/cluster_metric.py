@@ -32,9 +32,9 @@ class ClusterMetric(FeatureMetric):
             are given to the nearest centroid and scored, so that what is
             scored was not fitted on.
         n_init: Restarts of which the best objective is taken.
-        seed: Of the k-means and of the silhouette's sample.
-        collect_device: As in mmengine.
-        prefix: As in mmengine.
+        seed: Seed of the k-means and of the sample for the silhouette.
+        collect_device: Where results are gathered, as in mmengine.
+        prefix: Prefix of the logged names, as in mmengine.
     """
 
     default_prefix = 'cluster'

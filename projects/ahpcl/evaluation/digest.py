@@ -18,7 +18,7 @@ def digest_of(name: str, model: nn.Module, dataset: Dataset) -> str:
     sizes and times of change.
 
     Args:
-        name: Of the use that is made of the images.
+        name: What the images are used for.
         model: Whose weights count.
         dataset: Images with their transforms, or several such sets, joined.
 

@@ -40,7 +40,7 @@ def evaluate(
         run: The checkpoint and its images.
         tasks: Names, see :data:`~ahpcl.evaluation.tasks.TASKS`; None for all
             that take seconds and that the images allow.
-        features: Of :attr:`RunData.evaluation`, if they are at hand.
+        features: Features of :attr:`RunData.evaluation`, if they are at hand.
         save: Called with the results after every task, so that none is lost.
         say: Called with a line for whoever waits.
 

@@ -20,7 +20,7 @@ def training_features(model: nn.Module, loader: DataLoader) -> FeatureSet:
 
     Args:
         model: The unwrapped algorithm.
-        loader: Over all training images, in order.
+        loader: Loader over all training images, in order.
 
     Raises:
         FloatingPointError: If a feature is NaN or infinite.
@@ -93,7 +93,8 @@ def known_of(dataset: Dataset) -> Known:
     """Look at the entries of a data set.
 
     Args:
-        dataset: Or several, joined; the pipeline of each may set the role.
+        dataset: A data set, or several joined; the pipeline of each may set
+            the role.
     """
     labels: list[int] = []
     query: list[bool] = []

@@ -38,9 +38,9 @@ class FeatureCache:
         replaced.
 
         Args:
-            name: Of the use, or a folder of images.
+            name: Name of the use, or a folder of images.
             model: The unwrapped algorithm.
-            loader: Over the images.
+            loader: Loader over the images.
             extract: Makes the features.
         """
         digest = digest_of(name, model, loader.dataset)
@@ -61,13 +61,13 @@ class FeatureCache:
         try:
             found = FeatureSet.load(file)
         except ValueError as error:
-            print_log(f'{error}; extracting anew', logger='current')
+            print_log(f'{error}; extracting again', logger='current')
             return None
         if found.digest == digest:
             return found
         print_log(
             f'{file} is of other weights, images or transforms; extracting '
-            'anew',
+            'again',
             logger='current',
         )
         return None

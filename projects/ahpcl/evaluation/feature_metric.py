@@ -78,7 +78,7 @@ class FeatureMetric(BaseMetric):
 
 
 def label_of(sample: dict) -> int:
-    """The class of a sample of either host, -1 without one."""
+    """Return the class of a sample of mmselfsup or mmcls, -1 without one."""
     label = sample.get('gt_label')
     if isinstance(label, dict):
         label = label.get('value', label.get('label'))

@@ -40,15 +40,15 @@ class FineTuneMetric(FeatureMetric):
         fractions: Shares of the labels; of every class at least one image.
         epochs: For every share.
         least_steps: Steps at least, however few images there are.
-        batch_size: Of the steps.
-        lr: Of the linear layer.
-        backbone_lr: Of the backbone.
-        weight_decay: Of all weights.
+        batch_size: Images in a step.
+        lr: Learning rate of the linear layer.
+        backbone_lr: Learning rate of the backbone.
+        weight_decay: Weight decay of all weights.
         padding: Pixels that a crop may be moved by.
         flip: Whether images are flipped at random; not for digits or letters.
-        seed: Of shares, order, crops and flips.
-        collect_device: As in mmengine.
-        prefix: As in mmengine.
+        seed: Seed of shares, order, crops and flips.
+        collect_device: Where results are gathered, as in mmengine.
+        prefix: Prefix of the logged names, as in mmengine.
 
     Raises:
         ValueError: If a share is not between 0 and 1, or a number is out of

@@ -20,7 +20,7 @@ def load_image(dataset: Dataset, index: int) -> np.ndarray:
 
     Args:
         dataset: Whose pipeline begins with a transform that loads.
-        index: Of the image.
+        index: Index of the image.
 
     Raises:
         ValueError: If the pipeline does not begin so.
@@ -53,7 +53,7 @@ def encode_image(
     Args:
         model: The unwrapped algorithm, in eval mode.
         dataset: Whose transforms the image passes.
-        path: Of the image.
+        path: Path of the image.
 
     Raises:
         ValueError: If there is no such file or it is no image.

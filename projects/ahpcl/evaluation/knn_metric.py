@@ -25,8 +25,8 @@ class KNNMetric(FeatureMetric):
         temperature: A neighbour of cosine s votes with exp(s / temperature).
         weighted: False for one vote each; 'both' logs that as well, as
             ``..._majority``.
-        collect_device: As in mmengine.
-        prefix: As in mmengine.
+        collect_device: Where results are gathered, as in mmengine.
+        prefix: Prefix of the logged names, as in mmengine.
 
     Raises:
         ValueError: If ``weighted`` is something else.

@@ -38,9 +38,9 @@ class LinearMetric(FeatureMetric):
         grid: Values of C, or learning rates; None for some around what is
             usual.
         held_out: Share of the references to choose on.
-        seed: Of that share and of SGD's order.
-        collect_device: As in mmengine.
-        prefix: As in mmengine.
+        seed: Seed of the held-out share and of SGD's order.
+        collect_device: Where results are gathered, as in mmengine.
+        prefix: Prefix of the logged names, as in mmengine.
         **settings: Of
             :func:`~ahpcl.core.metrics.linear_probe.logistic_probe` or
             :func:`~ahpcl.core.metrics.linear_probe.sgd_probe`.

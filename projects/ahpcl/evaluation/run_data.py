@@ -42,10 +42,10 @@ class RunData:
     """What one checkpoint says about its training images, and others.
 
     Features are extracted once, in one process, and kept in ``cache``;
-    a cache of other weights, images or transforms is made anew.
+    a cache of other weights, images or transforms is made again.
 
     Args:
-        config: Of the run.
+        config: Config of the run.
         checkpoint: That it wrote; None for the untrained encoder.
         device: To extract on; None for a GPU where there is one.
         cache: Folder for the features; None keeps none on disk.

@@ -12,7 +12,7 @@ def by_distance(
     """Images of every cluster, the nearest to its prototype first.
 
     Args:
-        distances: Of every image to its prototype, (N,).
+        distances: Distance of every image to its prototype, (N,).
         assignments: Cluster of every image, (N,).
         clusters: K.
 

@@ -22,16 +22,16 @@ class Canvas:
     height. Nothing here touches matplotlib's global state.
 
     Args:
-        width: Of the figure, in inches.
-        height: Of the content below title and note, in inches.
+        width: Width of the figure, in inches.
+        height: Height of the content below title and note, in inches.
         title: What is shown.
         note: Parts of a line below the title, of how many images, from
             where; empty ones are left out, and a long line is broken.
 
     Attributes:
         figure: The figure.
-        width: Of the figure, in inches.
-        height: Of the content, in inches.
+        width: Width of the figure, in inches.
+        height: Height of the content, in inches.
     """
 
     margin = 0.3

@@ -22,7 +22,7 @@ def by_class(
     """Images in the colour of their class.
 
     Args:
-        projection: Of some of the images.
+        projection: Projection of some of the images.
         labels: Class of every image, (N,), -1 where unknown.
         class_name: Name of a class.
 
@@ -50,10 +50,10 @@ def by_prototype(
     Children have the hue of their parent.
 
     Args:
-        projection: Of some of the images and of the prototypes of every
-            level.
-        hierarchy: Of all images, finest first.
-        lineages: Of every level, None of the coarsest.
+        projection: Projection of some of the images and of the prototypes of
+            every level.
+        hierarchy: Hierarchy of all images, finest first.
+        lineages: Lineage of every level; None for the coarsest.
     """
     colours = hierarchy_colours(hierarchy.num_clusters, lineages)
     return [

@@ -61,7 +61,7 @@ def child_colours(parents: np.ndarray, lineage: Lineage) -> np.ndarray:
 
     Args:
         parents: (P, 3) sRGB of the coarser level.
-        lineage: Of the finer level, K clusters.
+        lineage: Lineage of the finer level, K clusters.
 
     Returns:
         (K, 3) sRGB.
@@ -89,7 +89,7 @@ def hierarchy_colours(
 
     Args:
         counts: Clusters of every level, finest first.
-        lineages: Of every level; that of the coarsest is not looked at.
+        lineages: Lineages of every level; that of the coarsest is not read.
     """
     found = [distinct_colours(counts[-1])]
     for lineage in reversed(lineages[: len(counts) - 1]):

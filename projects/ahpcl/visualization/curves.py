@@ -24,7 +24,7 @@ def curves_figure(log: RunLog, *, source: str = '') -> Figure:
     """Plots over epochs; dashed lines are advances of the ladder.
 
     Args:
-        log: Of the run.
+        log: Log of the run.
         source: Its name.
 
     Raises:
@@ -168,7 +168,7 @@ def label_rows(periods: Sequence[Stay], scale: float) -> list[int]:
     """Row of the label of every period, so that no two touch.
 
     Args:
-        periods: In order.
+        periods: The periods, in order.
         scale: Inches of an epoch.
 
     Returns:

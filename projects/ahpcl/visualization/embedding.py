@@ -24,9 +24,9 @@ class Colouring:
 
     Args:
         title: What the colours are.
-        group: Of every image that is shown, (n,) int; -1 for none, grey.
+        group: Group of every image that is shown, (n,) int; -1 for none, grey.
         colours: (groups, 3) sRGB from 0 to 1.
-        names: Of the groups, for a legend where there are few.
+        names: Names of the groups, for a legend where there are few.
         prototypes: (groups, 2) in the plane; None to draw none.
     """
 
@@ -51,9 +51,9 @@ def embedding_figure(
     room for the number, large clusters first.
 
     Args:
-        projection: Of images and prototypes.
+        projection: Projection of images and prototypes.
         colourings: One picture each.
-        num_images: Of which the images are a sample.
+        num_images: Number of images of which those shown are a sample.
         features: What was laid out, such as 'keys (projector output)'.
         source: What they are of, such as a checkpoint's name.
 

@@ -36,9 +36,10 @@ class FigureHook(Hook):
         extract_dataloader: Config of a loader over the training images, in
             order and all of them, with a deterministic pipeline.
         interval: Epochs between two pictures; epoch 10, 20 ... for 10.
-        kinds: Of 'gallery', 'sizes' and 'tsne' (needs the extra ``viz``).
-        max_pages: Of the gallery of a level.
-        max_images: Of the t-SNE.
+        kinds: Which pictures to make, of 'gallery', 'sizes' and 'tsne'
+            (which needs the extra ``viz``).
+        max_pages: Most pages of the gallery of a level.
+        max_images: Most images that t-SNE shows.
 
     Raises:
         ValueError: For an unknown kind, an interval below 1, or, when

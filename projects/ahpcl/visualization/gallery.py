@@ -28,7 +28,7 @@ class ClusterImages(NamedTuple):
 
     Args:
         nearest: To the prototype, the nearest first.
-        random: Of those between, by distance.
+        random: Random ones of those between, by distance.
         farthest: The farthest last.
     """
 
@@ -54,13 +54,13 @@ def gallery_indices(
     counts as nearer.
 
     Args:
-        distances: Of every image to its prototype, (N,).
+        distances: Distance of every image to its prototype, (N,).
         assignments: Cluster of every image, (N,).
         num_clusters: K.
         nearest: Images at most.
         random: Images at most.
         farthest: Images at most.
-        seed: Of the choice; that of a cluster depends on no other.
+        seed: Seed of the choice; that of a cluster depends on no other.
 
     Returns:
         K entries, empty ones for clusters without images.
@@ -111,14 +111,14 @@ def gallery_figures(
 
     Args:
         level: K clusters of N images.
-        distances: Of every image to its prototype, (N,).
+        distances: Distance of every image to its prototype, (N,).
         images: Index to an image (H, W, 3) uint8 RGB.
         labels: Class of every image, (N,), -1 where unknown; None for none.
         class_name: Name of a class.
         source: What the prototypes are of, such as a checkpoint's name.
         per_page: Clusters of a figure.
         max_pages: Figures at most; None for all.
-        seed: Of the random images.
+        seed: Seed of the random images.
         clusters: Those to show, in this order; None for all.
 
     Yields:

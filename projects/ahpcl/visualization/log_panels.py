@@ -19,7 +19,7 @@ class Stay(NamedTuple):
     Args:
         start: Epochs done when it began.
         end: Epochs done when it ended.
-        rungs: In the order of the ladder, the newest last.
+        rungs: Rungs in use in the order of the ladder, the newest last.
     """
 
     start: int
@@ -33,8 +33,8 @@ class Panel:
 
     Args:
         title: What is shown.
-        unit: Of the values.
-        names: Of the scalars, by their label.
+        unit: Unit of the values.
+        names: Names of the scalars, with their labels as keys.
     """
 
     title: str
@@ -53,7 +53,7 @@ def stays(rows: Sequence[EpochRow]) -> list[Stay]:
     An advance of a ladder that has ended changes nothing and is none.
 
     Args:
-        rows: Of the epochs; those of the warm-up have no rungs.
+        rows: One row for every epoch; those of the warm-up have no rungs.
     """
     found: list[Stay] = []
     for row in rows:

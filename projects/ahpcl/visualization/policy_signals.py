@@ -17,10 +17,10 @@ class Signals:
     """What was logged of an epoch.
 
     Args:
-        epoch: From 1.
+        epoch: Number of the epoch, from 1.
         acc_inst: Percent.
         acc_proto: Percent.
-        agreement: Of successive E-steps, or None.
+        agreement: Agreement of successive E-steps, or None.
         action: That was logged, or None.
     """
 

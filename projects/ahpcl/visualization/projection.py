@@ -56,7 +56,7 @@ def project(
         labels: Class of every image, (N,); as many images of every class are
             shown, where it has them. None for any images.
         max_images: That are shown.
-        seed: Of the sample and the method.
+        seed: Seed of the sample and the method.
 
     Raises:
         ValueError: For another method, fewer than 10 images, or prototypes
@@ -102,7 +102,7 @@ def even_sample(
         number: N.
         most: Images to choose at most.
         labels: (N,); None for one class.
-        seed: Of the choice.
+        seed: Seed of the choice.
 
     Returns:
         Ascending indices, (min(N, most),) int64.

@@ -33,7 +33,7 @@ def line_chart(
     Args:
         lines: Pairs of (epoch, value) by the label of the line.
         title: What is shown.
-        unit: Of the values.
+        unit: Unit of the values.
         last: Epoch at the right end.
         marks: Epochs of dashed lines.
 

@@ -101,7 +101,7 @@ def choose_images(
     Args:
         orders: Images of every cluster by distance, for every level, finest
             first. The coarsest are served first.
-        max_images: At most.
+        max_images: Most images that it shows.
 
     Returns:
         Place of every chosen image, in the order of the places.

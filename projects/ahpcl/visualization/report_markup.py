@@ -61,7 +61,7 @@ def table(
         head: Names of the columns.
         rows: Values; numbers stand to the right.
         caption: What is in it.
-        classes: Of the rows, for the style; empty for none.
+        classes: Style classes of the rows; empty for none.
     """
     rows = list(rows)
     columns = list(zip(*rows, strict=True)) or [()] * len(head)
@@ -126,7 +126,7 @@ def page(*, title: str, main: str, data: Any, sheets: Sequence[str]) -> str:
     Args:
         title: Text.
         main: HTML.
-        data: Of the explorer.
+        data: Data of the explorer.
         sheets: Pictures as data URIs.
     """
     script = _template('report.js')

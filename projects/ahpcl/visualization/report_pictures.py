@@ -31,8 +31,8 @@ def sheets(
 
     Args:
         images: Index to an image (H, W, 3) uint8 RGB.
-        indices: Of the images, in the order of their places.
-        side: Of a thumbnail in px.
+        indices: Indices of the images, in the order of their places.
+        side: Side of a thumbnail in px.
 
     Returns:
         Data URIs: PNG for small ones, JPEG else.

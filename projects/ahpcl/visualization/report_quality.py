@@ -34,8 +34,8 @@ def evaluations(run: RunData, work_dir: Path, config: Path) -> str:
 
     Args:
         run: A checkpoint.
-        work_dir: With a folder ``evaluation``, or without.
-        config: Of the run, for the command that makes them.
+        work_dir: Work folder, which may have a folder ``evaluation``.
+        config: Config of the run, for the command that makes them.
     """
     found = sorted((work_dir / 'evaluation').glob('*.json'))
     own: list[str] = []

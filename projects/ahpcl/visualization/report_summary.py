@@ -30,8 +30,8 @@ def run_summary(run: RunData, log: RunLog | None, work_dir: Path) -> str:
 
     Args:
         run: Its checkpoint.
-        log: Of the run; None where there is none.
-        work_dir: Of the run.
+        log: Log of the run; None where there is none.
+        work_dir: Work folder of the run.
     """
     meta = run.content.get('meta') or {}
     training = run.training
@@ -156,7 +156,7 @@ def _installed() -> Pairs:
 
 
 def _environment(log: RunLog | None) -> Pairs:
-    """What the host wrote of its environment at the start of the run."""
+    """Read what mmengine wrote of its environment at the start of the run."""
     if log is None:
         return []
     found: dict[str, str] = {}

@@ -32,12 +32,12 @@ def run_figures(
     """Draw what a checkpoint says about its training images.
 
     Args:
-        data: Of the checkpoint.
-        kinds: Of :data:`KINDS`.
+        data: Data of the checkpoint.
+        kinds: Which pictures to make, of :data:`KINDS`.
         levels: Numbers of clusters whose galleries and confusions are drawn;
             None for all.
-        max_images: Of t-SNE and UMAP.
-        seed: Of samples and layouts.
+        max_images: Most images that t-SNE and UMAP show.
+        seed: Seed of samples and layouts.
         tell: Takes a line for everything that is left out, with the reason.
 
     Yields:

@@ -25,12 +25,12 @@ class EpochRow:
     """What was logged at the end of an epoch.
 
     Args:
-        epoch: From 1.
+        epoch: Number of the epoch, from 1.
         step: Iterations done by then.
         values: Scalars ``epoch/*``, ``policy/*``, ``ladder/*`` and
             ``estep/*`` by name; those of the E-step before the epoch.
-        action: Of the policy: 'keep', 'raise_threshold', 'advance'; None
-            where none was asked.
+        action: Action of the policy: 'keep', 'raise_threshold', 'advance';
+            None where none was asked.
         reason: That it gave; empty where the text log is not there.
         rungs: Cluster counts in use, in the order of the ladder; empty in
             the warm-up. Where the text log is not there, those of the E-step
@@ -205,7 +205,7 @@ def rungs_in_use(values: dict[str, float]) -> tuple[int, ...]:
 
 
 def _of_validation(row: dict) -> bool:
-    """Whether a row is the host's line of a validation, by epochs.
+    """Tell whether a row is mmengine's line of a validation, by epochs.
 
     Those of training have ``iter``, ours have a slash in every name but the
     step, and so has the validation's, which logs its time besides.

@@ -65,8 +65,9 @@ def log_figures(
             that the run has (``TensorboardVisBackend`` shows them, the local
             one keeps a PNG), one such backend, or a TensorBoard
             ``SummaryWriter``.
-        figures: By name; no slash in it, since it becomes a file name.
-        step: Of the run.
+        figures: Figures by name. A name becomes a file name, so it must not
+            have a slash.
+        step: Training step that the pictures are of.
 
     Raises:
         ValueError: If the writer takes no images.

@@ -16,7 +16,7 @@ class SizeHistogram(NamedTuple):
             size is in one bin.
         clusters: Clusters in every bin, (bins,).
         smallest: Images of the smallest cluster.
-        median: Of the sizes.
+        median: Median of the sizes.
         largest: Images of the largest cluster.
         empty: Clusters without images.
     """

@@ -15,7 +15,7 @@ def thumbnail(image: np.ndarray, side: int) -> np.ndarray:
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        side: In px.
+        side: Side of the square in px.
 
     Returns:
         (side, side, 3) uint8.
@@ -44,8 +44,8 @@ def strip(
 
     Args:
         images: Index to an image (H, W, 3) uint8 RGB.
-        indices: Of the images to show, from the left.
-        side: Of a thumbnail in px.
+        indices: Indices of the images to show, from the left.
+        side: Side of a thumbnail in px.
         places: Width in thumbnails; None for as many as there are.
         gap: Between two, in px.
 

@@ -47,7 +47,7 @@ def tree_figure(
             (N,).
         images: Index to an image (H, W, 3) uint8 RGB.
         source: What the prototypes are of, such as a checkpoint's name.
-        thumbnails: Of every cluster.
+        thumbnails: Thumbnails of every cluster.
         max_roots: See :func:`select_tree`.
         max_children: See :func:`select_tree`.
         max_leaves: See :func:`select_tree`.

@@ -74,7 +74,7 @@ def draw_negative_mask(
     """One Bernoulli draw for every pair.
 
     Args:
-        probability: Of keeping, any shape.
+        probability: Probability of keeping, any shape.
         generator: On any device. Where it is not on that of `probability`,
             one draw from it seeds a generator there, so that no large tensor
             travels.
@@ -112,7 +112,7 @@ def select_keys(
         queue: Normalised keys, (D, Q).
         level: A `PrototypeLevel` on the queue's device.
         sample_idx: Index of every image of the batch, (B,) integers.
-        generator: Of the draw, see `draw_negative_mask`.
+        generator: Generator of the draw, see `draw_negative_mask`.
 
     Returns:
         True where the key is a negative, (B, Q) bool.
@@ -146,7 +146,7 @@ def select_prototypes(
         parents: Its cluster that every cluster of `level` belongs to, (K,),
             where the assignments of `level` are.
         sample_idx: Index of every image of the batch, (B,) integers.
-        generator: Of the draw, see `draw_negative_mask`.
+        generator: Generator of the draw, see `draw_negative_mask`.
 
     Returns:
         True where the prototype is a negative, (B, K) bool. The query's own

@@ -63,7 +63,7 @@ def silhouette(
         features: (N, D).
         assignments: Cluster of every image, (N,) integers.
         sample: Images at the most; time and memory grow with its square.
-        seed: Of the sample.
+        seed: Seed of the sample.
 
     Returns:
         NaN if the sample has one cluster only, or no two images in one.
@@ -109,8 +109,8 @@ def grouping_report(
         labels: Class of every image, (N,); -1 where unknown, and such images
             count for the agreement in no way. None without labels.
         num_clusters: K; None for the largest assignment + 1.
-        sample: Of the silhouette.
-        seed: Of that sample.
+        sample: Sample size of the silhouette.
+        seed: Seed of that sample.
 
     Returns:
         ``nmi``, ``ami``, ``ari`` from 0 to 1, ``hungarian``, ``purity`` and

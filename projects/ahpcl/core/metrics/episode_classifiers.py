@@ -52,7 +52,7 @@ def refined_centroids(
         shown: Shots, (E, W, S, D).
         asked: Queries, (E, M, D).
         valid: (E, M) False where a query is padding.
-        scale: Of the squared distances in the softmax.
+        scale: Factor of the squared distances in the softmax.
         steps: Refinements; the paper has one.
 
     Returns:
@@ -88,8 +88,8 @@ def cosine_scores(
     Args:
         shown: Shots, (E, W, S, D).
         asked: Queries, (E, M, D).
-        scale: Of the cosines.
-        steps: Of gradient descent.
+        scale: Factor of the cosines.
+        steps: Number of steps of gradient descent.
         lr: Its learning rate.
 
     Returns:

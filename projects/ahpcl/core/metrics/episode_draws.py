@@ -32,7 +32,7 @@ def sample_episodes(
         shots: Labelled images of each, S.
         queries: Images to classify of each, Q; None is all the rest.
         episodes: How many, E in all.
-        seed: Of the draw.
+        seed: Seed of the draw.
         width: Floats per image that the caller will hold, which sets how
             many episodes come at once.
 

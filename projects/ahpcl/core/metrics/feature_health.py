@@ -58,7 +58,7 @@ def alignment(first: Tensor, second: Tensor, *, alpha: float = 2.0) -> float:
 
     Args:
         first: Features of a view of every image, (N, D); normalised here.
-        second: Of another view of the same images, (N, D).
+        second: Features of another view of the same images, (N, D).
         alpha: Above 0.
 
     Raises:
@@ -90,7 +90,7 @@ def uniformity(
         features: (N, D), N from 2; normalised here.
         t: Above 0.
         sample: Images at the most; time grows with its square.
-        seed: Of the sample.
+        seed: Seed of the sample.
 
     Raises:
         ValueError: If the features are not two finite rows or more.
@@ -161,7 +161,7 @@ def feature_health(
         features: (N, D).
         views: Features of two views of the same images, each (M, D), or
             None.
-        seed: Of the samples.
+        seed: Seed of the samples.
 
     Returns:
         ``rankme``, ``uniformity``, ``mean_cosine``, ``spread``, and
@@ -194,7 +194,8 @@ def collapse_alarms(
     negative, so that those of an untrained network are almost parallel, too.
 
     Args:
-        health: Of :func:`feature_health`; what it lacks is not looked at.
+        health: The result of :func:`feature_health`; what it lacks is not
+            looked at.
         least_rankme: Below, the features use hardly more than one dimension.
         least_spread: Of ``spread``; below, all images look alike.
         most_cosine: Of ``mean_cosine``; above, all images look alike.

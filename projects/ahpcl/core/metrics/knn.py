@@ -36,7 +36,7 @@ def knn_classify(
         reference_labels: Their classes, (N,), integers from 0.
         query: Features, (M, D), any number of them.
         k: Neighbours; more than N are N.
-        temperature: Of the weights, above 0.
+        temperature: Temperature of the weights, above 0.
         weighted: Whether near neighbours count more.
         num_classes: C; None is the largest label + 1.
         chunk_size: Queries at once; memory grows with `chunk_size * N`.
@@ -80,7 +80,7 @@ def knn_predictions(
         query: Features, (M, D).
         ks: Numbers of neighbours; more than N are N.
         weightings: True for weighted votes, False for plain ones.
-        temperature: Of the weights.
+        temperature: Temperature of the weights.
         num_classes: C.
         chunk_size: Queries at once.
 
@@ -153,7 +153,7 @@ def knn_accuracy(
         query: Features, (M, D), at least one.
         query_labels: Classes of the queries, (M,).
         k: Neighbours.
-        temperature: Of the weights.
+        temperature: Temperature of the weights.
         weighted: Whether near neighbours count more.
         num_classes: C.
         chunk_size: Queries at once.

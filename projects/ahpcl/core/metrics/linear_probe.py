@@ -28,7 +28,7 @@ class ProbeResult(NamedTuple):
     Args:
         scores: (M, C); columns are the classes 0 to C - 1.
         setting: The one of the grid that was chosen.
-        accuracies: Of every setting on the held-out part, percent.
+        accuracies: Accuracy of every setting on the held-out part, percent.
         at_edge: Whether it is the first or the last of several, and better
             than those between: a wider grid may hold a better one.
     """
@@ -61,7 +61,7 @@ def probe_with_choice(
         test: (M, D).
         grid: Settings to choose from.
         held_out: Share of every class to choose on.
-        seed: Of that share.
+        seed: Seed of that share.
 
     Raises:
         ValueError: If the grid is empty or shapes do not fit.
@@ -107,8 +107,8 @@ def logistic_probe(
         labels: (N,) integers from 0.
         test: (M, D).
         grid: Values of C, the inverse of the penalty's strength.
-        max_iter: Of L-BFGS.
-        tol: Of L-BFGS.
+        max_iter: Most iterations of L-BFGS.
+        tol: Tolerance of L-BFGS.
 
     Returns:
         Logits, (len(grid), M, classes) float32 on the CPU; minus infinity
@@ -168,11 +168,12 @@ def sgd_probe(
         grid: Learning rates, each for a layer of its own that sees the same
             batches.
         epochs: Over the training features.
-        batch_size: Of the steps; the last of an epoch may be smaller.
-        momentum: Of SGD.
-        weight_decay: Of the weights, not of the biases.
+        batch_size: Batch size of the steps; the last of an epoch may be
+            smaller.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of the weights, not of the biases.
         standardise: By mean and standard deviation of the training features.
-        seed: Of the order.
+        seed: Seed of the order.
 
     Returns:
         Logits, (len(grid), M, classes) float32 on the device of `train`.

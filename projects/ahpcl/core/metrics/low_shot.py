@@ -25,7 +25,7 @@ class LowShotResult(NamedTuple):
     Args:
         mean: Percent.
         std: Over the draws, percent, of the draws as a population; 0 of one.
-        draws: Of every draw, percent.
+        draws: Accuracy of every draw, percent.
     """
 
     mean: float
@@ -67,8 +67,8 @@ def low_shot_svm(
         test_labels: (M,) or (M, C), as `labels`.
         shots: Images of every class; None for all, in one draw.
         draws: From 1.
-        costs: Of the SVM, to choose from.
-        seed: Of the draws.
+        costs: Costs of the SVM, to choose from.
+        seed: Seed of the draws.
 
     Returns:
         Top-1 accuracy for labels (N,); mean average precision over the
@@ -123,7 +123,7 @@ def svm_scores(
         train: (N, D).
         truth: (N, C) of 1, 0 and -1, see :func:`low_shot_svm`.
         test: (M, D).
-        cost: Of the SVM.
+        cost: Cost of the SVM.
 
     Returns:
         (M, C) float64; minus infinity for a class that no image has, 0 for

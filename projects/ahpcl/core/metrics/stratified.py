@@ -18,7 +18,7 @@ def stratified_share(
     Args:
         labels: Classes, (N,) integers.
         share: Between 0 and 1, both left out; numbers are rounded.
-        seed: Of the choice.
+        seed: Seed of the choice.
         least: Of every class at least so many, and so many are left over,
             where it has twice as many.
 
@@ -45,7 +45,7 @@ def stratified_count(labels: Tensor, count: int, *, seed: int = 0) -> Tensor:
     Args:
         labels: Classes, (N,) integers.
         count: From 1.
-        seed: Of the choice.
+        seed: Seed of the choice.
 
     Returns:
         (N,) bool on the CPU, True for the chosen.

@@ -13,7 +13,7 @@ from mmcv.transforms import BaseTransform, Compose
 from mmengine.registry import TRANSFORMS
 from torch.utils.data import get_worker_info
 
-_STAND_IN = np.random.MT19937(0)  # seeded anew before each use
+_STAND_IN = np.random.MT19937(0)  # seeded again before each use
 
 Step = dict | Callable[[dict], dict]
 
