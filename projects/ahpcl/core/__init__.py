@@ -1,4 +1,4 @@
-"""The method as pure functions of tensors; no registry, no rank."""
+"""The method as pure functions of tensors, without registry or ranks."""
 
 from ahpcl.core.clustering.agreement import (
     ClusteringAgreement,

@@ -68,8 +68,8 @@ def proto_nce(
             (K,) on the query's device, `assignments` (N,) on it or on the
             CPU.
         sample_idx: Index of every image into `level.assignments`, (B,), on
-            any device. With both on the CPU the host never waits for a GPU,
-            whatever is drawn.
+            any device. If both are on the CPU, the CPU never waits for a
+            GPU, whatever is drawn.
         negatives: `'unique'` or `'batch'`.
         num_negatives: How many of the prototypes that are no image's own in
             this batch are drawn, without repetition; None, or a number above
@@ -97,6 +97,18 @@ def proto_nce(
         ValueError: If shapes or devices do not fit, an index is out of
             range, the mode is unknown, a number is out of range, or a draw
             is needed and there is no generator.
+
+    Examples:
+        >>> from ahpcl.core import PrototypeLevel
+        >>> level = PrototypeLevel(
+        ...     centroids=torch.eye(2),
+        ...     assignments=torch.tensor([0, 1, 1]),
+        ...     concentration=torch.full((2,), 0.2),
+        ... )
+        >>> query = torch.eye(2)
+        >>> loss, accuracy = proto_nce(query, level, torch.tensor([0, 2]))
+        >>> round(float(loss), 4), float(accuracy)
+        (0.0067, 100.0)
     """
     _check_args(query, level, negatives, num_negatives, label_smoothing)
     if sample_idx.shape != query.shape[:1]:
@@ -165,14 +177,22 @@ def proto_nce(
 def own_prototypes(
     level: Level, sample_idx: Tensor, device: torch.device
 ) -> Tensor:
-    """The prototype of every image of a batch, (B,) int64 on `device`.
+    """Return the prototype of every image of a batch, (B,) int64 on `device`.
 
-    Indices on a GPU are checked there, and a wrong one fails later, as an
-    assertion of the device, rather than making the host wait.
+    Indices on a GPU are checked there, so that the CPU need not wait; a
+    wrong one fails later, as an assertion of the device.
 
     Raises:
         ValueError: If an index is not an integer, or, on the CPU, out of
             range.
+
+    Examples:
+        >>> from ahpcl.core import PrototypeLevel
+        >>> level = PrototypeLevel(
+        ...     torch.eye(2), torch.tensor([0, 1, 1]), torch.ones(2)
+        ... )
+        >>> own_prototypes(level, torch.tensor([2, 0]), torch.device('cpu'))
+        tensor([1, 0])
     """
     assignments = level.assignments
     if sample_idx.dtype.is_floating_point or sample_idx.dtype == torch.bool:
@@ -196,7 +216,7 @@ def own_prototypes(
 def _masked_cross_entropy(
     logits: Tensor, target: Tensor, negative_mask: Tensor, smoothing: float
 ) -> Tensor:
-    """Cross entropy over the candidates left of every row, (B, C) each.
+    """Return the cross entropy over the unmasked candidates, (B, C) each.
 
     torch's own smoothing would multiply the minus infinity of the others.
     """
