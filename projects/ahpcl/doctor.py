@@ -76,7 +76,7 @@ def version_of(name: str) -> str | None:
 
 
 def _compat() -> tuple[list[dict[str, Any]], list[str]]:
-    """The fixes and the warnings of :mod:`ahpcl.compat`."""
+    """Return the fixes and the warnings of :mod:`ahpcl.compat`."""
     from ahpcl import compat
     from ahpcl.compat.packages import duplicate_mmcv
 
@@ -87,7 +87,7 @@ def _compat() -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _accelerators() -> list[dict[str, Any]]:
-    """The CUDA devices that torch sees."""
+    """Return the CUDA devices that torch sees."""
     import torch
 
     if not torch.cuda.is_available():
@@ -158,7 +158,7 @@ def examine() -> dict[str, Any]:
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
-    """The report for people."""
+    """Return the report for people."""
     lines = [f'ahpcl {report["ahpcl"]} on Python {report["python"]}', '']
     for name, version in report['versions'].items():
         lines.append(f'  {name:15} {version or "missing"}')

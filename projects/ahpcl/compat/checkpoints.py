@@ -55,7 +55,7 @@ def _environment(**variables: str | None) -> Iterator[None]:
 
 
 def _culprit(error: BaseException) -> str:
-    """Names the object that a safe load stumbled over, if torch says."""
+    """Finds the object that a safe load stumbled over, if torch says."""
     found = re.search(r'GLOBAL ([\w.]+)|class ([\w.]+)', str(error))
     if found:
         return f'pickled Python objects ({found[1] or found[2]})'

@@ -22,7 +22,7 @@ _HOLDERS = (
 
 
 def _spec(module: str) -> Any:
-    """The spec of a regular package or module, or None."""
+    """Returns the spec of a regular package or module, or None."""
     try:
         spec = importlib.util.find_spec(module)
     except (ModuleNotFoundError, ValueError):

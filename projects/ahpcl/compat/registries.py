@@ -12,7 +12,7 @@ _MISSING = 'mmselfsup.engine.runner'
 
 
 def _registries() -> list[Any]:
-    """The registries of mmselfsup that point at the missing module."""
+    """Returns the registries of mmselfsup that point at the missing module."""
     if importlib.util.find_spec('mmselfsup') is None:
         return []
     from mmselfsup import registry

@@ -129,7 +129,7 @@ class ImageListDataset(DecodedDataset):
         return f'{type(self).__name__}(data_root={self.data_root!r})'
 
     def get_gt_labels(self) -> np.ndarray | None:
-        """Labels in the order of the dataset.
+        """Return labels in the order of the dataset.
 
         Returns:
             int64 array (N,), or None if no image has one. Images without a
@@ -145,7 +145,7 @@ class ImageListDataset(DecodedDataset):
         )
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Classes of an image, as mmengine's ClassBalancedDataset asks."""
+        """Return the classes of an image, for ClassBalancedDataset."""
         label = self.get_data_info(idx).get('gt_label')
         return [] if label is None else [int(label)]
 
@@ -171,7 +171,7 @@ class ImageListDataset(DecodedDataset):
 
 
 def _limited(entries: list[dict], limit: int) -> list[int]:
-    """Places of at most ``limit`` entries, ascending."""
+    """Return places of at most ``limit`` entries, ascending."""
     total = len(entries)
     if limit >= total:
         return list(range(total))

@@ -85,7 +85,7 @@ class DecodedCache:
         return self._pixels[start:stop].reshape(3, *self.index.shapes[place])
 
     def _map(self) -> np.ndarray:
-        """The pixels of all images, (bytes,) uint8, checked for length."""
+        """Map the pixels of all images, (bytes,) uint8, of checked length."""
         file = self.folder / self.index.pixel_file
         size = file.stat().st_size if file.is_file() else 0
         if size != self.index.pixel_bytes:
@@ -106,7 +106,7 @@ class DecodedCache:
 
 
 def _opened_again(folder: Path, build: bytes) -> DecodedCache | None:
-    """The cache in a worker that was started afresh; None if it is gone.
+    """Return the cache in a spawned worker; None if it is gone.
 
     The worker then decodes its images, to the same pixels.
     """

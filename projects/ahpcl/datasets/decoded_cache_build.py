@@ -35,7 +35,7 @@ def build_cache(
     root: str | os.PathLike[str] = '',
     max_side: int | None = None,
 ) -> int:
-    """Decode images into a cache, in the place of one that is there.
+    """Decode images into a cache, which replaces an existing one.
 
     An interrupted build leaves nothing that looks like a cache.
 
@@ -112,7 +112,7 @@ def remove_cache(folder: Path) -> None:
 
 
 def reduced(image: np.ndarray, max_side: int | None) -> np.ndarray:
-    """An image (H, W, 3) with its longer side at most `max_side`."""
+    """Return an image (H, W, 3) with its longer side at most `max_side`."""
     height, width = image.shape[:2]
     size = _bounded(width, height, max_side)
     if size == (width, height):
@@ -135,7 +135,7 @@ def _bounded(width: int, height: int, max_side: int | None) -> tuple[int, int]:
 def _decode(
     path: str, max_side: int | None
 ) -> tuple[np.ndarray, bool, bytes, os.stat_result]:
-    """An image, if it was reduced, and its file's hash and state before."""
+    """Return an image, if it was reduced, its file's hash and old state."""
     try:
         stat = os.stat(path)
         content = Path(path).read_bytes()
@@ -171,7 +171,7 @@ def _check_room(
 def estimated_bytes(
     paths: Sequence[str], max_side: int | None, sample: int = 512
 ) -> int:
-    """What a cache of some images takes on disk, about, in bytes.
+    """Return what a cache of some images takes on disk, about, in bytes.
 
     Args:
         paths: Path of every image.
@@ -184,7 +184,7 @@ def estimated_bytes(
 
 
 def _bytes(paths: Sequence[str], max_side: int | None) -> int:
-    """What a cache of these images takes on disk, by their headers."""
+    """Return what a cache of these images takes on disk, by their headers."""
 
     def pixels(path: str) -> int:
         try:

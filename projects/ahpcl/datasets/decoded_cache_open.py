@@ -88,7 +88,7 @@ def open_automatic(
     root: str | os.PathLike[str] = '',
     max_side: int | None = None,
 ) -> tuple[DecodedCache, np.ndarray] | None:
-    """A decoded cache that nobody has to think of; a collective call.
+    """Return a decoded cache that nobody has to think of; a collective call.
 
     It lies in :func:`default_folder`. There is none, and a line of the log
     says why, where it would take more than 10 GB or a tenth of the free disk
@@ -111,7 +111,7 @@ def open_automatic(
     names = name_hashes(paths, root)
 
     def prepare() -> tuple[str, str]:
-        """The folder; or nothing, and why."""
+        """Return the folder; or nothing, and why."""
         _mention_old_cache(root)
         folder = default_folder(root, paths, max_side)
         try:
@@ -173,7 +173,7 @@ def _prepare(
 def _too_large(
     folder: Path, paths: Sequence[str], max_side: int | None
 ) -> str | None:
-    """Why a cache that nobody asked for would be too large; None if not."""
+    """Say why an automatic cache would be too large; None if it is not."""
     if (folder / INDEX).exists():
         return None
     folder.mkdir(parents=True, exist_ok=True)
@@ -218,7 +218,7 @@ def _mention_old_cache(root: str | os.PathLike[str]) -> None:
 
 
 def cache_home() -> Path:
-    """Where this package caches what it can make again.
+    """Return where this package caches what it can make again.
 
     ``$AHPCL_CACHE``, by default ``ahpcl`` in ``$XDG_CACHE_HOME``, which is
     ``~/.cache`` by default.

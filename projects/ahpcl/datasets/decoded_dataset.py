@@ -70,13 +70,13 @@ class DecodedDataset(BaseDataset):
         self._found = None
 
     def get_subset(self, indices: int | Sequence[int]) -> 'DecodedDataset':
-        """A part of the images as a data set, see mmengine."""
+        """Return a part of the images as a data set, see mmengine."""
         subset = super().get_subset(indices)
         subset._found = None
         return subset
 
     def prepare_data(self, idx: int) -> Any:
-        """Entry ``idx`` through the pipeline, its pixels from the cache."""
+        """Run an entry through the pipeline, its pixels from the cache."""
         info = self.get_data_info(idx)
         if self.decoded is not None:
             _, places = self._at_hand()
@@ -90,7 +90,7 @@ class DecodedDataset(BaseDataset):
     def image_block(
         self, indices: Sequence[int]
     ) -> tuple[Tensor, Tensor | None] | None:
-        """Images as they are stored, at once.
+        """Return images as they are stored, at once.
 
         Args:
             indices: Indices of n images.
@@ -110,7 +110,7 @@ class DecodedDataset(BaseDataset):
         return pictures.block(places[np.asarray(indices)])
 
     def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
-        """The items of a batch, for which a loader asks at once.
+        """Return the items of a batch, for which a loader asks at once.
 
         See :func:`ahpcl.datasets.whole_batch.fetch`.
         """
@@ -156,7 +156,7 @@ class DecodedDataset(BaseDataset):
         return [self.get_data_info(i)['img_path'] for i in range(len(self))]
 
     def _at_hand(self) -> tuple[Pictures, np.ndarray] | None:
-        """Where decoded images are, and which of them are ours."""
+        """Return where decoded images are, and which of them are ours."""
         # A cache that a worker could not open again is None.
         if self._found is None or self._found[0] is None:
             self._found = self._pictures()

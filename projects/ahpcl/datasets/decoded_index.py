@@ -86,7 +86,7 @@ class CacheIndex:
         return int(self.offsets[-1]) + len(self.build)
 
     def places(self, names: np.ndarray) -> np.ndarray:
-        """Where images are, by the hashes of their names.
+        """Return where images are, by the hashes of their names.
 
         Args:
             names: (M,) uint64.
@@ -182,14 +182,14 @@ def _array(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
 
 
 def digest(content: bytes) -> bytes:
-    """128 bits of some content."""
+    """Return a hash of some content, 128 bits."""
     return hashlib.blake2b(content, digest_size=_DIGEST).digest()
 
 
 def name_hashes(
     paths: Sequence[str], root: str | os.PathLike[str] = ''
 ) -> np.ndarray:
-    """64 bits of the name of every image, its path below the data's folder.
+    """Hash the name of every image, its path below the data's folder.
 
     Args:
         paths: Paths of the images.

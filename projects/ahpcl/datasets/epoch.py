@@ -28,7 +28,7 @@ def set_epoch(dataset: Any, epoch: int, seed: int) -> int:
 
 
 def transforms_with(dataset: Any, attribute: str) -> list[Any]:
-    """The transforms of a dataset that have an attribute.
+    """Return the transforms of a dataset that have an attribute.
 
     Looks through wrapped and joined datasets (mmengine's and torch's, also a
     data loader) and nested transforms.

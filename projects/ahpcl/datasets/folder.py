@@ -45,7 +45,7 @@ class _Files:
     hidden: int = 0
 
     def describe(self, why: str) -> str:
-        """How many files of which endings are used, and which are not."""
+        """Say how many files of which endings are used, and which not."""
         text = f'uses {len(self.images)} images ({_by_ending(self.used)})'
         left_out = []
         if self.left_out:
@@ -160,7 +160,7 @@ class UnlabelledFolder(ImageListDataset):
     def _part_of_every_class(
         self, entries: list[dict], start: int, stop: int
     ) -> list[dict]:
-        """The images at the places start to stop - 1 of every class."""
+        """Return the images at the places start to stop - 1 of every class."""
         seen: Counter[int] = Counter()
         part = []
         for entry in entries:
@@ -179,7 +179,7 @@ class UnlabelledFolder(ImageListDataset):
         return part
 
     def _find(self, root: Path) -> _Files:
-        """The files below root."""
+        """Return the files below root."""
         found = _Files()
         visited: set[str] = set()
         for folder, subfolders, files in os.walk(root, followlinks=True):
@@ -229,7 +229,7 @@ class UnlabelledFolder(ImageListDataset):
 
 
 def _has_image_content(path: Path) -> bool:
-    """Whether a file begins as one of the formats that say what they are."""
+    """Tell whether a file begins like a known image format."""
     try:
         with Image.open(path, formats=_SNIFFED):
             return True
@@ -238,7 +238,7 @@ def _has_image_content(path: Path) -> bool:
 
 
 def _by_ending(counts: Counter[str]) -> str:
-    """Such as '20 .jpg, 3 without an ending', the most frequent first."""
+    """Describe endings as '20 .jpg, 3 without an ending'."""
     parts = [
         f'{count} {ending or "without an ending"}'
         for ending, count in counts.most_common(8)

@@ -66,7 +66,7 @@ class Manifest:
         return len(self.names)
 
     def digest(self) -> bytes:
-        """128 bits that are the same for the same images in the same order."""
+        """Return 128 bits that tell lists of images apart, and their order."""
         content = hashlib.blake2b(self.sample, digest_size=16)
         for name in self.names:
             content.update(os.fsencode(name) + b'\0')

@@ -226,7 +226,7 @@ class MiniImageNet(InMemoryDataset):
         return [items[place] for place in sorted(kept)]
 
     def _counts(self, label: str, total: int) -> tuple[int, int]:
-        """Images of a class in parts 'train' and 'test'."""
+        """Return images of a class in parts 'train' and 'test'."""
         test = self.test_per_class
         train = self.train_per_class
         if test is None:

@@ -208,7 +208,7 @@ class _ArrayUnpickler(pickle._Unpickler):
         self._allowed = allowed
 
     def read_all(self) -> Any:
-        """What the file holds.
+        """Return what the file holds.
 
         Raises:
             UnsafePickleError: if it asks for anything else.
@@ -236,7 +236,7 @@ class _ArrayUnpickler(pickle._Unpickler):
             )
 
     def _encode(self, text: str, encoding: Any) -> bytes:
-        """Bytes as Python 3 writes them for Python 2."""
+        """Return bytes as Python 3 writes them for Python 2."""
         if encoding not in ('latin1', 'latin-1'):
             raise UnsafePickleError(
                 f'expected latin1 bytes, got encoding {encoding!r}'
@@ -245,14 +245,14 @@ class _ArrayUnpickler(pickle._Unpickler):
         return text.encode('latin1')
 
     def _scalar(self, dtype: Any, data: Any) -> Any:
-        """A numpy number."""
+        """Return a numpy number."""
         self._spend(len(data))
         return np.frombuffer(_bytes(data), dtype=_real(dtype))[0]
 
     def _buffer(
         self, buffer: Any, dtype: Any, shape: Any, order: Any
     ) -> np.ndarray:
-        """An array over pickled bytes (protocol 5)."""
+        """Return an array over pickled bytes (protocol 5)."""
         self._spend(len(buffer))
         raw = _bytes(buffer)
         _check_shape(shape, raw)
@@ -265,7 +265,7 @@ class _ArrayUnpickler(pickle._Unpickler):
         return made
 
     def _ordered(self, items: Any = ()) -> OrderedDict[Any, Any]:
-        """Empty, or of pairs, as Python 2 wrote it."""
+        """Return an empty object, or one of pairs, as Python 2 wrote it."""
         pairs = self._listed(items)
         if not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
             raise UnsafePickleError('it has an OrderedDict of no pairs')
@@ -373,21 +373,21 @@ _ARRAY = _Named()
 
 
 def _reconstruct(kind: Any, shape: Any, dtype: Any) -> np.ndarray:
-    """An empty array, to be filled by its pickled state."""
+    """Return an empty array, to be filled by its pickled state."""
     if kind is not _ARRAY:
         raise UnsafePickleError('it asks for a special array class')
     return np.empty(0, dtype=np.int8).view(_Array)
 
 
 def _no_bytes(*arguments: Any) -> bytes:
-    """What Python 3 writes for no bytes at all, for Python 2."""
+    """Return what Python 3 writes for no bytes at all, for Python 2."""
     if arguments:
         raise UnsafePickleError('it calls bytes')
     return b''
 
 
 def _parts(value: Any) -> list[Any] | None:
-    """Values of a container, None for anything else."""
+    """Return values of a container, None for anything else."""
     if isinstance(value, dict):
         return list(value.values())
     if isinstance(value, list | tuple | set | frozenset):

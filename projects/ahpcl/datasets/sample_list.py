@@ -38,7 +38,7 @@ class SampleList:
 
     @classmethod
     def of(cls, samples: Sequence[Any]) -> SampleList | None:
-        """The same samples, if they hold their index only; else None."""
+        """Pack samples that hold their index only; None for others."""
         if not all(map(_is_plain, samples)):
             return None
         return cls(
@@ -75,7 +75,7 @@ class SampleList:
 
 
 def _is_plain(sample: Any) -> bool:
-    """Whether a sample has a sample_idx (1,) and nothing else."""
+    """Tell whether a sample has a sample_idx (1,) and nothing else."""
     if not isinstance(sample, BaseDataElement):
         return False
     if sample.keys() != ['sample_idx'] or sample.metainfo_keys():

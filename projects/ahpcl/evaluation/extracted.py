@@ -115,6 +115,6 @@ def known_of(dataset: Dataset) -> Known:
 
 
 def class_names(dataset: Dataset) -> tuple[str, ...]:
-    """Names of the classes; empty if the set has none."""
+    """Return names of the classes; empty if the set has none."""
     names = dataset.metainfo.get('classes') or ()
     return tuple(map(str, names))

@@ -36,7 +36,7 @@ class FeatureMetric(BaseMetric):
             )
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Metrics of all images; empty if it needs labels and has none."""
+        """Compute the metrics; empty if they need labels and have none."""
         if self.needs_labels:
             results = [row for row in results if row['label'] >= 0]
         if not results:

@@ -37,12 +37,12 @@ class Learner:
         self.head.to(self.device)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W) uint8."""
+        """Return logits (B, classes) of images (B, C, H, W) uint8."""
         return self.head(self._features(images))
 
     @torch.no_grad()
     def scores(self, images: Tensor, batch_size: int) -> Tensor:
-        """(M, classes) on the CPU, in eval mode."""
+        """Return logits (M, classes) on the CPU, in eval mode."""
         self.backbone.eval()
         return torch.cat(
             [self(part).cpu() for part in images.split(batch_size)]
@@ -57,7 +57,7 @@ class Learner:
 def augmented(
     images: Tensor, padding: int, flip: bool, generator: torch.Generator
 ) -> Tensor:
-    """Every image moved by some pixels and perhaps flipped."""
+    """Return every image moved by some pixels and perhaps flipped."""
     count, _, height, width = images.shape
     if padding:
         padded = F.pad(images, [padding] * 4)

@@ -88,7 +88,7 @@ def load_weights(model: nn.Module, checkpoint: str | os.PathLike) -> dict:
 def usable_device(
     device: str | torch.device | None = None,
 ) -> torch.device:
-    """The device to run on: a GPU where there is one, if none is named.
+    """Return the device to run on: a GPU where there is one, if none is named.
 
     Raises:
         ValueError: If it cannot be used here.

@@ -9,7 +9,7 @@ from torch import Tensor
 def by_distance(
     distances: Tensor, assignments: Tensor, clusters: int
 ) -> list[list[int]]:
-    """Images of every cluster, the nearest to its prototype first.
+    """Return images of every cluster, the nearest to its prototype first.
 
     Args:
         distances: Distance of every image to its prototype, (N,).

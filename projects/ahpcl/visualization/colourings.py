@@ -19,7 +19,7 @@ from .projection import Projection
 def by_class(
     projection: Projection, labels: Tensor, class_name: ClassName = str
 ) -> Colouring:
-    """Images in the colour of their class.
+    """Draw images in the colour of their class.
 
     Args:
         projection: Projection of some of the images.
@@ -45,7 +45,7 @@ def by_prototype(
     hierarchy: PrototypeHierarchy,
     lineages: Sequence[Lineage | None],
 ) -> list[Colouring]:
-    """Images in the colour of their cluster, for every level.
+    """Draw images in the colour of their cluster, for every level.
 
     Children have the hue of their parent.
 

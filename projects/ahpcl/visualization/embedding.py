@@ -45,7 +45,7 @@ def embedding_figure(
     features: str,
     source: str = '',
 ) -> Figure:
-    """The same picture of images in several colourings.
+    """Return the same picture of images in several colourings.
 
     Prototypes are diamonds with a white edge, and numbered where there is
     room for the number, large clusters first.
@@ -167,7 +167,7 @@ def _draw(axes: Axes, points: np.ndarray, colouring: Colouring) -> None:
 
 
 def _legend(names: Sequence[str]) -> tuple[int, int]:
-    """Columns and rows of a legend; no rows where it would be long."""
+    """Return columns and rows of a legend; no rows where it would be long."""
     if not 0 < len(names) <= _LEGEND:
         return 0, 0
     letters = max(map(len, names))
@@ -178,7 +178,7 @@ def _legend(names: Sequence[str]) -> tuple[int, int]:
 def label_places(
     places: np.ndarray, weights: np.ndarray, room: float
 ) -> list[int]:
-    """Which labels fit beside their places without touching another.
+    """Choose the labels that fit beside their places without touching.
 
     Args:
         places: (K, 2).

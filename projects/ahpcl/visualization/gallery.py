@@ -107,7 +107,7 @@ def gallery_figures(
     seed: int = 0,
     clusters: Sequence[int] | None = None,
 ) -> Iterator[Figure]:
-    """Galleries of a level, the most concentrated clusters first.
+    """Yield the galleries of a level, most concentrated clusters first.
 
     Args:
         level: K clusters of N images.

@@ -48,7 +48,7 @@ class Panel:
 
 
 def stays(rows: Sequence[EpochRow]) -> list[Stay]:
-    """When which rungs were in use; an advance is between two stays.
+    """Find when which rungs were in use; an advance is between two stays.
 
     An advance of a ladder that has ended changes nothing and is none.
 
@@ -71,7 +71,7 @@ def stays(rows: Sequence[EpochRow]) -> list[Stay]:
 
 
 def last_epoch(log: RunLog) -> float:
-    """Where the plots end."""
+    """Return where the plots end."""
     ends = [float(row.epoch) for row in log.epochs]
     for found in ('loss', 'acc_inst'):
         ends += [epoch for epoch, _ in log.series(found)[-1:]]
@@ -81,7 +81,7 @@ def last_epoch(log: RunLog) -> float:
 
 
 def panels(log: RunLog) -> list[Panel]:
-    """Which plots there are to draw, of what the run logged."""
+    """List the plots that can be drawn of what the run logged."""
     names = [name for name, found in log.scalars.items() if found]
     means = {
         name.removeprefix('epoch/'): name
@@ -118,7 +118,7 @@ def _of(names: Sequence[str], *wanted: str) -> dict[str, str]:
 
 
 def _by_rung(names: Sequence[str], pattern: str) -> dict[str, str]:
-    """Names by their K, the largest first."""
+    """Return names by their K, the largest first."""
     found = [(re.fullmatch(pattern, name), name) for name in names]
     pairs = sorted(
         ((int(match[1]), name) for match, name in found if match),

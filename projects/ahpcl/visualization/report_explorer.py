@@ -121,7 +121,7 @@ def choose_images(
 
 
 def _farthest(own: Sequence[int]) -> list[int]:
-    """The farthest first, without those that count as nearest."""
+    """Return the farthest first, without those that count as nearest."""
     return list(own[NEAREST:][-FARTHEST:][::-1])
 
 
@@ -163,7 +163,7 @@ def _level(
 
 
 def _top(row: Tensor) -> list[list[int]]:
-    """Pairs of (class, images), the most first."""
+    """Return pairs of (class, images), the most first."""
     order = torch.argsort(row, descending=True, stable=True)[:_CLASSES]
     return [[int(c), int(row[c])] for c in order if int(row[c])]
 
@@ -180,7 +180,7 @@ def _path(run: RunData, index: int) -> str:
 
 
 def _short(paths: list[str]) -> tuple[list[str], str]:
-    """Paths from the folder that all are in, and that folder."""
+    """Return paths from the folder that all are in, and that folder."""
     folders = {os.path.dirname(path) for path in paths}
     if not folders or not all(map(os.path.isabs, folders)):
         return paths, ''

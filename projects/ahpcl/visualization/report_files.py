@@ -9,7 +9,7 @@ from ahpcl.runtime.checkpoint_files import good_checkpoint
 
 
 def find_config(work_dir: str | os.PathLike) -> Path:
-    """The newest config of a work folder.
+    """Return the newest config of a work folder.
 
     Raises:
         ValueError: If there is no such folder, or no config in it.

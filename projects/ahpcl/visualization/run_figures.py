@@ -139,7 +139,7 @@ def _confusion(
 def _embedding(
     data: RunData, method: str, max_images: int, seed: int, tell: Tell
 ) -> Iterator[tuple[str, Figure]]:
-    """Points with the prototypes, then pooled features by class."""
+    """Yield points with the prototypes, then pooled features by class."""
     training = data.training
     labels = training.labels if data.training.has_labels else None
     spaces = ['points']

@@ -49,7 +49,7 @@ def save_figure(figure: Figure, stem: str | os.PathLike) -> list[Path]:
 
 
 def render(figure: Figure) -> np.ndarray:
-    """The pixels of a figure, (H, W, 3) uint8 RGB."""
+    """Return the pixels of a figure, (H, W, 3) uint8 RGB."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

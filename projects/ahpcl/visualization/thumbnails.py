@@ -11,7 +11,7 @@ ImageSource = Callable[[int], np.ndarray]
 
 
 def thumbnail(image: np.ndarray, side: int) -> np.ndarray:
-    """An image in a white square, its proportions kept.
+    """Return an image in a white square, its proportions kept.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -40,7 +40,7 @@ def strip(
     places: int | None = None,
     gap: int = 2,
 ) -> np.ndarray:
-    """Thumbnails in a row on white.
+    """Put thumbnails in a row on white.
 
     Args:
         images: Index to an image (H, W, 3) uint8 RGB.

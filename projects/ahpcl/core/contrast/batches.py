@@ -118,7 +118,7 @@ def full_precision(
 
 
 def check_batch(name: str, features: Tensor) -> None:
-    """Refuse features that are not (B, D) or that are empty.
+    """Refuse features that are not (B, D), or that are empty.
 
     Examples:
         >>> check_batch('query', torch.ones(4, 2))  # all is well

@@ -127,7 +127,7 @@ def _check_masks(
 def smoothing_factor(
     num_clusters: int, max_clusters: int, *, ceiling: float = 0.2
 ) -> float:
-    """Label smoothing that grows as the clusters become fewer.
+    """Return a label smoothing that grows as the clusters become fewer.
 
     `min(ceiling, ceiling * sqrt((K_max - K) / K_max))`: 0 at the largest
     rung, near the ceiling at the smallest.

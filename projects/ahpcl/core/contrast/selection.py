@@ -113,7 +113,7 @@ def select_keys(
     sample_idx: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Instance-wise selection at one level (HCSC).
+    """Select negatives among keys at one level, instance-wise (HCSC).
 
     A key of the queue stays a negative of a query with the probability that
     it does not belong to the query's cluster. That cluster is the one that
@@ -155,7 +155,7 @@ def select_prototypes(
     sample_idx: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Prototypical selection at one level (HCSC).
+    """Select negatives among the prototypes of one level (HCSC).
 
     A prototype stays a negative of a query with the probability that it does
     not belong to the parent of the query's own prototype. (At the coarsest

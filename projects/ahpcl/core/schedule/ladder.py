@@ -47,7 +47,7 @@ class ClusterLadder:
     def geometric(
         cls, start: int, ratio: float, stop: int, window: int = 3
     ) -> ClusterLadder:
-        """A ladder whose neighbours differ by about one factor.
+        """Make a ladder whose neighbours differ by about one factor.
 
         `start`, `start * ratio`, ... up (or down) to `stop`, rounded, equal
         neighbours dropped. `start` and `stop` are always rungs: the last
@@ -99,7 +99,7 @@ class ClusterLadder:
         coarsest: int = 2,
         ratio: float = 2.0,
     ) -> ClusterLadder:
-        """A ladder for those who do not know how many clusters there are.
+        """Make a ladder for an unknown number of clusters.
 
         The rule: the finest rung is `num_images / min_images_per_cluster`
         (12 images per cluster is what 3200 clusters have on mini-ImageNet's
@@ -234,7 +234,7 @@ class ClusterLadder:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as plain numbers: rungs, window, position."""
+        """Return the state as plain numbers: rungs, window, position."""
         return {
             'rungs': list(self._rungs),
             'window': self._window,

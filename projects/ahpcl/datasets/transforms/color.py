@@ -112,7 +112,7 @@ _ENHANCERS = (
 
 
 def _factor(name: str, value: float | Sequence[float]) -> Range:
-    """Bounds of a factor around 1, None where it never changes anything."""
+    """Return the bounds of a factor around 1; None if it is always 1."""
     if isinstance(value, int | float):
         low, high = max(0.0, 1.0 - value), 1.0 + value
     else:

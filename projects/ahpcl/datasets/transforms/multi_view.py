@@ -56,7 +56,7 @@ class EpochClock:
         self._values[1] = seed
 
     def get(self) -> tuple[int, int]:
-        """Epoch and seed."""
+        """Return epoch and seed."""
         epoch, seed = self._values[:2].tolist()
         return epoch, seed
 
