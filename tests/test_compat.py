@@ -273,7 +273,7 @@ def test_present_pkg_resources_are_left_alone(monkeypatch):
 
 
 def test_a_healthy_faiss_is_left_alone():
-    from ahpcl.compat.clustering import _mend
+    from ahpcl.compat.clustering import _patch
 
     class Faiss:
         def PCAMatrix(self, d_in, d_out, eigen_power=0.0):
@@ -283,7 +283,7 @@ def test_a_healthy_faiss_is_left_alone():
         faiss = Faiss()
 
     before = Module.faiss
-    _mend(Module)
+    _patch(Module)
     assert Module.faiss is before
 
 

@@ -1,4 +1,4 @@
-"""How well a fresh k-means of the features agrees with the labels."""
+"""Measures how well a k-means of the features agrees with the labels."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -24,14 +24,14 @@ class ClusterMetric(FeatureMetric):
     labels only the last two. Images without a label count for no agreement.
 
     Args:
-        num_clusters: K, or several, whose results are logged under ``k<K>/``;
-            None for the number of classes.
+        num_clusters: Number of clusters K, or several, whose results are
+            logged under ``k<K>/``; None for the number of classes.
         fit: ``'all'``: the k-means is fitted on all images, whatever their
             role, and all are scored. ``'reference'``: it is fitted on the
             images with the role 'reference', and those with the role 'query'
             are given to the nearest centroid and scored, so that what is
             scored was not fitted on.
-        n_init: Restarts of which the best objective is taken.
+        n_init: Restarts; the one with the best objective is taken.
         seed: Seed of the k-means and of the sample for the silhouette.
         collect_device: Where results are gathered, as in mmengine.
         prefix: Prefix of the logged names, as in mmengine.

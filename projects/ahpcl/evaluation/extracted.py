@@ -16,7 +16,7 @@ from .feature_set import FeatureSet
 
 
 def training_features(model: nn.Module, loader: DataLoader) -> FeatureSet:
-    """Features, and keys where the method has them, of training images.
+    """Extract features of training images, and keys if the method has any.
 
     Args:
         model: The unwrapped algorithm.
@@ -49,11 +49,11 @@ def training_features(model: nn.Module, loader: DataLoader) -> FeatureSet:
 
 @torch.no_grad()
 def evaluation_features(model: nn.Module, loader: DataLoader) -> FeatureSet:
-    """Features, labels and roles of a validation loader's images.
+    """Extract features, labels and roles of a validation loader's images.
 
     Args:
         model: The unwrapped algorithm, in eval mode.
-        loader: As for the val loop, in order.
+        loader: Loader as for the val loop, in order.
 
     Raises:
         FloatingPointError: If a feature is NaN or infinite.
@@ -80,7 +80,7 @@ class Known(NamedTuple):
 
     Args:
         labels: Classes (N,) int64, -1 where unknown.
-        query: (N,) bool, True for images that are tested.
+        query: Mask, (N,) bool, True for images that are tested.
         paths: File, or another name, of every image.
     """
 

@@ -21,8 +21,8 @@ class FeatureCache:
     """A folder of feature files, each with what it was made from.
 
     Args:
-        folder: For the files; None keeps none.
-        stem: Their names begin with it.
+        folder: Folder of the files; None keeps no files.
+        stem: Beginning of their names.
     """
 
     def __init__(self, folder: str | os.PathLike | None, stem: str) -> None:
@@ -41,7 +41,7 @@ class FeatureCache:
             name: Name of the use, or a folder of images.
             model: The unwrapped algorithm.
             loader: Loader over the images.
-            extract: Makes the features.
+            extract: Function that makes the features.
         """
         digest = digest_of(name, model, loader.dataset)
         file = None

@@ -1,4 +1,4 @@
-"""What fine-tuning is made of: a copy of a backbone, and augmentation."""
+"""Parts of fine-tuning: a copy of a backbone, and augmentation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Learner:
         self.device = next(model.parameters()).device
         with torch.no_grad():
             width = self._features(image).shape[1]
-        # Without drawing weights that are not wanted.
+        # Weights of zeros need no draw from the random state.
         self.head = nn.utils.skip_init(nn.Linear, width, classes)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)

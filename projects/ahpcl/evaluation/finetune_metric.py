@@ -34,12 +34,12 @@ class FineTuneMetric(FeatureMetric):
     al., "SimCLR", ICML 2020, section 6; here with SGD, random crops and
     flips of the images as they are evaluated) and tested on those with the
     role 'query'. The model stays as it is. In a val or test loop it needs
-    :class:`ModelAccessHook`. In one process.
+    :class:`ModelAccessHook`. It works in one process only.
 
     Args:
         fractions: Shares of the labels; of every class at least one image.
-        epochs: For every share.
-        least_steps: Steps at least, however few images there are.
+        epochs: Epochs of training for every share.
+        least_steps: Fewest steps, however few images there are.
         batch_size: Images in a step.
         lr: Learning rate of the linear layer.
         backbone_lr: Learning rate of the backbone.
@@ -126,8 +126,8 @@ class FineTuneMetric(FeatureMetric):
 
         Args:
             features: The images, (N, C, H, W).
-            labels: (N,).
-            query: (N,).
+            labels: Classes, (N,).
+            query: Mask of the images that are tested, (N,).
 
         Raises:
             ValueError: If no model was.
@@ -146,9 +146,9 @@ class FineTuneMetric(FeatureMetric):
 
         Args:
             model: The unwrapped algorithm; stays as it is.
-            images: As they are evaluated, (N, C, H, W) uint8.
-            labels: (N,) from 0; images with -1 do not count.
-            query: (N,) True for images that are tested.
+            images: Images as they are evaluated, (N, C, H, W) uint8.
+            labels: Classes, (N,), from 0; images with -1 do not count.
+            query: Mask, (N,), True for images that are tested.
 
         Returns:
             ``top1_1pct`` and the like, percent.

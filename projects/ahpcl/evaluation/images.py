@@ -19,7 +19,7 @@ def load_image(dataset: Dataset, index: int) -> np.ndarray:
     """Return an image before any augmentation, (H, W, 3) uint8 RGB.
 
     Args:
-        dataset: Whose pipeline begins with a transform that loads.
+        dataset: A data set whose pipeline begins with a loading transform.
         index: Index of the image.
 
     Raises:
@@ -52,7 +52,7 @@ def encode_image(
 
     Args:
         model: The unwrapped algorithm, in eval mode.
-        dataset: Whose transforms the image passes.
+        dataset: The data set whose transforms the image passes.
         path: Path of the image.
 
     Raises:

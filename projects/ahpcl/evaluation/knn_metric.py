@@ -20,7 +20,7 @@ class KNNMetric(FeatureMetric):
     Discrimination", CVPR 2018). Any number of images.
 
     Args:
-        k: Neighbours; all where there are fewer references. Several are
+        k: Number of neighbours, at most all references. Several are
             logged as ``top1_k<k>``.
         temperature: A neighbour of cosine s votes with exp(s / temperature).
         weighted: False for one vote each; 'both' logs that as well, as

@@ -41,7 +41,7 @@ class LinearMetric(FeatureMetric):
         seed: Seed of the held-out share and of SGD's order.
         collect_device: Where results are gathered, as in mmengine.
         prefix: Prefix of the logged names, as in mmengine.
-        **settings: Of
+        **settings: Settings of
             :func:`~ahpcl.core.metrics.linear_probe.logistic_probe` or
             :func:`~ahpcl.core.metrics.linear_probe.sgd_probe`.
 

@@ -46,13 +46,13 @@ class RunData:
 
     Args:
         config: Config of the run.
-        checkpoint: That it wrote; None for the untrained encoder.
-        device: To extract on; None for a GPU where there is one.
+        checkpoint: Checkpoint of the run; None for the untrained encoder.
+        device: Device to extract on; None for a GPU where there is one.
         cache: Folder for the features; None keeps none on disk.
-        evaluate_on: What :attr:`evaluation` is of: 'test' or 'val' for that
-            loader (where the config lacks the one, the other), or a folder
-            with one folder of images for every class, a fifth of which are
-            tested.
+        evaluate_on: Which images :attr:`evaluation` is of: 'test' or 'val' for
+            that loader (where the config lacks the one, the other), or a
+            folder with one folder of images for every class, a fifth of which
+            are tested.
 
     Raises:
         ValueError: If the checkpoint cannot be read or is of another model,
@@ -176,7 +176,7 @@ class RunData:
         """Return features of :attr:`evaluation` from a file of an earlier run.
 
         Args:
-            path: As :class:`FeatureSet` wrote it.
+            path: File that :class:`FeatureSet` wrote.
 
         Raises:
             ValueError: If they are of other weights, images or transforms.
@@ -211,8 +211,9 @@ class RunData:
     def hierarchy(self) -> PrototypeHierarchy:
         """Return the prototypes of the last E-step, or fresh ones.
 
-        Of a checkpoint without (another method, the warm-up), an
-        agglomerative k-means of the pooled features.
+        For a checkpoint without prototypes (of another method, or of the
+        warm-up) they come from an agglomerative k-means of the pooled
+        features.
 
         Raises:
             ValueError: If the prototypes are of other images.

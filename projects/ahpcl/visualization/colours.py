@@ -89,7 +89,7 @@ def hierarchy_colours(
 
     Args:
         counts: Clusters of every level, finest first.
-        lineages: Lineages of every level; that of the coarsest is not read.
+        lineages: Lineage of every level; that of the coarsest is not read.
     """
     found = [distinct_colours(counts[-1])]
     for lineage in reversed(lineages[: len(counts) - 1]):

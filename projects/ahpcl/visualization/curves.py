@@ -25,7 +25,7 @@ def curves_figure(log: RunLog, *, source: str = '') -> Figure:
 
     Args:
         log: Log of the run.
-        source: Its name.
+        source: Name of the run.
 
     Raises:
         ValueError: If not one epoch was finished.

@@ -27,9 +27,9 @@ class ClusterImages(NamedTuple):
     """Images of a cluster, no image twice.
 
     Args:
-        nearest: To the prototype, the nearest first.
+        nearest: Images near the prototype, the nearest first.
         random: Random ones of those between, by distance.
-        farthest: The farthest last.
+        farthest: Images far from it, the farthest last.
     """
 
     nearest: tuple[int, ...]
@@ -57,9 +57,9 @@ def gallery_indices(
         distances: Distance of every image to its prototype, (N,).
         assignments: Cluster of every image, (N,).
         num_clusters: K.
-        nearest: Images at most.
-        random: Images at most.
-        farthest: Images at most.
+        nearest: Most images that are nearest to the prototype.
+        random: Most images from those between.
+        farthest: Most images that are farthest from it.
         seed: Seed of the choice; that of a cluster depends on no other.
 
     Returns:
@@ -117,9 +117,9 @@ def gallery_figures(
         class_name: Name of a class.
         source: What the prototypes are of, such as a checkpoint's name.
         per_page: Clusters of a figure.
-        max_pages: Figures at most; None for all.
+        max_pages: Most figures; None for all.
         seed: Seed of the random images.
-        clusters: Those to show, in this order; None for all.
+        clusters: Clusters to show, in this order; None for all.
 
     Yields:
         Figures, one by one.

@@ -1,4 +1,4 @@
-"""What there is to plot of a log: periods of rungs, scalars by unit."""
+"""Finds what a log has to plot: periods of rungs, scalars by unit."""
 
 from __future__ import annotations
 

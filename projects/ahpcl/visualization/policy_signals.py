@@ -18,10 +18,10 @@ class Signals:
 
     Args:
         epoch: Number of the epoch, from 1.
-        acc_inst: Percent.
-        acc_proto: Percent.
+        acc_inst: Instance accuracy, percent.
+        acc_proto: Prototype accuracy, percent.
         agreement: Agreement of successive E-steps, or None.
-        action: That was logged, or None.
+        action: Action that was logged, or None.
     """
 
     epoch: int

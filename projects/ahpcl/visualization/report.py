@@ -34,7 +34,7 @@ def report_page(
         work_dir: Work folder of the run, with its logs and evaluations where
             there are any.
         config: File of its config, for the commands that are shown.
-        max_images: Images shown at most.
+        max_images: Most images that are shown.
 
     Returns:
         The page, complete in itself.

@@ -26,10 +26,10 @@ class Explorer:
     """Prototypes and images of a report.
 
     Args:
-        data: For the script of the page.
+        data: Data for the script of the page.
         sheets: Thumbnails as data URIs.
-        shown: Images that have one.
-        bare: Clusters with images of which none is shown.
+        shown: Images that have a thumbnail.
+        bare: Number of clusters with images none of which is shown.
     """
 
     data: dict[str, Any]
@@ -43,7 +43,8 @@ def explorer(run: RunData, max_images: int) -> Explorer:
 
     Args:
         run: A checkpoint.
-        max_images: Images shown at most, the nearest of every cluster first.
+        max_images: Most images that are shown, the nearest of every cluster
+            first.
 
     Raises:
         ValueError: If ``max_images`` is not positive.

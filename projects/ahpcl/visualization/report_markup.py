@@ -124,8 +124,8 @@ def page(*, title: str, main: str, data: Any, sheets: Sequence[str]) -> str:
     Its content policy lets nothing be fetched, and no script run but ours.
 
     Args:
-        title: Text.
-        main: HTML.
+        title: Title, as text.
+        main: Main part, as HTML.
         data: Data of the explorer.
         sheets: Pictures as data URIs.
     """

@@ -31,7 +31,7 @@ class EpochRow:
             ``estep/*`` by name; those of the E-step before the epoch.
         action: Action of the policy: 'keep', 'raise_threshold', 'advance';
             None where none was asked.
-        reason: That it gave; empty where the text log is not there.
+        reason: Reason that it gave; empty where the text log is not there.
         rungs: Cluster counts in use, in the order of the ladder; empty in
             the warm-up. Where the text log is not there, those of the E-step
             before the epoch; without one, the newest alone.
@@ -57,7 +57,7 @@ class RunLog:
         ValueError: If there is no log, or nothing in it.
 
     Attributes:
-        files: That were read, oldest first.
+        files: Files that were read, oldest first.
         scalars: Pairs of (iterations done, value) by name; those of the
             validation (``knn/top1``) count epochs instead, see
             :attr:`by_epoch`.

@@ -29,11 +29,11 @@ class ImageWriter(Protocol):
 def save_figure(figure: Figure, stem: str | os.PathLike) -> list[Path]:
     """Write a figure as PNG and as SVG.
 
-    A file appears under its name only when it is complete. Of equal figures
-    the files are equal.
+    A file appears under its name only when it is complete. Equal figures
+    give equal files.
 
     Args:
-        figure: To write.
+        figure: The figure to write.
         stem: Path without a suffix; folders are made.
 
     Returns:

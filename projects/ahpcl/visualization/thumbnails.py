@@ -47,7 +47,7 @@ def strip(
         indices: Indices of the images to show, from the left.
         side: Side of a thumbnail in px.
         places: Width in thumbnails; None for as many as there are.
-        gap: Between two, in px.
+        gap: Gap between two, in px.
 
     Returns:
         (side, places * (side + gap) - gap, 3) uint8.

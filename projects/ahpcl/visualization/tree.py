@@ -47,7 +47,7 @@ def tree_figure(
             (N,).
         images: Index to an image (H, W, 3) uint8 RGB.
         source: What the prototypes are of, such as a checkpoint's name.
-        thumbnails: Thumbnails of every cluster.
+        thumbnails: Number of thumbnails of every cluster.
         max_roots: See :func:`select_tree`.
         max_children: See :func:`select_tree`.
         max_leaves: See :func:`select_tree`.
@@ -89,7 +89,7 @@ def tree_figure(
     scale = _THICKEST / max(map(_most, roots))
 
     def draw(node: Node, top: float) -> float:
-        """Draw a node and what is below; answers its middle."""
+        """Draw a node and what is below; returns its middle."""
         middles, y = [], top
         for child in node.children:
             middles.append(draw(child, y))
