@@ -1,4 +1,4 @@
-"""From an image file to an array of 8-bit colour pixels."""
+"""Decodes image files to arrays of 8-bit colour pixels."""
 
 import io
 import os

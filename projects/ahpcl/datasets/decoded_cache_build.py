@@ -23,9 +23,9 @@ from .scan import usable_cores
 
 T = TypeVar('T')
 
-# What must stay free on the disk beside the cache.
+# Space that must stay free on the disk beside the cache.
 _SPARE = 2**26
-_INDEX_BYTES = 64  # of the index, for an image
+_INDEX_BYTES = 64  # size of the index for one image
 
 
 def build_cache(

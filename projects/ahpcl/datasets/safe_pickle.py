@@ -17,8 +17,8 @@ import numpy as np
 
 # Signed, unsigned, float and complex numbers, booleans, bytes, text.
 _DTYPE_CODE = re.compile(r'[<>=|]?[biufcSU?][0-9]*')
-_KEY_LENGTH = 4096  # of names
-_KEY_BITS = 64  # of numbers
+_KEY_LENGTH = 4096  # longest name
+_KEY_BITS = 64  # largest number
 # Numbers can be chosen so that all fall into one place of a hash table. Few
 # of them do no harm, nor do small ones; names are hashed with a secret.
 _FEW = 1000
@@ -99,7 +99,7 @@ def _bytes(raw: Any) -> bytes | bytearray:
 
 
 def _check_shape(shape: Any, raw: bytes | bytearray) -> None:
-    """Refuse shapes that do not fit, those of arrays of nothing too."""
+    """Refuse shapes that do not fit, also those of empty arrays."""
     if (
         not isinstance(shape, tuple)
         or len(shape) > _AXES
@@ -114,7 +114,7 @@ def _check_key(key: Any, held: int) -> None:
 
     Args:
         key: Key of a dict, or a member of a set.
-        held: How many there are already.
+        held: Number of keys that there are already.
     """
     if key is None:
         return
@@ -150,7 +150,7 @@ def _pairs(items: list[Any]) -> Iterable[tuple[Any, Any]]:
 
 
 class _Memo(dict[int, Any]):
-    """What a pickle may name again, by numbers below its length."""
+    """Objects that a pickle may refer to again, by small numbers."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class _Memo(dict[int, Any]):
 
 
 class _Bounded:
-    """A file, of which no more is asked than there is."""
+    """A file that refuses to read more than it has."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size = file, size
@@ -178,7 +178,7 @@ class _Bounded:
 # The one in Python: that in C hashes keys and fills its memo before anything
 # here is asked.
 class _ArrayUnpickler(pickle._Unpickler):
-    """Makes arrays and plain containers, in the measure of the file."""
+    """Makes arrays and plain containers, in proportion to the file."""
 
     dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch}
 
@@ -212,7 +212,7 @@ class _ArrayUnpickler(pickle._Unpickler):
 
         Raises:
             UnsafePickleError: if it asks for anything else.
-            Exception: of many kinds, if it is broken.
+            Exception: any of many kinds, if the file is broken.
         """
         value = self.load()
         _check_unfolded(value, 4 * self._size + 2**20)
@@ -396,7 +396,7 @@ def _parts(value: Any) -> list[Any] | None:
 
 
 def _check_unfolded(value: Any, limit: int) -> None:
-    """Refuse what is small only as long as nobody walks through it.
+    """Refuse containers that are small but huge to walk through.
 
     A list may hold one list twice, that another twice, and so on.
 

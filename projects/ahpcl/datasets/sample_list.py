@@ -1,4 +1,4 @@
-"""Samples that know nothing but their index, sent between processes as one."""
+"""Sends samples that hold only their index in one piece."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SampleList:
     would walk through it.
 
     Args:
-        indices: (B,) int64, of the images.
+        indices: Indices of the images, (B,) int64.
         sample: Type of a sample.
         value: Type of its ``sample_idx``, with ``value`` (1,) int64.
     """

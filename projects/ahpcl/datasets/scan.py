@@ -1,4 +1,4 @@
-"""Find unreadable image files before training, not in hour seven of it."""
+"""Finds unreadable image files before training, not hours into it."""
 
 import os
 from collections.abc import Sequence

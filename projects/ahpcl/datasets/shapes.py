@@ -1,4 +1,4 @@
-"""Images whose hierarchy is known: the truth to test levels against."""
+"""Rendered images with a known hierarchy, to test levels against."""
 
 from collections.abc import Sequence
 from functools import lru_cache
