@@ -73,7 +73,7 @@ class BuildWithShipped(build_py):
 
 
 INSTALL = [
-    # Versions that the host accepts and that were run together. mmselfsup
+    # Versions that mmselfsup accepts and that were run together. mmselfsup
     # names neither mmcv nor mmengine, and mmcls is a pre-release, which pip
     # takes only when the pin says so.
     'mmengine>=0.10.7,<0.11',

@@ -34,6 +34,15 @@ def _configs_as_they_are():
         yield
 
 
+@pytest.fixture(autouse=True, scope='session')
+def cache_home(tmp_path_factory):
+    """The package's cache folder, which is the user's own otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp('cache_home')
+        patch.setenv('AHPCL_CACHE', str(home))
+        yield home
+
+
 @pytest.fixture(scope='session')
 def toy_run(tmp_path_factory):
     """A finished run on the digits: work_dir, config (a file), checkpoint.

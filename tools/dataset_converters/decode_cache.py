@@ -106,10 +106,17 @@ def opened(
         if args.max_side is not None:
             settings['decoded_max_side'] = args.max_side
         dataset = DATASETS.build(settings)
-        if getattr(dataset, 'decoded', None) is None:
+        if not isinstance(dataset, ImageListDataset) or (
+            getattr(dataset, 'store', None) is not None
+        ):
             raise ValueError(
                 f'expected a data set that reads image files, got '
                 f'{settings["type"]}, whose images are in memory'
+            )
+        if dataset.decoded is None:
+            raise ValueError(
+                'no decoded cache was built, the log says why; give a folder '
+                'with enough room as --folder'
             )
         yield dataset
 
@@ -158,7 +165,7 @@ def verify(dataset: ImageListDataset) -> None:
         if not np.array_equal(block[0].permute(1, 2, 0).numpy(), image):
             raise ValueError(
                 f'expected the pixels of {path} in {dataset.decoded.folder}, '
-                'got others; delete the folder, and it is built anew'
+                'got others; delete the folder, and it is built again'
             )
     print(f'  verified  {number} images are as decoded')
 

@@ -40,12 +40,13 @@ class ImageListDataset(DecodedDataset):
         lazy_init: Read nothing before first use.
         max_refetch: Tries for another sample where a pipeline returns None.
         decoded_cache: Folder of a :class:`DecodedCache` of the images, built
-            before first use; ``'auto'`` for one of its own in ``data_root``,
-            see :func:`ahpcl.datasets.decoded_cache_open.default_folder`; None
-            to decode every image every time.
-        decoded_max_side: Reduce longer sides to it in the cache, px, for huge
-            photographs: they are other pixels then. None keeps every pixel,
-            so that the cache changes nothing.
+            before first use, outside of ``data_root``; ``'auto'`` for one in
+            the user's cache folder if it is small and can be, see
+            :func:`ahpcl.datasets.decoded_cache_open.open_automatic`; None to
+            decode every image every time.
+        decoded_max_side: Reduce longer sides to it, px, for large
+            photographs, with and without a cache alike: they are other
+            pixels then. None keeps every pixel.
 
     Raises:
         OSError: if the disk has no room for the cache.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .decoded_index import CacheIndex
+from .decoded_index import CacheIndex, DamagedCacheError
 
 
 class DecodedCache:
@@ -21,7 +22,7 @@ class DecodedCache:
     file, and drops them where memory is short. Images are stored as the
     model takes them, uint8 (3, H, W), channels B, G, R, each in its own size.
 
-    A cache that is built anew in the same folder gets another file: who has
+    A cache that is built again in the same folder gets another file: who has
     this one open keeps reading it.
 
     Args:
@@ -46,17 +47,8 @@ class DecodedCache:
     def __deepcopy__(self, memo: dict[int, Any]) -> DecodedCache:
         return self
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {'folder': self.folder, 'build': self.index.build}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state['folder'])
-        if self.index.build != state['build']:
-            raise ValueError(
-                f'expected the decoded cache {self.folder} as it was, got '
-                'another build: it was built anew while workers started; '
-                'start again'
-            )
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened_again, (self.folder, self.index.build)
 
     def bgr(self, place: int) -> np.ndarray:
         """A private copy of one image, uint8 (H, W, 3), B, G, R."""
@@ -97,17 +89,37 @@ class DecodedCache:
         file = self.folder / self.index.pixel_file
         size = file.stat().st_size if file.is_file() else 0
         if size != self.index.pixel_bytes:
-            raise ValueError(
+            raise DamagedCacheError(
                 f'expected {self.index.pixel_bytes} bytes in {file}, got '
                 f'{size}: the decoded cache is truncated; delete the folder '
-                f'{self.folder}, and it is built anew'
+                f'{self.folder}, and it is built again'
             )
         mapped = np.memmap(file, dtype=np.uint8, mode='r').view(np.ndarray)
         end = int(self.index.offsets[-1])
         if mapped[end:].tobytes() != self.index.build:
-            raise ValueError(
+            raise DamagedCacheError(
                 f'expected the pixels of build {self.index.build.hex()} in '
                 f'{file}, got others; delete the folder {self.folder}, and '
-                'it is built anew'
+                'it is built again'
             )
         return mapped[:end]
+
+
+def _opened_again(folder: Path, build: bytes) -> DecodedCache | None:
+    """The cache in a worker that was started afresh; None if it is gone.
+
+    The worker then decodes its images, to the same pixels.
+    """
+    try:
+        cache = DecodedCache(folder)
+        if cache.index.build == build:
+            return cache
+        why = 'it was built again meanwhile'
+    except (OSError, ValueError) as error:
+        why = str(error)
+    warnings.warn(
+        f'the decoded cache {folder} is not used in this worker, which '
+        f'decodes every image: {why}',
+        stacklevel=2,
+    )
+    return None

@@ -34,7 +34,7 @@ def build_cache(
     *,
     root: str | os.PathLike[str] = '',
     max_side: int | None = None,
-) -> None:
+) -> int:
     """Decode images into a cache, in the place of one that is there.
 
     An interrupted build leaves nothing that looks like a cache.
@@ -46,6 +46,9 @@ def build_cache(
             :func:`ahpcl.datasets.decoded_index.name_hashes`.
         max_side: Reduce longer sides to it (Pillow's box filter), px; None
             keeps every pixel.
+
+    Returns:
+        How many images were reduced.
 
     Raises:
         ValueError: if `max_side` is below 1 or an image cannot be read.
@@ -64,14 +67,16 @@ def build_cache(
     build = os.urandom(16)
     partial = folder / f'images-{build.hex()}.part'
     shapes, hashes, stats = [], [], []
+    num_reduced = 0
     try:
         with partial.open('wb') as stream:
-            for image, content, stat in watched(
+            for image, was_reduced, content, stat in watched(
                 _ordered(lambda path: _decode(path, max_side), paths),
                 'Decoding images',
                 len(paths),
             ):
                 stream.write(image)
+                num_reduced += was_reduced
                 shapes.append(image.shape[1:])
                 hashes.append(np.frombuffer(content, np.uint8))
                 stats.append((stat.st_size, stat.st_mtime_ns))
@@ -95,6 +100,7 @@ def build_cache(
         index.write(folder)
     finally:
         partial.unlink(missing_ok=True)
+    return num_reduced
 
 
 def remove_cache(folder: Path) -> None:
@@ -128,16 +134,17 @@ def _bounded(width: int, height: int, max_side: int | None) -> tuple[int, int]:
 
 def _decode(
     path: str, max_side: int | None
-) -> tuple[np.ndarray, bytes, os.stat_result]:
-    """An image, a hash of its file, and the state of that before it."""
+) -> tuple[np.ndarray, bool, bytes, os.stat_result]:
+    """An image, if it was reduced, and its file's hash and state before."""
     try:
         stat = os.stat(path)
         content = Path(path).read_bytes()
     except OSError as error:
         raise ValueError(unreadable(error, path)) from error
-    image = reduced(read_rgb(path, content=content), max_side)
+    whole = read_rgb(path, content=content)
+    image = reduced(whole, max_side)
     planes = np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1))
-    return planes, digest(content), stat
+    return planes, image is not whole, digest(content), stat
 
 
 def _check_room(
@@ -148,21 +155,7 @@ def _check_room(
     Raises:
         OSError: if not.
     """
-
-    def pixels(path: str) -> int:
-        try:
-            with Image.open(path) as image:
-                width, height = _bounded(*image.size, max_side)
-        except Exception:
-            return 0  # said with its path when it is decoded
-        return width * height
-
-    need = sum(
-        3 * count + _INDEX_BYTES
-        for count in watched(
-            _ordered(pixels, paths), 'Measuring images', len(paths)
-        )
-    )
+    need = _bytes(paths, max_side)
     free = shutil.disk_usage(folder).free
     if need + _SPARE > free:
         raise OSError(
@@ -173,6 +166,40 @@ def _check_room(
             'decoded_cache out',
             str(folder),
         )
+
+
+def estimated_bytes(
+    paths: Sequence[str], max_side: int | None, sample: int = 512
+) -> int:
+    """What a cache of some images takes on disk, about, in bytes.
+
+    Args:
+        paths: Path of every image.
+        max_side: Longest side in the cache, px; None for every pixel.
+        sample: Images whose headers are read, spread evenly over the list.
+    """
+    count = min(sample, len(paths))
+    some = [paths[i * len(paths) // count] for i in range(count)]
+    return _bytes(some, max_side) * len(paths) // count
+
+
+def _bytes(paths: Sequence[str], max_side: int | None) -> int:
+    """What a cache of these images takes on disk, by their headers."""
+
+    def pixels(path: str) -> int:
+        try:
+            with Image.open(path) as image:
+                width, height = _bounded(*image.size, max_side)
+        except Exception:
+            return 0  # said with its path when it is decoded
+        return width * height
+
+    return sum(
+        3 * count + _INDEX_BYTES
+        for count in watched(
+            _ordered(pixels, paths), 'Measuring images', len(paths)
+        )
+    )
 
 
 def _mib(size: int) -> str:

@@ -43,6 +43,10 @@ _BROKEN = (
 )
 
 
+class DamagedCacheError(ValueError):
+    """The files of a decoded cache are not as they were written."""
+
+
 @dataclass
 class CacheIndex:
     """What is where in the file of pixels, and what it was made from.
@@ -144,9 +148,9 @@ class CacheIndex:
                 )
             index._check()
         except _BROKEN as error:
-            raise ValueError(
+            raise DamagedCacheError(
                 f'expected the index of a decoded cache, got {path}: {error}; '
-                f'delete the folder {folder}, and it is built anew'
+                f'delete the folder {folder}, and it is built again'
             ) from error
         return index
 
