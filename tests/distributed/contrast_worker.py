@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 import ahpcl  # noqa: F401
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'helpers'))
 from small_encoders import CONTRAST, build
 
 

@@ -13,7 +13,7 @@ import torch
 
 from tools_modules import tool_modules
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 TOOLS = ROOT / 'tools' / 'experiments'
 
 # Stands in for a row: the queue is tested without training.
