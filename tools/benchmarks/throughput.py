@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 import ahpcl  # noqa: F401  (mends the host before it reads a config)
-from ahpcl.core import build_hierarchy
+from ahpcl.core import KMeansSettings, build_hierarchy
 from ahpcl.datasets.epoch import transforms_with
 from ahpcl.engine import EStep, KMeansClustering
 from ahpcl.models.feature_bank import FeatureBank
@@ -225,7 +225,9 @@ def use_prototypes(trainer: Trainer, cfg: Config) -> None:
     dims = trainer.model.queue.features.shape[0]
     rows = torch.randn(number, dims, generator=generator)
     hierarchy = build_hierarchy(
-        nn.functional.normalize(rows, dim=1), rungs, n_init=1, n_iter=2
+        nn.functional.normalize(rows, dim=1),
+        rungs,
+        KMeansSettings(n_init=1, n_iter=2),
     )
     trainer.model.head.set_prototypes(
         hierarchy.to(trainer.device), dict.fromkeys(rungs, 0.1)
