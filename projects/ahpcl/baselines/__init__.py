@@ -3,7 +3,6 @@
 from .cluster_cross_entropy import ClusterCrossEntropy
 from .gather_with_gradient import gather_with_gradient
 from .kmeans_labels import KMeansLabels
-from .moco import MoCoBaseline
 from .odc import OnlineDeepClustering
 from .odc_hook import OnlineClusteringHook
 from .online_memory import OnlineClusteringMemory
@@ -20,7 +19,6 @@ from .uniform_cluster_sampler import UniformClusterSampler
 __all__ = [
     'ClusterCrossEntropy',
     'KMeansLabels',
-    'MoCoBaseline',
     'OnlineClusteringHook',
     'OnlineClusteringMemory',
     'OnlineDeepClustering',

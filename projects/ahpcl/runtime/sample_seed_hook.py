@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from ahpcl.core import seed_from
 from ahpcl.datasets import set_epoch
 from ahpcl.datasets.epoch import transforms_with
+from ahpcl.models.protocols import StartsTraining
 from ahpcl.utils.unwrap import unwrap
 
 
@@ -20,7 +21,7 @@ class SampleSeedHook(DistSamplerSeedHook):
 
     With it the augmentation of an image depends on (seed, epoch, index, view)
     alone: not on the worker that loads it, nor on where training was resumed.
-    A model that draws by itself (``set_randomness``) does so by the seed of
+    A model that draws by itself (``start_training``) does so by the seed of
     the run and the iteration, whatever other hooks there are. What it draws
     from torch's global generator in a step (dropout, the host's shuffle of
     keys) depends on (seed, iteration, rank).
@@ -30,8 +31,8 @@ class SampleSeedHook(DistSamplerSeedHook):
     def before_train(self, runner: Runner) -> None:
         """Seed the model, and let a preprocessor make views on the device."""
         model = unwrap(runner.model)
-        if hasattr(model, 'set_randomness'):
-            model.set_randomness(runner.seed, runner.iter)
+        if isinstance(model, StartsTraining):
+            model.start_training(runner.seed, runner.iter)
         preprocessor = getattr(model, 'data_preprocessor', None)
         if hasattr(preprocessor, 'take_over'):
             dataset = runner.train_loop.dataloader.dataset
