@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from ahpcl.models.memory_format import choose_memory_format
+from ahpcl.models.fast_encoders import choose_memory_format
 from thin_ahpcl import batch, build, hierarchy
 
 CPU = torch.device('cpu')

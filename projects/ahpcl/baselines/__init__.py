@@ -1,13 +1,11 @@
 """The relatives of the method, models and hooks; importing registers them."""
 
-from .cluster_cross_entropy import ClusterCrossEntropy
-from .gather_with_gradient import gather_with_gradient
 from .kmeans_labels import KMeansLabels
 from .odc import OnlineDeepClustering
 from .odc_hook import OnlineClusteringHook
 from .online_memory import OnlineClusteringMemory
 from .pixels import PixelBackbone
-from .pseudo_label import PseudoLabelClassifier
+from .pseudo_label import ClusterCrossEntropy, PseudoLabelClassifier
 from .pseudo_label_hook import PseudoLabelHook
 from .simclr import SimCLRBaseline
 from .sinkhorn_labels import SinkhornLabels
@@ -31,5 +29,4 @@ __all__ = [
     'SwAVScheduleHook',
     'SwappedPredictionLoss',
     'UniformClusterSampler',
-    'gather_with_gradient',
 ]

@@ -55,7 +55,7 @@ def two_view_features(
         for epoch in (-1, -2):
             set_epoch(dataset, epoch, seed)
             with random_state_kept(seed_from(seed, 'view', epoch)):
-                preprocess = _preprocessing(model, epoch, seed)
+                preprocess = view_preprocessing(model, epoch, seed)
                 views.append(
                     _features(model, dataset, places, batch_size, preprocess)
                 )
@@ -64,12 +64,22 @@ def two_view_features(
     return views[0], views[1]
 
 
-def _preprocessing(
+def view_preprocessing(
     model: nn.Module, epoch: int, seed: int
 ) -> Callable[[dict], tuple]:
-    """What makes model inputs of a batch: here or, as it says, on a device."""
+    """What makes augmented inputs of a batch, of the model in eval mode.
+
+    Args:
+        model: The unwrapped algorithm. Its preprocessor makes the views, or
+            takes those that the pipeline has made.
+        epoch: Epoch of views that the preprocessor makes.
+        seed: Seed of views that the preprocessor makes.
+
+    Returns:
+        A function of a batch that gives views and samples.
+    """
     maker = model.data_preprocessor
-    if isinstance(maker, MakesViews):
+    if isinstance(maker, MakesViews) and maker.num_views:
         return lambda batch: maker.make_views(batch, epoch, seed)
     return lambda batch: preprocessed(model, batch)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Generator, Tensor, nn
@@ -15,8 +15,7 @@ from ahpcl.core import seed_from
 from ahpcl.core.contrast.batches import to_device
 
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
-from .compiled_encoder import encode
-from .fast_encoders import FastEncoders
+from .fast_encoders import FastEncoders, encode
 from .feature_bank import FeatureBank
 from .features import (
     PooledFeatures,
@@ -119,7 +118,8 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         self.symmetric = symmetric
         self._average = get_ema_multi_avg_fn(momentum)
         # The Runner seeds torch before it builds a model.
-        self._seed = torch.initial_seed()
+        self._initial_seed = torch.initial_seed()
+        self._seed: int | None = None
         self._steps = 0
         self._bank: FeatureBank | None = None
         self.set_up_encoders(memory_format, compile)
@@ -162,8 +162,8 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         """Start a training, or go on with one, as the run says.
 
         At iteration 0 the key encoder becomes a copy of the query encoder.
-        Without this call the seed is torch's initial one, and the steps are
-        those of the loaded state.
+        Without this call the seed is torch's initial one on rank 0, and the
+        steps are those of the loaded state.
 
         Args:
             seed: Seed of the run, the same on every rank.
@@ -289,5 +289,9 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _generator(self, purpose: str, rank: int = 0) -> Generator:
+        if self._seed is None:  # every rank shuffles alike
+            seeds = [self._initial_seed]
+            broadcast_object_list(seeds)
+            self._seed = seeds[0]
         seed = seed_from(self._seed, purpose, self._steps, rank)
         return torch.Generator().manual_seed(seed)

@@ -74,6 +74,11 @@ class DeviceViews(ViewPreprocessor):
                 self._pipelines += [made] * count
         self._epoch, self._seed = 0, 0
 
+    @property
+    def num_views(self) -> int:
+        """Views of every image; 0 where it only normalises."""
+        return len(self._pipelines)
+
     def set_epoch(self, epoch: int, seed: int) -> None:
         """Set what the views of the next batches depend on.
 

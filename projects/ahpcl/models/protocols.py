@@ -95,6 +95,10 @@ class TakesPrototypes(Protocol):
 class MakesViews(Protocol):
     """A data preprocessor that makes the views, such as ``DeviceViews``."""
 
+    @property
+    def num_views(self) -> int:
+        """Views of every image; 0 where it only normalises."""
+
     def set_epoch(self, epoch: int, seed: int) -> None:
         """Set what the views of the next batches depend on."""
 
