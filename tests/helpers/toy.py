@@ -45,6 +45,15 @@ def toy_config(work_dir, **hook):
     return config
 
 
+def views_on_device(config):
+    """Let the preprocessor make the views of the pipeline; changes it."""
+    dataset = config.train_dataloader.dataset
+    load, views, pack = dataset.pipeline
+    dataset.pipeline = [load, pack]
+    config.model.data_preprocessor.update(views, type='DeviceViews')
+    return config
+
+
 def toy_method(name, work_dir, *, images=320, epochs=3):
     """The digits config of a method, with fewer images and epochs."""
     config = Config.fromfile(CONFIGS / 'baselines' / f'{name}_digits.py')
