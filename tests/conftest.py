@@ -9,6 +9,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (mends the host, registers the components)
+from image_files import make_image, make_mini, tin100_archive  # noqa: F401
 from toy import toy_config
 
 # Threads of several processes that spin on the same cores cost more than they

@@ -101,7 +101,7 @@ def use_compile(cfg: Config) -> None:
     kind = MODELS.get(cfg.model.type)
     if kind is None or not issubclass(kind, FastEncoders):
         raise SystemExit(
-            "--compile: expected a model of type 'AHPCL' or 'MoCoBaseline', "
+            "--compile: expected a model of type 'AHPCL', "
             f'got {cfg.model.type!r}; drop --compile'
         )
     cfg.model.compile = True

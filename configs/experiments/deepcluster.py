@@ -7,7 +7,7 @@ model = dict(
     _base_.method,
     _delete_=True,
     backbone=_base_.model.backbone,
-    data_preprocessor=_base_.model.data_preprocessor,
+    data_preprocessor=dict(_base_.model.data_preprocessor),
     neck=neck,
     head=dict(
         _base_.method.head,
@@ -16,11 +16,16 @@ model = dict(
     ),
 )
 custom_hooks = [dict(_base_.label_hook, extract_dataloader=extract_dataloader)]
-train_pipeline = [
-    _base_.train_pipeline[0],
-    dict(_base_.train_pipeline[1], num_views=[1]),
-    _base_.train_pipeline[2],
-]
+one_view = dict(num_views=[1])
+if _base_.views_on_device:
+    model['data_preprocessor'].update(one_view)
+    train_pipeline = _base_.raw_pipeline
+else:
+    train_pipeline = [
+        _base_.train_pipeline[0],
+        dict(_base_.train_pipeline[1], **one_view),
+        _base_.train_pipeline[2],
+    ]
 train_dataloader = dict(
     sampler=dict(_delete_=True, type='UniformClusterSampler'),
     dataset=dict(pipeline=train_pipeline),

@@ -10,13 +10,16 @@ small_view = [
     ),
     *_base_.view_pipeline[1:],
 ]
-train_pipeline = [
-    _base_.train_pipeline[0],
-    dict(
-        type='SeededMultiView',
-        views=[_base_.view_pipeline, small_view],
-        num_views=[2, _base_.small_crops],
-    ),
-    _base_.train_pipeline[2],
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+views = dict(
+    views=[_base_.view_pipeline, small_view],
+    num_views=[2, _base_.small_crops],
+)
+if _base_.views_on_device:
+    model = dict(data_preprocessor=views)
+else:
+    train_pipeline = [
+        _base_.train_pipeline[0],
+        dict(type='SeededMultiView', **views),
+        _base_.train_pipeline[2],
+    ]
+    train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

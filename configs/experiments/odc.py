@@ -6,7 +6,7 @@ model = dict(
     _base_.method,
     _delete_=True,
     backbone=_base_.model.backbone,
-    data_preprocessor=_base_.model.data_preprocessor,
+    data_preprocessor=dict(_base_.model.data_preprocessor),
     neck=dict(neck, in_channels=_base_.channels),
     head=dict(
         _base_.method.head,
@@ -22,11 +22,16 @@ model = dict(
     ),
 )
 custom_hooks = [dict(_base_.odc_hook, extract_dataloader=extract_dataloader)]
-train_pipeline = [
-    _base_.train_pipeline[0],
-    dict(_base_.train_pipeline[1], num_views=[1]),
-    _base_.train_pipeline[2],
-]
+one_view = dict(num_views=[1])
+if _base_.views_on_device:
+    model['data_preprocessor'].update(one_view)
+    train_pipeline = _base_.raw_pipeline
+else:
+    train_pipeline = [
+        _base_.train_pipeline[0],
+        dict(_base_.train_pipeline[1], **one_view),
+        _base_.train_pipeline[2],
+    ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(paramwise_cfg=_base_.head_without_momentum)
 train_cfg = dict(max_epochs=_base_.one_view_epochs)

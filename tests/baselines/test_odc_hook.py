@@ -8,10 +8,10 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ahpcl.baselines.cluster_cross_entropy import ClusterCrossEntropy
 from ahpcl.baselines.kmeans_labels import KMeansLabels
 from ahpcl.baselines.odc import OnlineDeepClustering
 from ahpcl.baselines.odc_hook import OnlineClusteringHook
+from ahpcl.baselines.pseudo_label import ClusterCrossEntropy
 from toy import toy_method
 
 assert ClusterCrossEntropy and KMeansLabels and OnlineDeepClustering

@@ -11,10 +11,12 @@ from mmengine.registry import TASK_UTILS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from ahpcl.baselines.cluster_cross_entropy import ClusterCrossEntropy
 from ahpcl.baselines.kmeans_labels import KMeansLabels
 from ahpcl.baselines.label_images import label_images
-from ahpcl.baselines.pseudo_label import PseudoLabelClassifier
+from ahpcl.baselines.pseudo_label import (
+    ClusterCrossEntropy,
+    PseudoLabelClassifier,
+)
 from ahpcl.baselines.pseudo_label_hook import PseudoLabelHook
 from ahpcl.baselines.uniform_cluster_sampler import UniformClusterSampler
 from ahpcl.core.seeding import seed_from

@@ -13,7 +13,11 @@ WORKER = Path(__file__).with_name('contrast_worker.py')
 
 def moco():
     return build(
-        'MoCoBaseline', head=CONTRAST, queue_len=10, feat_dim=6, momentum=0.9
+        'AHPCL',
+        head=dict(type='HPCLHead'),
+        queue_len=10,
+        feat_dim=6,
+        momentum=0.9,
     )
 
 

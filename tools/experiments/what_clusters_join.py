@@ -110,7 +110,7 @@ def clustered_again(run: RunData, colour: Tensor) -> dict[str, Tensor]:
         ('k-means again', run.points),
         ('without colour', without(run.points, colour)),
     ):
-        hierarchy = build_hierarchy(points, counts, n_init=5, seed=0)
+        hierarchy = build_hierarchy(points, counts)
         for level in hierarchy.levels:
             found[f'K = {level.num_clusters}, {name}'] = level.assignments
     return found

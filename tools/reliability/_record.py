@@ -63,7 +63,8 @@ def differing_parts(
     """Parts of two checkpoints that are not equal bit for bit.
 
     Weights, the optimizer's state, schedulers, and the ladder, policy and
-    prototypes of the method.
+    prototypes of the method. Where the two agree in all that both have, the
+    names that only one of them has stand in brackets.
     """
     one, other = (
         torch.load(path, map_location='cpu', weights_only=True)
@@ -71,8 +72,20 @@ def differing_parts(
     )
     names = ('state_dict', 'optimizer', 'param_schedulers', 'ahpcl')
     return [
-        name for name in names if not _same(one.get(name), other.get(name))
+        name + _names_of_one(one.get(name), other.get(name))
+        for name in names
+        if not _same(one.get(name), other.get(name))
     ]
+
+
+def _names_of_one(one: Any, other: Any) -> str:
+    """The keys that one of two dicts has, if that is all that differs."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return ''
+    both = one.keys() & other.keys()
+    if not all(_same(one[key], other[key]) for key in both):
+        return ''
+    return f' (only one has {", ".join(sorted(one.keys() ^ other.keys()))})'
 
 
 def _same(one: Any, other: Any) -> bool:

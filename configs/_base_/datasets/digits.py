@@ -6,6 +6,11 @@ view_pipeline = [
     dict(type='mmcls.Rotate', angle=15.0, pad_val=0, prob=0.5),
     dict(type='SafeColorJitter', brightness=0.4, contrast=0.4),
 ]
+# For views that are made on the device (DeviceViews).
+raw_pipeline = [
+    dict(type='LoadImageBGR'),
+    dict(type='PackSelfSupInputs', algorithm_keys=['sample_idx']),
+]
 train_pipeline = [
     dict(type='LoadImageBGR'),
     dict(type='SeededMultiView', views=[view_pipeline], num_views=[2]),

@@ -28,6 +28,11 @@ view_pipeline = [
     dict(type='RandomGaussianBlur', sigma_min=0.1, sigma_max=2.0, prob=0.5),
     dict(type='RandomFlip', prob=0.5),
 ]
+# For views that are made on the device (DeviceViews).
+raw_pipeline = [
+    dict(type='LoadImageBGR'),
+    dict(type='PackSelfSupInputs', algorithm_keys=['sample_idx']),
+]
 train_pipeline = [
     dict(type='LoadImageBGR'),
     dict(type='SeededMultiView', views=[view_pipeline], num_views=[2]),

@@ -21,6 +21,7 @@ small_scale = (0.05, 0.2)
 small_crops = 2
 swav_queue_len = 1024
 thin = True
+views_on_device = True
 get_data = (
     'make them with python tools/dataset_converters/cifar10.py '
     'cifar-10-binary.tar.gz data/cifar10'

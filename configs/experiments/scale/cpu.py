@@ -29,13 +29,16 @@ swav_queue_len = 512
 small_crops = 2
 # Thin encoders need necks of their own (configs/_base_/methods).
 thin = True
+views_on_device = True
 
 model = dict(
     queue_len=512,
     symmetric=True,
     backbone=dict(strides=(2, 2, 2)),
     head=dict(loss_inst=dict(temperature=0.1)),
-    data_preprocessor=dict(type='DeviceViews'),
+    data_preprocessor=dict(
+        type='DeviceViews', views=[_base_.view_pipeline], num_views=[2]
+    ),
 )
 
 pretraining = dict(
@@ -62,7 +65,7 @@ train_dataloader = dict(
         _delete_=True,
         **pretraining,
         image_part='train',
-        pipeline=_base_.train_pipeline,
+        pipeline=_base_.raw_pipeline,
     ),
 )
 extract_dataloader = dict(

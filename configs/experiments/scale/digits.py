@@ -15,6 +15,7 @@ small_scale = (0.05, 0.2)
 swav_queue_len = 256
 small_crops = 2
 thin = True
+views_on_device = False
 
 model = dict(symmetric=True, head=dict(loss_inst=dict(temperature=0.1)))
 in_process = dict(num_workers=0, persistent_workers=False)

@@ -18,6 +18,7 @@ small_scale = (0.3, 0.6)
 small_crops = 2
 swav_queue_len = 256
 thin = True
+views_on_device = False
 
 fit_set = dict(type='Digits', img_size=16, split='fit')
 val_set = dict(type='Digits', img_size=16, split='val')

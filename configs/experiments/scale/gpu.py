@@ -21,8 +21,14 @@ one_view_epochs = 200
 small_scale = (0.05, 0.2)
 swav_queue_len = 1024
 thin = False
+views_on_device = True
 
-model = dict(symmetric=True, data_preprocessor=dict(type='DeviceViews'))
+model = dict(
+    symmetric=True,
+    data_preprocessor=dict(
+        type='DeviceViews', views=[_base_.view_pipeline], num_views=[2]
+    ),
+)
 images = dict(
     type='MiniImageNet',
     data_root=_base_.data_root,
@@ -39,7 +45,7 @@ train_dataloader = dict(
         _delete_=True,
         **images,
         split='train',
-        pipeline=_base_.train_pipeline,
+        pipeline=_base_.raw_pipeline,
     )
 )
 extract_dataloader = dict(dataset=dict(_delete_=True, **training_images))

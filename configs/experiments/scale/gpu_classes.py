@@ -12,7 +12,7 @@ training_images = dict(
 )
 train_dataloader = dict(
     dataset=dict(
-        _delete_=True, **training_images | dict(pipeline=_base_.train_pipeline)
+        _delete_=True, **training_images | dict(pipeline=_base_.raw_pipeline)
     )
 )
 extract_dataloader = dict(dataset=dict(_delete_=True, **training_images))

@@ -2,8 +2,6 @@
 
 import importlib.util
 
-from .cluster_cross_entropy import ClusterCrossEntropy
-from .gather_with_gradient import gather_with_gradient
 from .kmeans_labels import KMeansLabels
 from .odc_hook import OnlineClusteringHook
 from .online_memory import OnlineClusteringMemory
@@ -13,9 +11,8 @@ from .sinkhorn_labels import SinkhornLabels
 from .swav_hook import SwAVScheduleHook
 
 if importlib.util.find_spec('mmselfsup') is not None:
-    from .moco import MoCoBaseline
     from .odc import OnlineDeepClustering
-    from .pseudo_label import PseudoLabelClassifier
+    from .pseudo_label import ClusterCrossEntropy, PseudoLabelClassifier
     from .simclr import SimCLRBaseline
     from .swav import SwAVBaseline
     from .swav_loss import SwappedPredictionLoss
@@ -26,7 +23,6 @@ else:
 __all__ = [
     'ClusterCrossEntropy',
     'KMeansLabels',
-    'MoCoBaseline',
     'OnlineClusteringHook',
     'OnlineClusteringMemory',
     'OnlineDeepClustering',
@@ -39,5 +35,4 @@ __all__ = [
     'SwAVScheduleHook',
     'SwappedPredictionLoss',
     'UniformClusterSampler',
-    'gather_with_gradient',
 ]

@@ -8,8 +8,11 @@ from mmselfsup.models.algorithms import ODC
 from torch import Tensor
 
 from ahpcl.baselines.online_memory import OnlineClusteringMemory
-from ahpcl.baselines.pseudo_label import batch_indices, check_enough_images
-from ahpcl.baselines.reinitialise import reinitialise
+from ahpcl.baselines.pseudo_label import (
+    batch_indices,
+    check_enough_images,
+    reinitialise,
+)
 from ahpcl.models.features import (
     PooledFeatures,
     check_view_shapes,
@@ -35,7 +38,6 @@ class OnlineDeepClustering(PooledFeatures, ODC):
             ``loss=dict(type='ClusterCrossEntropy')``.
         memory_bank: Config of the memories, an
             :class:`OnlineClusteringMemory`.
-        pretrained: As in the host.
         data_preprocessor: As in the host.
         init_cfg: As in the host.
 
@@ -51,7 +53,6 @@ class OnlineDeepClustering(PooledFeatures, ODC):
         neck: dict,
         head: dict,
         memory_bank: dict,
-        pretrained: str | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -60,7 +61,6 @@ class OnlineDeepClustering(PooledFeatures, ODC):
             neck=neck,
             head=head,
             memory_bank=memory_bank,
-            pretrained=pretrained,
             data_preprocessor=dict(data_preprocessor or {}),
             init_cfg=init_cfg,
         )

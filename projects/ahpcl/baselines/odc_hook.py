@@ -9,9 +9,11 @@ from torch.utils.data import DataLoader
 
 from ahpcl.baselines.label_images import label_images
 from ahpcl.baselines.label_log import log_labels
+from ahpcl.baselines.odc import OnlineDeepClustering
 from ahpcl.core.clustering.cluster_weights import inverse_size_weights
 from ahpcl.core.seeding import seed_from
 from ahpcl.engine.extraction import build_extract_loader
+from ahpcl.models.protocols import require
 from ahpcl.runtime.invalid_values import invalid_value_message
 from ahpcl.runtime.mid_epoch import continues_epoch
 from ahpcl.utils.ranks import sync_batch_norm_stats
@@ -85,12 +87,12 @@ class OnlineClusteringHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check everything; cluster all images unless resumed."""
-        model = unwrap(runner.model)
-        if not hasattr(model, 'memory_bank'):
-            raise ValueError(
-                "expected a model of type 'OnlineDeepClustering' (with "
-                f'memory_bank), got {type(model).__name__}'
-            )
+        model = require(
+            unwrap(runner.model),
+            OnlineDeepClustering,
+            "a model of type 'OnlineDeepClustering'",
+            'leave the OnlineClusteringHook out of custom_hooks',
+        )
         train = runner.train_loop.dataloader
         loader = build_extract_loader(self._extract_config, runner)
         self._maker.check(len(train.dataset), model.num_classes)

@@ -9,9 +9,11 @@ from torch.utils.data import DataLoader
 
 from ahpcl.baselines.label_images import Labelling, label_images
 from ahpcl.baselines.label_log import log_labels
+from ahpcl.baselines.pseudo_label import PseudoLabelClassifier
 from ahpcl.core.clustering.cluster_weights import inverse_size_weights
 from ahpcl.core.seeding import seed_from
 from ahpcl.engine.extraction import build_extract_loader
+from ahpcl.models.protocols import require
 from ahpcl.runtime.invalid_values import invalid_value_message
 from ahpcl.runtime.mid_epoch import continues_epoch
 from ahpcl.runtime.optimizer_state import forget_steps
@@ -85,12 +87,12 @@ class PseudoLabelHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Build and check everything; restore the labels on resume."""
-        model = unwrap(runner.model)
-        if not hasattr(model, 'set_pseudo_labels'):
-            raise ValueError(
-                "expected a model of type 'PseudoLabelClassifier' (with "
-                f'set_pseudo_labels), got {type(model).__name__}'
-            )
+        model = require(
+            unwrap(runner.model),
+            PseudoLabelClassifier,
+            "a model of type 'PseudoLabelClassifier'",
+            'leave the PseudoLabelHook out of custom_hooks',
+        )
         train = runner.train_loop.dataloader
         if self.uniform_sampling and not hasattr(
             train.sampler, 'set_uniform_indices'

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
 from mmselfsup.models.algorithms import SimCLR
 from torch import Tensor
+from torch.distributed.nn.functional import all_gather
 
-from ahpcl.baselines.gather_with_gradient import gather_with_gradient
 from ahpcl.core.contrast.batches import full_precision, strict_top1
 from ahpcl.models.features import PooledFeatures, check_view_shapes
 
@@ -127,6 +128,20 @@ class SimCLRBaseline(PooledFeatures, SimCLR):
             cosines[partner].unsqueeze(1),
             cosines[negatives.bool()].view(total, total - 2),
         )
+
+
+def gather_with_gradient(rows: Tensor) -> Tensor:
+    """The rows (n, ...) of all ranks as one (world * n, ...), in rank order.
+
+    The gradient of the rows is that of the sum of all ranks' losses. With a
+    loss that is the same on every rank, and gradients that parallel training
+    averages over the ranks, it is the gradient of one process with the whole
+    batch. (mmselfsup's ``GatherLayer`` keeps the part of its own rank's loss
+    alone, which makes that gradient too small by the number of ranks.)
+    """
+    if get_world_size() == 1:
+        return rows
+    return torch.cat(all_gather(rows))
 
 
 def _check_views(shapes: Sequence[tuple[int, ...]]) -> None:

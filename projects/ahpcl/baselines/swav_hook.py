@@ -7,8 +7,11 @@ from mmengine.dist import all_gather, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 
+from ahpcl.baselines.swav import SwAVBaseline
+from ahpcl.baselines.swav_loss import SwappedPredictionLoss
+from ahpcl.models.protocols import require
 from ahpcl.runtime.optimizer_state import forget_steps
 from ahpcl.utils.ranks import sync_batch_norm_stats
 from ahpcl.utils.unwrap import unwrap
@@ -125,12 +128,16 @@ class SwAVScheduleHook(Hook):
         if getattr(runner, '_resume', False):
             self._resumed = checkpoint.get(_KEY)
 
-    def _loss(self, runner: Runner) -> nn.Module:
-        head = getattr(unwrap(runner.model), 'head', None)
-        loss = getattr(head, 'loss', None)
-        if not hasattr(loss, 'queue_started'):
-            raise ValueError(
-                'expected a model with head.loss of type '
-                f"'SwappedPredictionLoss', got {type(loss).__name__}"
-            )
-        return loss
+    def _loss(self, runner: Runner) -> SwappedPredictionLoss:
+        model = require(
+            unwrap(runner.model),
+            SwAVBaseline,
+            "a model of type 'SwAVBaseline'",
+            'leave the SwAVScheduleHook out of custom_hooks',
+        )
+        return require(
+            model.head.loss,
+            SwappedPredictionLoss,
+            "model.head.loss of type 'SwappedPredictionLoss'",
+            "set model.head.loss=dict(type='SwappedPredictionLoss', ...)",
+        )

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.registry import DATA_SAMPLERS, MODELS, Registry
 
 NAMES: tuple[tuple[Registry, str], ...] = (
-    (MODELS, 'MoCoBaseline'),
+    (MODELS, 'ClusterCrossEntropy'),
     (MODELS, 'OnlineDeepClustering'),
     (MODELS, 'PseudoLabelClassifier'),
     (MODELS, 'SimCLRBaseline'),

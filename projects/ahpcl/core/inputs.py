@@ -10,7 +10,13 @@ from torch import Tensor
 
 from ahpcl.core.validation import whole_number
 
-__all__ = ['LINKAGES', 'check_counts', 'check_features', 'check_init']
+__all__ = [
+    'LINKAGES',
+    'check_counts',
+    'check_features',
+    'check_init',
+    'check_weights',
+]
 
 LINKAGES = ('independent', 'agglomerative', 'divisive')
 
@@ -73,6 +79,26 @@ def check_init(init: Tensor, num_clusters: int, features: Tensor) -> Tensor:
     return init
 
 
+def check_weights(weights: Tensor, features: Tensor) -> Tensor:
+    """Weights of points as float32 on the features' device.
+
+    Raises:
+        ValueError: If the shape does not fit, a weight is negative or not
+            finite, or all are 0.
+    """
+    if weights.shape != features.shape[:1]:
+        raise ValueError(
+            f'expected weights of shape ({len(features)},), got '
+            f'{tuple(weights.shape)}'
+        )
+    weights = weights.detach().to(features.device, torch.float32)
+    if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        raise ValueError('expected finite weights >= 0')
+    if not bool((weights > 0).any()) and len(weights) > 0:
+        raise ValueError('expected a weight above 0, got only zeros')
+    return weights
+
+
 def check_counts(
     num_clusters: Sequence[int],
     num_points: int,
@@ -106,8 +132,6 @@ def check_counts(
             f'expected at most {num_points} clusters (the number of points), '
             f'got {counts[0]}; drop that count'
         )
-    if not min_ratio >= 1:
-        raise ValueError(f'expected min_ratio >= 1, got {min_ratio}')
     if linkage == 'independent':
         return counts
     close = [

@@ -2,6 +2,7 @@
 
 from . import policies  # noqa: F401  (registers them)
 from .adaptive_cluster_hook import AdaptiveClusterHook
+from .clusterer import Clusterer, ClusterRequest
 from .clustering import KMeansClustering
 from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
@@ -14,6 +15,8 @@ from .two_views import two_view_features
 
 __all__ = [
     'AdaptiveClusterHook',
+    'ClusterRequest',
+    'Clusterer',
     'EStep',
     'EStepResult',
     'EpochMeans',

@@ -10,6 +10,11 @@ from torch.utils.data import DataLoader
 
 from ahpcl.core import ClusterLadder, Decision, PrototypeHierarchy
 from ahpcl.models.feature_bank import FeatureBank
+from ahpcl.models.protocols import (
+    LearnsPrototypes,
+    TakesPrototypes,
+    require,
+)
 from ahpcl.runtime.invalid_values import invalid_value_message
 from ahpcl.runtime.mid_epoch import continues_epoch
 from ahpcl.utils.ranks import sync_batch_norm_stats
@@ -125,12 +130,18 @@ class AdaptiveClusterHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Build and check everything; restore the state on resume."""
-        model = unwrap(runner.model)
-        if not hasattr(model, 'extract_keys'):
-            raise ValueError(
-                "expected a model of type 'AHPCL' (with extract_keys), got "
-                f'{type(model).__name__}'
-            )
+        model = require(
+            unwrap(runner.model),
+            LearnsPrototypes,
+            "a model of type 'AHPCL'",
+            'leave the AdaptiveClusterHook out of custom_hooks',
+        )
+        require(
+            model.head,
+            TakesPrototypes,
+            "model.head of type 'HPCLHead'",
+            "set model.head=dict(type='HPCLHead')",
+        )
         train = runner.train_loop.dataloader
         loader = build_extract_loader(self._extract_config, runner)
         self.ladder = build_ladder(self._ladder_config, len(train.dataset))
@@ -150,9 +161,7 @@ class AdaptiveClusterHook(Hook):
         )
         if self._resumed is not None:
             self._restore(model, self._resumed)
-        else:
-            model.copy_query_to_key()
-        model.set_randomness(runner.seed, runner.iter)
+        model.start_training(runner.seed, runner.iter)
         self._log.plan(
             runner,
             self.ladder,
@@ -299,12 +308,6 @@ class AdaptiveClusterHook(Hook):
     ) -> FeatureBank | None:
         if self.features == 'extract':
             return None
-        if not hasattr(model, 'keep_keys'):
-            raise ValueError(
-                "expected features='extract' with "
-                f"{type(model).__name__}, got 'bank': only AHPCL keeps the "
-                'keys of the training pass'
-            )
         return model.keep_keys(num_images)
 
     def _is_fresh(self, epoch: int) -> bool:

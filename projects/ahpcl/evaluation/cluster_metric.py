@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ahpcl.core import spherical_kmeans
+from ahpcl.core import KMeansSettings, spherical_kmeans
 from ahpcl.core.metrics.cluster_quality import grouping_report
 from ahpcl.core.validation import whole_number
 
@@ -91,7 +91,10 @@ class ClusterMetric(FeatureMetric):
         found = {}
         for count in self._counts(known):
             result = spherical_kmeans(
-                fitted, count, n_iter=50, n_init=self.n_init, seed=self.seed
+                fitted,
+                count,
+                KMeansSettings(n_iter=50, n_init=self.n_init),
+                seed=self.seed,
             )
             assignments = result.assignments
             if self.fit == 'reference':

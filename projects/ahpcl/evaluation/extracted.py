@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from ahpcl.datasets.transforms import SetRole
 from ahpcl.engine.extraction import extract_features, preprocessed
 from ahpcl.models.features import pool_features
+from ahpcl.models.protocols import EncodesKeys
 
 from .feature_set import FeatureSet
 
@@ -25,7 +26,7 @@ def training_features(model: nn.Module, loader: DataLoader) -> FeatureSet:
     Raises:
         FloatingPointError: If a feature is NaN or infinite.
     """
-    has_keys = hasattr(model, 'extract_keys')
+    has_keys = isinstance(model, EncodesKeys)
     widths = []
 
     def encode(inputs: Any) -> Tensor:

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from ahpcl.core import PrototypeHierarchy, build_hierarchy
 from ahpcl.core.clustering.lineage import Lineage, lineage
 from ahpcl.core.metrics.stratified import stratified_share
+from ahpcl.models.protocols import EncodesKeys
 
 from .digest import digest_of
 from .extracted import (
@@ -203,8 +204,8 @@ class RunData:
     def own_prototypes(self) -> bool:
         """Tell whether the checkpoint has prototypes of several levels."""
         state = self.content.get('ahpcl') or {}
-        return state.get('hierarchy') is not None and hasattr(
-            self.model, 'extract_keys'
+        return state.get('hierarchy') is not None and isinstance(
+            self.model, EncodesKeys
         )
 
     @cached_property

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch import nn
 
+from ahpcl.models.protocols import UpgradesState
 from ahpcl.runtime.checkpoint_layout import (
     FAMILIES,
     OURS,
@@ -84,6 +85,8 @@ def fit_checkpoint(
     if not any(key.startswith(_BACKBONE) for key in own):
         return
     state = _checked_layout(checkpoint, name)
+    if isinstance(model, UpgradesState):
+        model.upgrade_state_dict(state)
     given = {unwrapped_key(key): value for key, value in state.items()}
     difference = compare_states(own, given)
     backbone = _only_backbone(difference)

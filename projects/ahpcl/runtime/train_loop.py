@@ -11,6 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ahpcl.models.protocols import ChecksTraining
 from ahpcl.runtime.atomic_checkpoint_hook import AtomicCheckpointHook
 from ahpcl.runtime.checkpoint_writing import cannot_write
 from ahpcl.runtime.fault_guard import FaultGuard
@@ -33,7 +34,7 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
     epoch begins with the next batch. An epoch whose validation a kill
     cut short is validated when the run goes on.
 
-    Where there is no batch the host fails in a scheduler, whose message says
+    Where there is no batch mmengine fails in a scheduler, whose message says
     nothing of images. A model with ``check_training(num_images, batch_size,
     view_shapes)`` is asked whether it can be trained on the data.
 
@@ -74,14 +75,16 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
                 f'{self.dataloader.batch_size} on {runner.world_size} '
                 'process(es); lower train_dataloader.batch_size or add images'
             )
-        check = getattr(unwrap(runner.model), 'check_training', None)
-        if check is not None:
+        model = unwrap(runner.model)
+        if isinstance(model, ChecksTraining):
             dataset = self.dataloader.dataset
-            views = dataset[0]['inputs']
-            check(
+            first = self.dataloader.collate_fn([dataset[0]])
+            made = model.data_preprocessor(first, True)
+            views = made['inputs'] if isinstance(made, dict) else made[0]
+            model.check_training(
                 num_images=len(dataset),
                 batch_size=self.dataloader.batch_size * runner.world_size,
-                view_shapes=[tuple(view.shape) for view in views],
+                view_shapes=[tuple(view.shape[1:]) for view in views],
             )
 
     def run(self) -> nn.Module:

@@ -17,6 +17,7 @@ from ahpcl.engine.extraction import build_extract_loader, extract_features
 from ahpcl.evaluation.extracted import class_names, known_of
 from ahpcl.evaluation.feature_set import class_name
 from ahpcl.evaluation.images import load_image
+from ahpcl.models.protocols import EncodesKeys, require
 from ahpcl.utils.random_state import random_state_kept
 from ahpcl.utils.ranks import on_rank_0
 from ahpcl.utils.unwrap import unwrap
@@ -71,12 +72,12 @@ class FigureHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Build and check the loader."""
-        model = unwrap(runner.model)
-        if not hasattr(model, 'extract_keys'):
-            raise ValueError(
-                "expected a model of type 'AHPCL' (with extract_keys), got "
-                f'{type(model).__name__}; leave the FigureHook out'
-            )
+        require(
+            unwrap(runner.model),
+            EncodesKeys,
+            "a model of type 'AHPCL'",
+            'leave the FigureHook out of custom_hooks',
+        )
         self._loader = build_extract_loader(self._extract_config, runner)
 
     def before_train_epoch(self, runner: Runner) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from ahpcl.core.clustering.segments import rank_in_segment
+from ahpcl.core.clustering.rows import rank_in_segment
 
 __all__ = ['inverse_size_weights', 'uniform_over_clusters']
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ahpcl.core.clustering.segments import segment_sum
+from ahpcl.core.clustering.rows import segment_sum
 
 __all__ = ['concentration']
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ahpcl.core.clustering.kmeans import spherical_kmeans
-from ahpcl.core.clustering.segments import segment_sum
+from ahpcl.core.clustering.rows import segment_sum
+from ahpcl.core.clustering.settings import KMeansSettings
 from ahpcl.core.contrast.batches import full_precision
 from ahpcl.core.seeding import seed_from
 
@@ -196,7 +197,7 @@ def _smaller_part(rows: Tensor, seed: int) -> Tensor:
         # One distinct row: both clusters can't be filled, which is seen to.
         warnings.simplefilter('ignore', UserWarning)
         found = spherical_kmeans(
-            rows, 2, n_init=1, seed=seed, spherical=False
+            rows, 2, KMeansSettings(n_init=1, spherical=False), seed=seed
         ).assignments
     part = found == int(torch.bincount(found, minlength=2).argmin())
     if not bool(part.any()):

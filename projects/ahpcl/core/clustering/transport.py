@@ -16,8 +16,8 @@ import math
 import torch
 from torch import Tensor
 
+from ahpcl.core.clustering.rows import rank_in_segment
 from ahpcl.core.clustering.search_engines import rows_per_chunk
-from ahpcl.core.clustering.segments import rank_in_segment
 
 __all__ = ['row_chunks', 'transport']
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ahpcl.core.clustering.prototypes import PrototypeLevel
 from ahpcl.core.contrast.batches import (
     check_batch,
     first_occurrence,
@@ -17,30 +16,14 @@ from ahpcl.core.contrast.batches import (
     to_device,
 )
 
-__all__ = ['Level', 'own_prototypes', 'proto_nce']
+__all__ = ['own_prototypes', 'proto_nce']
 
 _MODES = ('unique', 'batch')
 
 
-class Level(Protocol):
-    """What the contrast reads of a `PrototypeLevel`."""
-
-    @property
-    def centroids(self) -> Tensor:
-        """Unit rows, (K, D)."""
-
-    @property
-    def assignments(self) -> Tensor:
-        """Cluster of every image, (N,) int64, on any device."""
-
-    @property
-    def concentration(self) -> Tensor:
-        """Phi > 0 of every cluster, (K,)."""
-
-
 def proto_nce(
     query: Tensor,
-    level: Level,
+    level: PrototypeLevel,
     sample_idx: Tensor,
     *,
     negatives: str = 'unique',
@@ -175,7 +158,7 @@ def proto_nce(
 
 
 def own_prototypes(
-    level: Level, sample_idx: Tensor, device: torch.device
+    level: PrototypeLevel, sample_idx: Tensor, device: torch.device
 ) -> Tensor:
     """Return the prototype of every image of a batch, (B,) int64 on `device`.
 
@@ -232,7 +215,7 @@ def _masked_cross_entropy(
 
 
 def _check_mask(
-    negative_mask: Tensor | None, query: Tensor, level: Level
+    negative_mask: Tensor | None, query: Tensor, level: PrototypeLevel
 ) -> None:
     if negative_mask is None:
         return
@@ -246,7 +229,7 @@ def _check_mask(
 
 def _check_args(
     query: Tensor,
-    level: Level,
+    level: PrototypeLevel,
     negatives: str,
     num_negatives: int | None,
     label_smoothing: float,

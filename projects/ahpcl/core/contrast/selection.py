@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ahpcl.core.clustering.prototypes import PrototypeLevel
 from ahpcl.core.contrast.batches import full_precision, to_device
-from ahpcl.core.contrast.prototype_loss import Level, own_prototypes
+from ahpcl.core.contrast.prototype_loss import own_prototypes
 
 __all__ = [
     'draw_negative_mask',
@@ -109,7 +110,7 @@ def draw_negative_mask(
 
 def select_keys(
     queue: Tensor,
-    level: Level,
+    level: PrototypeLevel,
     sample_idx: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
@@ -149,8 +150,8 @@ def select_keys(
 
 
 def select_prototypes(
-    level: Level,
-    coarser: Level,
+    level: PrototypeLevel,
+    coarser: PrototypeLevel,
     parents: Tensor,
     sample_idx: Tensor,
     generator: torch.Generator,

@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from PIL import Image
 
-import host_cases
+import mmselfsup_cases
 from ahpcl import compat
 from ahpcl.compat import (
     checkpoints,
@@ -33,7 +33,7 @@ from ahpcl.compat import (
 )
 from ahpcl.compat.fix import Fix, settle
 
-HERE = Path(__file__).parent
+HELPERS = Path(__file__).parents[1] / 'helpers'
 
 SYMPTOMS = {
     'hue_wrap': 'out of bounds for uint8',
@@ -53,7 +53,13 @@ SYMPTOMS = {
 def run_cases(*arguments: str, **environment: str) -> dict:
     """Runs the cases in a process of their own, on the CPU."""
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', HERE / 'host_cases.py', *arguments],
+        [
+            sys.executable,
+            '-W',
+            'ignore',
+            HELPERS / 'mmselfsup_cases.py',
+            *arguments,
+        ],
         env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', **environment},
         capture_output=True,
         text=True,
@@ -115,17 +121,17 @@ def test_hue_wraps_under_all_four_names(mended):
     values = np.array(mended['hue_wrap']['value'])
     for value in values[:4]:
         np.testing.assert_array_equal(
-            value, hue_by_hand(host_cases.image(), 'cv2')
+            value, hue_by_hand(mmselfsup_cases.image(), 'cv2')
         )
     np.testing.assert_array_equal(
-        values[4], hue_by_hand(host_cases.image(), 'pillow')
+        values[4], hue_by_hand(mmselfsup_cases.image(), 'pillow')
     )
 
 
 def test_hue_errors_and_positive_shifts_stay_the_hosts():
     import mmcv
 
-    image = host_cases.image()
+    image = mmselfsup_cases.image()
     with pytest.raises(ValueError, match='hue_factor'):
         mmcv.adjust_hue(image, -0.6)
     with pytest.raises(ValueError, match='backend'):
@@ -142,7 +148,7 @@ def test_hue_errors_and_positive_shifts_stay_the_hosts():
 def test_pca_whitening_equals_scikit_learns(mended):
     decomposition = pytest.importorskip('sklearn.decomposition')
     pca = decomposition.PCA(3, whiten=True, svd_solver='full')
-    expected = pca.fit_transform(host_cases.features().astype(np.float64))
+    expected = pca.fit_transform(mmselfsup_cases.features().astype(np.float64))
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     found = np.array(mended['pca_whitening']['value'])
     np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-3)

@@ -1,18 +1,11 @@
+"""Fixtures that write image files, and the archive of real ones."""
+
 import os
 from pathlib import Path
 
-import mmselfsup.datasets  # noqa: F401
 import numpy as np
 import pytest
-from mmengine.registry import init_default_scope
 from PIL import Image
-
-import ahpcl.datasets  # noqa: F401
-
-
-@pytest.fixture(autouse=True)
-def _scope():
-    init_default_scope('mmselfsup')
 
 
 @pytest.fixture(scope='session')

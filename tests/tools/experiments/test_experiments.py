@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import torch
 
 from tools_modules import tool_modules
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 TOOLS = ROOT / 'tools' / 'experiments'
 
 # Stands in for a row: the queue is tested without training.
@@ -458,10 +459,11 @@ def test_the_oracle_groups_by_class_but_for_a_share(tools):
 
     from ahpcl.core import ClusterLadder, pair_precision
     from ahpcl.datasets import Digits
+    from ahpcl.engine import ClusterRequest
 
     labels = torch.as_tensor(Digits(split='train').get_gt_labels())
     features = torch.randn(len(labels), 8, generator=torch.manual_seed(0))
-    settings = dict(linkage='independent', temperature=0.2, seed=3)
+    request = ClusterRequest((10,), 'independent', temperature=0.2, seed=3)
     known = dict(type='Digits', split='train', decoded_cache='auto')
     found = {}
     for wrong in (0.0, 0.5):
@@ -469,12 +471,12 @@ def test_the_oracle_groups_by_class_but_for_a_share(tools):
         oracle.check(
             ClusterLadder([10], window=1), len(labels), 'independent', 'cpu'
         )
-        (level,) = oracle(features, (10,), **settings).levels
+        (level,) = oracle(features, request).levels
         found[wrong] = pair_precision(level.assignments, labels)
         rows = torch.nn.functional.normalize(features, dim=1)
         mean = rows[level.assignments == 4].mean(0)
         torch.testing.assert_close(level.centroids[4], mean / mean.norm())
-        (again,) = oracle(features, (10,), **settings, epoch=5).levels
+        (again,) = oracle(features, replace(request, epoch=5)).levels
         assert torch.equal(again.assignments, level.assignments)
     # By chance a tenth of the pairs are right: 0.55 ** 2 + 9 * 0.05 ** 2.
     assert found[0.0] == 100 and abs(found[0.5] - 32.5) < 3
@@ -483,7 +485,7 @@ def test_the_oracle_groups_by_class_but_for_a_share(tools):
             ClusterLadder([25], window=1), len(labels), 'independent', 'cpu'
         )
     pure = tools.oracle.OracleClustering(known)
-    (level,) = pure(features, (40,), **settings).levels
+    (level,) = pure(features, replace(request, num_clusters=(40,))).levels
     assert pair_precision(level.assignments, labels) == 100
     assert len(level.assignments.unique()) == 40
 
@@ -493,7 +495,6 @@ def mixed_level():
     """Three clusters of the digits' training images, none of them pure."""
     from ahpcl.core import PrototypeHierarchy, PrototypeLevel
     from ahpcl.datasets import Digits
-    from ahpcl.models.training_level import training_levels
 
     labels = torch.as_tensor(Digits(split='train').get_gt_labels())
     generator = torch.manual_seed(0)
@@ -504,7 +505,7 @@ def mixed_level():
         torch.randn(3, 8, generator=generator), dim=1
     )
     level = PrototypeLevel(centroids, clusters, torch.full((3,), 0.2))
-    return labels, training_levels(PrototypeHierarchy([level]))
+    return labels, PrototypeHierarchy([level])
 
 
 def test_negatives_are_of_other_classes(tools, mixed_level):
@@ -512,7 +513,7 @@ def test_negatives_are_of_other_classes(tools, mixed_level):
     known = dict(type='Digits', split='train')
     selection = tools.oracle.OtherClassNegatives(known)
     index = torch.arange(50, 90)
-    (mask,) = selection.kept_prototypes(levels, index, None)
+    (mask,) = selection.prototype_masks(levels, index, None)
     clusters = levels.levels[0].assignments
     for cluster in range(3):
         inside = labels[clusters == cluster].tolist()

@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 # The methods, one config each; their ablations share these code paths.
 METHODS = (
@@ -42,6 +42,15 @@ def toy_config(work_dir, **hook):
         **hook,
     )
     config.custom_hooks = [settings]
+    return config
+
+
+def views_on_device(config):
+    """Let the preprocessor make the views of the pipeline; changes it."""
+    dataset = config.train_dataloader.dataset
+    load, views, pack = dataset.pipeline
+    dataset.pipeline = [load, pack]
+    config.model.data_preprocessor.update(views, type='DeviceViews')
     return config
 
 

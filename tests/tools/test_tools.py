@@ -15,7 +15,7 @@ from mmengine.config import Config
 from ranks import free_port
 from tools_modules import tool_modules
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
 
 TOY_MODULE = """

@@ -4,8 +4,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-import ahpcl.baselines.moco
-import ahpcl.baselines.simclr  # noqa: F401  (registers them)
+import ahpcl.baselines.simclr
+import ahpcl.models  # noqa: F401  (registers them)
 
 
 @MODELS.register_module(force=True)

@@ -1,7 +1,7 @@
 """What users do that the bare host fails at: run with and without compat.
 
-``python host_cases.py [--mended]`` runs them without pkg_resources, and prints
-one JSON object: for every case its value, or the error it ends with.
+``python mmselfsup_cases.py [--mended]`` runs them without pkg_resources, and
+prints one JSON object: for every case its value, or the error it ends with.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ahpcl.datasets import UnlabelledFolder
 
-TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'dataset_converters'
+TOOLS = Path(__file__).resolve().parents[3] / 'tools' / 'dataset_converters'
 
 
 @pytest.fixture

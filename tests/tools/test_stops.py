@@ -13,7 +13,7 @@ from ahpcl.runtime.checkpoint_files import good_checkpoint
 from ranks import free_port
 from tools_modules import tool_modules
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
 
 LISTENS = """

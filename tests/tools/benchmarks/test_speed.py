@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tools_modules import tool_modules
 from toy import CONFIGS
 
-BENCHMARKS = Path(__file__).parents[1] / 'tools' / 'benchmarks'
+BENCHMARKS = Path(__file__).parents[3] / 'tools' / 'benchmarks'
 NAMES = (
     *('_tables', '_floor', '_clustering', 'estep', 'scaling'),
     *('throughput', 'epoch_features'),

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ahpcl.datasets import MiniImageNet
 
-TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'dataset_converters'
+TOOLS = Path(__file__).resolve().parents[3] / 'tools' / 'dataset_converters'
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ def write_toys(folder):
     moco.model.update(queue_len=50, backbone=ahpcl.model.backbone)
     moco.model.neck.update(in_channels=32, hid_channels=32)
     moco.train_dataloader = ahpcl.train_dataloader
-    moco.custom_imports.imports.append('ahpcl.baselines.moco')
     paths = [folder / 'mocov2_toy.py', folder / 'ahpcl_toy.py']
     for path, config in zip(paths, (moco, ahpcl), strict=True):
         config.work_dir = str(folder / 'w')

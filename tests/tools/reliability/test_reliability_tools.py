@@ -9,7 +9,7 @@ import pytest
 
 from tools_modules import tool_modules
 
-RELIABILITY = Path(__file__).parents[1] / 'tools' / 'reliability'
+RELIABILITY = Path(__file__).parents[3] / 'tools' / 'reliability'
 
 
 def run(tool, *arguments):
