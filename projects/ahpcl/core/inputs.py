@@ -80,11 +80,15 @@ def check_init(init: Tensor, num_clusters: int, features: Tensor) -> Tensor:
 
 
 def check_weights(weights: Tensor, features: Tensor) -> Tensor:
-    """Weights of points as float32 on the features' device.
+    """Return weights of points as float32 on the features' device.
 
     Raises:
         ValueError: If the shape does not fit, a weight is negative or not
             finite, or all are 0.
+
+    Examples:
+        >>> check_weights(torch.tensor([1, 2]), torch.ones(2, 3))
+        tensor([1., 2.])
     """
     if weights.shape != features.shape[:1]:
         raise ValueError(
