@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ahpcl.runtime.train_state import kept_state
+
 # Seconds and what is made of them; memory.
 _CLOCK = re.compile(r'(.*/)?(\w*seconds\w*|share|(data_)?time|memory|eta)$')
 
@@ -62,17 +64,18 @@ def differing_parts(
 ) -> list[str]:
     """Parts of two checkpoints that are not equal bit for bit.
 
-    Weights, the optimizer's state, schedulers, and the ladder, policy and
-    prototypes of the method.
+    Weights, the optimizer's state, schedulers, and what the method keeps
+    beside, such as ladder, policy and prototypes.
     """
     one, other = (
         torch.load(path, map_location='cpu', weights_only=True)
         for path in (first, second)
     )
-    names = ('state_dict', 'optimizer', 'param_schedulers', 'ahpcl')
-    return [
-        name for name in names if not _same(one.get(name), other.get(name))
-    ]
+    names = ('state_dict', 'optimizer', 'param_schedulers')
+    found = [n for n in names if not _same(one.get(n), other.get(n))]
+    if not _same(kept_state(one), kept_state(other)):
+        found.append('ahpcl')
+    return found
 
 
 def _same(one: Any, other: Any) -> bool:

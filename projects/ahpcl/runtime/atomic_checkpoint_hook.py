@@ -23,8 +23,7 @@ from ahpcl.runtime.checkpoint_files import (
     within_epoch,
 )
 from ahpcl.runtime.checkpoint_writing import PART, point, write_checkpoint
-from ahpcl.runtime.invalid_values import invalid_value_message
-from ahpcl.runtime.mid_epoch import gathered_state
+from ahpcl.runtime.train_state import TrainState, is_resume
 from ahpcl.utils.ranks import on_rank_0
 
 
@@ -67,13 +66,16 @@ class AtomicCheckpointHook(CheckpointHook):
             )
         super().__init__(*args, **kwargs)
         self.step_interval = step_interval
-        self._within: dict | None = None
         self._saved_epoch: int | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Let there be a state before a checkpoint is loaded."""
+        TrainState.of(runner)
 
     def before_train(self, runner: Runner) -> None:
         """As the host; what a killed run left half written goes."""
         super().before_train(runner)
-        if getattr(runner, '_resume', False):
+        if is_resume(runner):
             known = getattr(runner, '_load_from', None)
             known = known or newest_checkpoint(runner.work_dir)
             self.last_good = None if known is None else str(known)
@@ -103,28 +105,23 @@ class AtomicCheckpointHook(CheckpointHook):
         """
         name = within_epoch(runner.epoch, batches or 0)
         path = Path(self.out_dir) / name
-        if batches is not None:
-            ranks = gathered_state(runner)
-            self._within = dict(batches=batches, ranks=ranks)
         self.last_ckpt = str(path)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        try:
-            with self._atomic_saves(runner):
-                runner.save_checkpoint(
-                    self.out_dir,
-                    name,
-                    save_optimizer=self.save_optimizer,
-                    save_param_scheduler=self.save_param_scheduler,
-                    meta=dict(epoch=runner.epoch, iter=runner.iter),
-                    **self.args,
-                )
-        finally:
-            self._within = None
+        state = TrainState.of(runner)
+        with state.within_epoch(batches), self._atomic_saves(runner):
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=dict(epoch=runner.epoch, iter=runner.iter),
+                **self.args,
+            )
         self._point_at(runner, path, [], kept=2)
         return str(path)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Say where in the epoch it is; runs on rank 0 only.
+        """Refuse weights that are no numbers; runs on rank 0 only.
 
         Raises:
             FloatingPointError: If a weight is NaN or infinite, so that the
@@ -133,31 +130,9 @@ class AtomicCheckpointHook(CheckpointHook):
         for name, value in checkpoint['state_dict'].items():
             floats = torch.is_tensor(value) and value.is_floating_point()
             if floats and not value.isfinite().all():
-                found = f'NaN or infinity in {name} before a checkpoint'
-                raise FloatingPointError(invalid_value_message(runner, found))
-        if self._within is not None:
-            checkpoint['within_epoch'] = self._within
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Let the loop go on within the epoch, on resume only.
-
-        Raises:
-            ValueError: If the loop cannot.
-        """
-        if not getattr(runner, '_resume', False):
-            return
-        # Another hook says what is wrong with one that is no dict.
-        known = checkpoint if isinstance(checkpoint, dict) else {}
-        state = known.get('within_epoch')
-        if state is None:
-            return
-        if not hasattr(runner.train_loop, 'resume_mid_epoch'):
-            raise ValueError(
-                "expected train_cfg.type='CheckedEpochTrainLoop' to go on "
-                f'within an epoch, got {type(runner.train_loop).__name__}; '
-                'name the checkpoint of an epoch with --resume FILE'
-            )
-        runner.train_loop.resume_mid_epoch(state)
+                raise FloatingPointError(
+                    f'NaN or infinity in {name} before a checkpoint'
+                )
 
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.hooks import RuntimeInfoHook
+from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
-
-from ahpcl.runtime.logging_time import is_logged
 
 
 @HOOKS.register_module()
@@ -84,6 +82,20 @@ class DeferredInfoHook(RuntimeInfoHook):
             # It drops what is too much with the next value.
             for history in runner.message_hub.log_scalars.values():
                 history.max_length = min(history.max_length, self.max_history)
+
+
+def is_logged(runner: Runner, batch_idx: int) -> bool:
+    """Whether a line may be logged after this iteration of the training.
+
+    Args:
+        runner: With its hooks; without a ``LoggerHook`` the ends of epochs
+            count alone.
+        batch_idx: Number of the iteration in its epoch.
+    """
+    loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
+    return any(
+        hook.every_n_inner_iters(batch_idx, hook.interval) for hook in loggers
+    ) or batch_idx + 1 == len(runner.train_dataloader)
 
 
 def _to_numbers(values: list[Any]) -> list[Any]:

@@ -22,6 +22,7 @@ from ahpcl.runtime.state_difference import (
     compare_states,
     name_keys,
 )
+from ahpcl.runtime.train_state import is_resume
 from ahpcl.utils.unwrap import unwrap
 
 _BACKBONE = 'backbone.'
@@ -45,8 +46,7 @@ class StartCheckpointHook(Hook):
     A model without weights in its backbone takes what it is given.
     """
 
-    # After the hooks that look for their own state in the checkpoint: what
-    # they say of another method is more to the point.
+    # After hooks that change what was loaded.
     priority = 'VERY_LOW'
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
@@ -61,8 +61,9 @@ class StartCheckpointHook(Hook):
                 or, on resume, anything else does not.
         """
         name = getattr(runner, '_load_from', None) or 'the checkpoint'
-        resume = bool(getattr(runner, '_resume', False))
-        fit_checkpoint(unwrap(runner.model), checkpoint, name, resume=resume)
+        fit_checkpoint(
+            unwrap(runner.model), checkpoint, name, resume=is_resume(runner)
+        )
 
 
 def fit_checkpoint(
