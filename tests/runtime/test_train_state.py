@@ -156,7 +156,7 @@ def test_a_checkpoint_without_a_part_is_of_another_method(written, name):
 )
 def test_a_part_of_another_kind_is_of_another_method(written, set):
     _, state = resumed_from(written[0])
-    with pytest.raises(ValueError, match='another kind.*another method'):
+    with pytest.raises(ValueError, match=r'another kind.*another method'):
         state.keep('shared', lambda: None, set)
 
 
@@ -165,12 +165,12 @@ def test_what_a_part_says_of_its_state_stays(written):
         raise ValueError('of other images')
 
     _, state = resumed_from(written[0])
-    with pytest.raises(ValueError, match='^of other images$'):
+    with pytest.raises(ValueError, match=r'^of other images$'):
         state.keep('shared', lambda: None, refuse)
 
 
 def test_none_is_nothing_to_restore():
-    runner, state = resumed_from({'ahpcl': {'policy': None}})
+    _, state = resumed_from({'ahpcl': {'policy': None}})
     holder = Holder('new')
     declare(state, {'policy': holder})
     assert holder.value == 'new'
@@ -299,9 +299,7 @@ def test_0_1_within_an_epoch():
         of_a_rank(n, AdaptiveClusterHook=mean) for n, mean in enumerate(means)
     ]
     kept = kept_state(
-        dict(
-            ahpcl=ahpcl_of_0_1(), within_epoch=dict(batches=7, ranks=ranks)
-        )
+        dict(ahpcl=ahpcl_of_0_1(), within_epoch=dict(batches=7, ranks=ranks))
     )
     assert kept['batches'] == 7
     assert kept['data'] == dict(images=10, batch_size=4)
@@ -359,7 +357,7 @@ def test_with_the_loop_and_the_checkpoints_of_mmengine(tmp_path):
             super().__init__()
             self.layer = torch.nn.Linear(1, 1)
 
-        def forward(self, inputs, mode='loss'):
+        def forward(self, *inputs, mode='loss'):
             return dict(loss=self.layer(torch.stack(inputs)).sum())
 
     def run(epochs, **settings):

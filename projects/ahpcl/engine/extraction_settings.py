@@ -21,11 +21,11 @@ class ExtractionSettings:
     Features leave the encoder as float32 in any case.
 
     Attributes:
-        precision: Of the encoder: ``'float32'``, ``'bfloat16'`` (autocast),
-            or ``'auto'``, which is bfloat16 on CUDA devices that compute in
-            it, else float32.
+        precision: Precision of the encoder: ``'float32'``, ``'bfloat16'``
+            (autocast), or ``'auto'``, which is bfloat16 on CUDA devices that
+            compute in it, else float32.
         channels_last: Whether images are laid out channels last; None for
-            on CUDA.
+            yes on CUDA and no elsewhere.
 
     Raises:
         ValueError: for another precision.

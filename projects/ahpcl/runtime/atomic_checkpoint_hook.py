@@ -1,4 +1,4 @@
-"""Checkpoints that are whole under their name, and a pointer to a good one."""
+"""Checkpoints written atomically, and a pointer to the last good one."""
 
 from __future__ import annotations
 
@@ -29,31 +29,32 @@ from ahpcl.utils.ranks import on_rank_0
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """The host's hook, whose files survive a kill and a full disk.
+    """mmengine's ``CheckpointHook``, whose files survive a kill.
 
-    The host writes a checkpoint in place, deletes the oldest one before, and
+    mmengine writes a checkpoint in place, deletes the oldest one before, and
     then writes ``last_checkpoint``: a kill in between leaves a broken newest
     file, and with ``max_keep_ckpts=1`` nothing else. Here a checkpoint is
-    written beside, flushed to the disk and renamed; then ``last_checkpoint``
-    names it; then older ones go. If it cannot be written, training stops
-    with an error that names the last good one, on all ranks.
+    written to another name, flushed to the disk and renamed; then
+    ``last_checkpoint`` names it; then older ones are deleted. If it cannot be
+    written, as on a full disk, training stops on all ranks with an error
+    that names the last good one.
 
     A run that is asked to stop writes one within the epoch
     (``epoch_3_batch_17.pth``: three epochs and 17 batches). Two of those are
-    kept until the next of a whole epoch.
+    kept until the next epoch ends.
 
     Args:
-        *args: As in the host.
+        *args: Arguments of mmengine's hook.
         step_interval: Steps between two checkpoints within epochs, for epochs
             of hours; None for none.
-        **kwargs: As in the host. A folder that is not local is written by
-            the host.
+        **kwargs: Arguments of mmengine's hook, which does the writing itself
+            where the folder is not local.
 
     Raises:
         ValueError: If ``step_interval`` is not positive.
     """
 
-    #: The newest checkpoint that is whole, as far as this run knows.
+    #: The newest checkpoint that is complete, as far as this run knows.
     last_good: str | None = None
 
     def __init__(
@@ -73,7 +74,7 @@ class AtomicCheckpointHook(CheckpointHook):
         TrainState.of(runner)
 
     def before_train(self, runner: Runner) -> None:
-        """As the host; what a killed run left half written goes."""
+        """Delete what a killed run left half written."""
         super().before_train(runner)
         if is_resume(runner):
             known = getattr(runner, '_load_from', None)
@@ -98,10 +99,11 @@ class AtomicCheckpointHook(CheckpointHook):
 
         Args:
             runner: The runner.
-            batches: Of the epoch that are done; None where it has not begun.
+            batches: Batches of the epoch that are done; None where it has
+                not begun.
 
         Returns:
-            The file.
+            Path of the file.
         """
         name = within_epoch(runner.epoch, batches or 0)
         path = Path(self.out_dir) / name
@@ -166,13 +168,13 @@ class AtomicCheckpointHook(CheckpointHook):
     def _point_at(
         self, runner: Runner, path: Path, outdated: list[Path], kept: int
     ) -> None:
-        """Let a new checkpoint be known, and old ones go.
+        """Let the pointer name a new checkpoint, and delete old ones.
 
         Args:
             runner: The runner.
-            path: The new one.
-            outdated: Of whole epochs that go.
-            kept: Of those within epochs that stay, at most.
+            path: Path of the new checkpoint.
+            outdated: Checkpoints at the ends of epochs that are deleted.
+            kept: How many older ones within epochs stay, at most.
         """
         if not self._is_local():
             return
@@ -202,7 +204,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def _best_kept(self, runner: Runner) -> Iterator[None]:
         """Within, the best checkpoint stays until a better one is there.
 
-        The host removes it, and records the better one, before it writes.
+        mmengine removes it, and records the better one, before it writes.
         """
         info = runner.message_hub.runtime_info
         best = {key: info[key] for key in info if key.startswith('best_')}
@@ -239,7 +241,7 @@ class AtomicCheckpointHook(CheckpointHook):
         on_rank_0(remove, 'removing the best checkpoint so far')
 
     def _best_paths(self) -> dict[str, Any]:
-        # The host has the one for one metric, the other for several.
+        # mmengine has the one for one metric, the other for several.
         paths = {}
         if hasattr(self, 'best_ckpt_path'):
             paths['best_ckpt_path'] = self.best_ckpt_path
@@ -251,7 +253,7 @@ class AtomicCheckpointHook(CheckpointHook):
         return isinstance(self.file_backend, LocalBackend)
 
     def _keep(self, runner: Runner, step: int) -> list[int]:
-        """Count a checkpoint in; the numbers of those that are too many."""
+        """Count a new checkpoint; returns numbers of those to delete."""
         if self.max_keep_ckpts <= 0:
             return []
         kept = [number for number in self.keep_ckpt_ids if number != step]
@@ -265,7 +267,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     @contextmanager
     def _atomic_saves(self, runner: Runner) -> Iterator[None]:
-        """Within, the runner's checkpoints are written whole."""
+        """Within, the runner's checkpoints are written atomically."""
         if not self._is_local() or 'save_checkpoint' in vars(runner):
             yield  # within another
             return
@@ -287,7 +289,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 class _KeepingBackend(LocalBackend):
-    """Notes which files are to go, and keeps them."""
+    """Notes which files would be removed, and keeps them."""
 
     def __init__(self) -> None:
         self.outdated: list[str] = []

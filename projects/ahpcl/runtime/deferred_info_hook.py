@@ -1,4 +1,4 @@
-"""The host's record of losses, without waiting for every one of them."""
+"""mmengine's record of losses, without waiting for each of them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,19 +14,19 @@ from torch import Tensor
 class DeferredInfoHook(RuntimeInfoHook):
     """``RuntimeInfoHook`` that asks the device once per logging interval.
 
-    The host reads every loss and accuracy off the device in every iteration,
+    mmengine reads every loss and accuracy off the device in every iteration,
     and each of them waits for the GPU. Here they stay on it until a line is
-    logged, an epoch ends or a checkpoint is written, and come over together.
+    logged, an epoch ends or a checkpoint is written, and are read together.
     The message hub then holds the same values of all iterations. In between
     it does not know the newest ones.
 
-    The host keeps a million values of everything that is logged, in memory
+    mmengine keeps a million values of everything that is logged, in memory
     and in every checkpoint, and copies them all to add one. Here the newest
     are kept.
 
     Args:
         max_history: Values kept of each quantity; smoothing windows and means
-            reach no further back. None keeps what the host keeps.
+            reach no further back. None keeps what mmengine keeps.
 
     Raises:
         ValueError: If ``max_history`` is not positive.
@@ -88,8 +88,8 @@ def is_logged(runner: Runner, batch_idx: int) -> bool:
     """Whether a line may be logged after this iteration of the training.
 
     Args:
-        runner: With its hooks; without a ``LoggerHook`` the ends of epochs
-            count alone.
+        runner: The runner; without a ``LoggerHook`` only the ends of epochs
+            count.
         batch_idx: Number of the iteration in its epoch.
     """
     loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]

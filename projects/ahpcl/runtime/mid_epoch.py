@@ -35,7 +35,7 @@ def keep_epoch(runner: Runner, state: TrainState) -> None:
 
     Args:
         runner: The runner.
-        state: Its state.
+        state: The state of the run.
 
     Raises:
         ValueError: If the run is resumed with another number of ranks, other
@@ -90,8 +90,9 @@ def without_first(loader: DataLoader, batches: int) -> Iterator[Iterable[Any]]:
     """A loader without its first batches, which are not loaded.
 
     Args:
-        loader: With a batch sampler of its own they are loaded and dropped.
-        batches: That were done.
+        loader: The loader. If its batch sampler is not torch's own, the
+            first batches are loaded and dropped.
+        batches: How many batches were done.
 
     Yields:
         The other batches, in the order that they have.
@@ -100,28 +101,28 @@ def without_first(loader: DataLoader, batches: int) -> Iterator[Iterable[Any]]:
     if not batches:
         yield loader
     elif type(inner) is BatchSampler:
-        whole = inner.sampler
-        inner.sampler = _Rest(whole, batches * inner.batch_size)
+        complete = inner.sampler
+        inner.sampler = _Rest(complete, batches * inner.batch_size)
         try:
             yield loader
         finally:
-            inner.sampler = whole
+            inner.sampler = complete
     else:
         yield islice(iter(loader), batches, None)
 
 
 class _Rest(Sampler):
-    """A sampler without its first indices; its length is the whole's."""
+    """A sampler without its first indices, which still count as length."""
 
-    def __init__(self, whole: Sampler, skipped: int) -> None:
-        self._whole = whole
+    def __init__(self, complete: Sampler, skipped: int) -> None:
+        self._complete = complete
         self._skipped = skipped
 
     def __iter__(self) -> Iterator[int]:
-        return islice(iter(self._whole), self._skipped, None)
+        return islice(iter(self._complete), self._skipped, None)
 
     def __len__(self) -> int:
-        return len(self._whole)
+        return len(self._complete)
 
 
 def _data(runner: Runner) -> dict[str, int]:

@@ -112,7 +112,7 @@ def unpack_history(packed: dict) -> HistoryBuffer:
 class SafeCheckpointHook(Hook):
     """Writes checkpoints that ``torch.load(weights_only=True)`` accepts.
 
-    The host's checkpoints hold its log histories as pickled objects, and
+    mmengine's checkpoints hold its log histories as pickled objects, and
     NumPy scalars besides, which torch refuses by default since 2.6. On
     saving this hook, the last one to see the checkpoint, turns them into
     tensors and plain numbers; on loading it rebuilds the histories, so that
@@ -120,7 +120,7 @@ class SafeCheckpointHook(Hook):
 
     Args:
         max_history: Entries kept per logged value, the newest; each takes
-            8 bytes. None keeps all that the host keeps (a million).
+            8 bytes. None keeps all that mmengine keeps (a million).
 
     Raises:
         ValueError: If ``max_history`` is not positive.
@@ -170,7 +170,8 @@ class SafeCheckpointHook(Hook):
 
         Args:
             runner: The runner.
-            checkpoint: What has been read; one of the host's own stays.
+            checkpoint: What has been read; one that mmengine wrote stays as
+                it is.
         """
         hub = checkpoint.get('message_hub')
         if not isinstance(hub, dict):

@@ -16,13 +16,13 @@ from ahpcl.utils.unwrap import unwrap
 
 @HOOKS.register_module()
 class SampleSeedHook(DistSamplerSeedHook):
-    """The host's sampler hook, which also seeds augmentation and step.
+    """mmengine's sampler hook, which also seeds augmentation and step.
 
     With it the augmentation of an image depends on (seed, epoch, index, view)
     alone: not on the worker that loads it, nor on where training was resumed.
     A model that draws by itself (``set_randomness``) does so by the seed of
     the run and the iteration, whatever other hooks there are. What it draws
-    from torch's global generator in a step (dropout, the host's shuffle of
+    from torch's global generator in a step (dropout, mmselfsup's shuffle of
     keys) depends on (seed, iteration, rank).
     Takes the place of ``DistSamplerSeedHook`` in ``default_hooks``.
     """

@@ -33,7 +33,7 @@ _CONVERTER = 'tools/model_converters/import_checkpoint.py'
 class StartCheckpointHook(Hook):
     """Compares a checkpoint with the model before it is loaded.
 
-    The host loads what fits and warns of the rest, so that a run from a
+    mmengine loads what fits and warns of the rest, so that a run from a
     checkpoint of another layout or architecture starts with random weights.
     Here
 
@@ -74,7 +74,7 @@ def fit_checkpoint(
     Args:
         model: Unwrapped.
         checkpoint: What has been read from the file.
-        name: Of the file, for messages.
+        name: Name of the file, for messages.
         resume: Ask for everything to fit, not for the backbone alone.
 
     Raises:
@@ -175,7 +175,7 @@ def _report(name: str, difference: StateDifference) -> str:
         'left out, as their shapes differ': [
             entry[0] for entry in difference.mis_shaped
         ],
-        'not in it, so initialised anew': difference.missing,
+        'not in it, so initialised at random': difference.missing,
     }
     return f'{name}: the backbone fits; ' + '; '.join(
         f'{reason}: {_by_part(keys)}' for reason, keys in parts.items() if keys

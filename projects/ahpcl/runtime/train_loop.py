@@ -1,4 +1,4 @@
-"""The host's training loop, which looks before it starts and can stop."""
+"""mmengine's training loop, with checks before it starts, that can stop."""
 
 import errno
 import logging
@@ -35,24 +35,24 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
     epoch begins with the next batch. An epoch whose validation a kill
     cut short is validated when the run goes on.
 
-    Where there is no batch the host fails in a scheduler, whose message says
+    Where there is no batch mmengine fails in a scheduler, whose message says
     nothing of images. A model with ``check_training(num_images, batch_size,
     view_shapes)`` is asked whether it can be trained on the data.
 
     Args:
-        runner: As in the host.
-        dataloader: As in the host.
-        max_epochs: As in the host.
-        val_begin: As in the host.
-        val_interval: As in the host.
+        runner: The runner.
+        dataloader: Loader of the training images, or its config.
+        max_epochs: Number of epochs.
+        val_begin: Epoch from which on the model is validated.
+        val_interval: Epochs between two validations.
 
     Raises:
         ValueError: if there are fewer images than a batch needs, or the
             model refuses the data.
 
     Attributes:
-        first_batch: With which an epoch goes on that was begun before the run
-            was resumed; None in any other epoch.
+        first_batch: Number of the batch with which an epoch goes on that was
+            begun before the run was resumed; None in any other epoch.
     """
 
     first_batch: int | None = None
