@@ -19,7 +19,7 @@ from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
 from .extraction import build_extract_loader
 from .extraction_settings import ExtractionSettings
-from .ladders import build_ladder
+from .schedule import build_ladder
 
 
 @HOOKS.register_module()

@@ -58,10 +58,6 @@ class InvalidLossHook(Hook):
     device, so it is made when a line is logged, where mmengine waits anyway,
     and at the end of an epoch; it still names the first bad iteration.
 
-    Args:
-        interval: Iterations between two checks on a GPU; None for those of
-            the log.
-
     Raises:
         FloatingPointError: During training, which
             :func:`explained_invalid_values` explains.
@@ -70,13 +66,7 @@ class InvalidLossHook(Hook):
     # Before the checkpoint hook, whatever it is set to.
     priority = 'HIGH'
 
-    def __init__(self, interval: int | None = None) -> None:
-        if interval is not None and interval < 1:
-            raise ValueError(
-                'expected an interval of at least 1, or None for that of the '
-                f'log, got {interval}'
-            )
-        self.interval = interval
+    def __init__(self) -> None:
         self._first_bad: Tensor | None = None
 
     def after_train_iter(
@@ -92,17 +82,12 @@ class InvalidLossHook(Hook):
         now = torch.where(bad, runner.iter, -1)
         before = now if self._first_bad is None else self._first_bad
         self._first_bad = torch.where(before < 0, now, before)
-        if not loss.is_cuda or self._due(runner, batch_idx):
+        if not loss.is_cuda or is_logged(runner, batch_idx):
             self._check(runner, outputs)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Look once more before the checkpoint of the epoch."""
         self._check(runner, {})
-
-    def _due(self, runner: Runner, batch_idx: int) -> bool:
-        if self.interval is None:
-            return is_logged(runner, batch_idx)
-        return (runner.iter + 1) % self.interval == 0
 
     def _check(self, runner: Runner, outputs: dict) -> None:
         first = -1 if self._first_bad is None else int(self._first_bad)
