@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.dist import (
+    all_gather_object,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -62,7 +67,7 @@ class TrainState(Hook):
     def __init__(self) -> None:
         self._parts: dict[str, _Part] = {}
         self._kept: dict[str, Any] | None = None  # by the checkpoint
-        self._ranks: list[dict] | None = None  # what they gave last
+        self._ranks: list[dict] | None = None  # on rank 0: what they gave
         self._batches: int | None = None  # while one within is written
 
     @classmethod
@@ -156,12 +161,13 @@ class TrainState(Hook):
             batches: Batches of the epoch that are done; None where the epoch
                 has not begun, and nothing that belongs to one is kept.
         """
-        self._batches = batches
+        before, self._batches = self._ranks, batches
         self._gather()
         try:
             yield
         finally:
             self._batches = None
+            self._ranks = before
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: Any) -> None:
         """Remember what a checkpoint keeps, on resume only.
@@ -215,7 +221,10 @@ class TrainState(Hook):
 
     def _gather(self) -> None:
         own = self._values(per_rank=True)
-        self._ranks = all_gather_object(own) if own else None
+        self._ranks = None
+        if own:
+            ranks = all_gather_object(own)
+            self._ranks = ranks if is_main_process() else None
 
     def _kept_of_rank(self, name: str) -> dict | None:
         assert self._kept is not None
