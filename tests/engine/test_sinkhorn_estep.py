@@ -118,9 +118,10 @@ def test_frozen_prototypes_stay_and_then_move(tmp_path):
     assert (keeper.seen[8] - keeper.seen[0]).abs().max() > 1e-4
     state = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
     queue = runner.model.head.loss.queue
-    assert torch.equal(state['swav']['queues'][0], queue)
+    (kept,) = state['ahpcl']['ranks']
+    assert torch.equal(kept['queue']['features'], queue)
     assert queue.abs().sum() > 0
-    assert state['swav']['filled'] == 5 * 64  # one epoch of 5 batches
+    assert kept['queue']['filled'] == 5 * 64  # one epoch of 5 batches
 
 
 def test_more_prototypes_than_features_stop_the_run(tmp_path):

@@ -105,9 +105,9 @@ def test_another_methods_checkpoint_starts_a_run(trained, tmp_path, heard):
     (line,) = heard()
     left = 'has no such weights: memory.* (7 keys), head.fc_cls.weight;'
     assert left in line
-    anew = line.partition('initialised anew: ')[2]
-    assert 'queue.features, queue.position' in anew
-    assert 'encoder_k.* (' in anew and 'encoder_k.0' not in anew
+    rest = line.partition('initialised at random: ')[2]
+    assert 'queue.features, queue.position' in rest
+    assert 'encoder_k.* (' in rest and 'encoder_k.0' not in rest
 
 
 def test_weights_alone_and_parallel_names_load(trained, tmp_path, heard):

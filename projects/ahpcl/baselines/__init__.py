@@ -3,18 +3,18 @@
 import importlib.util
 
 from .kmeans_labels import KMeansLabels
-from .odc_hook import OnlineClusteringHook
 from .online_memory import OnlineClusteringMemory
 from .pixels import PixelBackbone
-from .pseudo_label_hook import PseudoLabelHook
 from .sinkhorn_labels import SinkhornLabels
-from .swav_hook import SwAVScheduleHook
 
 if importlib.util.find_spec('mmselfsup') is not None:
     from .odc import OnlineDeepClustering
+    from .odc_hook import OnlineClusteringHook
     from .pseudo_label import ClusterCrossEntropy, PseudoLabelClassifier
+    from .pseudo_label_hook import PseudoLabelHook
     from .simclr import SimCLRBaseline
     from .swav import SwAVBaseline
+    from .swav_hook import SwAVScheduleHook
     from .swav_loss import SwappedPredictionLoss
     from .uniform_cluster_sampler import UniformClusterSampler
 else:

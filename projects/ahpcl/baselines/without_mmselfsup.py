@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.registry import DATA_SAMPLERS, MODELS, Registry
+from mmengine.registry import DATA_SAMPLERS, HOOKS, MODELS, Registry
 
 NAMES: tuple[tuple[Registry, str], ...] = (
     (MODELS, 'ClusterCrossEntropy'),
@@ -13,6 +13,9 @@ NAMES: tuple[tuple[Registry, str], ...] = (
     (MODELS, 'SimCLRBaseline'),
     (MODELS, 'SwAVBaseline'),
     (MODELS, 'SwappedPredictionLoss'),
+    (HOOKS, 'OnlineClusteringHook'),
+    (HOOKS, 'PseudoLabelHook'),
+    (HOOKS, 'SwAVScheduleHook'),
     (DATA_SAMPLERS, 'UniformClusterSampler'),
 )
 

@@ -86,8 +86,8 @@ def _refuse_damaged(filename: str | os.PathLike) -> None:
     defect = defect_of(path)
     if defect is not None:
         raise ValueError(
-            f'expected a whole checkpoint, got {filename}: it {defect}; take '
-            'another, or copy it again'
+            f'expected a complete checkpoint, got {filename}: it {defect}; '
+            'take another, or copy it again'
         )
 
 

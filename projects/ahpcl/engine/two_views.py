@@ -36,9 +36,10 @@ def two_view_features(
 
     Args:
         model: The unwrapped algorithm.
-        dataset: Of the training, with its augmentation.
-        num_images: Evenly from the data set; at most all of them.
-        seed: Of the views.
+        dataset: Training images, with their augmentation.
+        num_images: Number of images, taken evenly from the data set; at
+            most all of them.
+        seed: Seed of the views.
         batch_size: Images at once.
 
     Returns:

@@ -127,7 +127,8 @@ def test_deepclusters_labels(export, tmp_path):
     source = tmp_path / 'deepcluster.pth'
     labels = torch.tensor([2, 0, 2, 2], dtype=torch.int32)
     state = {'head.fc_cls.weight': torch.randn(5, 3)}
-    torch.save({'state_dict': state, 'pseudo_labels': labels}, source)
+    kept = {'pseudo_labels': labels}
+    torch.save({'state_dict': state, 'ahpcl': kept}, source)
     arrays = export(source)
     assert arrays['source'] == 'pseudo_labels'
     assert arrays['num_clusters'].tolist() == [5]
