@@ -371,7 +371,10 @@ def test_with_the_loop_and_the_checkpoints_of_mmengine(tmp_path):
             ),
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-            custom_hooks=[dict(type='Stateful')],
+            custom_hooks=[
+                dict(type='Stateful'),
+                dict(type='SafeCheckpointHook'),
+            ],
             experiment_name=f'plain_{epochs}',
             default_scope='mmengine',
             **settings,
