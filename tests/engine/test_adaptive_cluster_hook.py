@@ -142,7 +142,8 @@ def built(
         default_hooks=dict(
             checkpoint=dict(
                 type='AtomicCheckpointHook', interval=1, step_interval=4
-            )
+            ),
+            plain=dict(type='SafeCheckpointHook'),
         ),
         default_scope='mmengine',
         randomness=dict(seed=0),
@@ -368,6 +369,10 @@ def test_a_rung_that_the_images_cannot_fill(tmp_path):
 @MODELS.register_module(force=True)
 class NoKeys(BaseModel):
     """Another method."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
 
     def forward(self, *_, **__):
         raise AssertionError('not reached')

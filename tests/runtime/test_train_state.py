@@ -371,7 +371,10 @@ def test_with_the_loop_and_the_checkpoints_of_mmengine(tmp_path):
             ),
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-            custom_hooks=[dict(type='Stateful')],
+            custom_hooks=[
+                dict(type='Stateful'),
+                dict(type='SafeCheckpointHook'),
+            ],
             experiment_name=f'plain_{epochs}',
             default_scope='mmengine',
             **settings,
@@ -382,3 +385,11 @@ def test_with_the_loop_and_the_checkpoints_of_mmengine(tmp_path):
     assert run(2) == 6
     path = tmp_path / 'epoch_2.pth'
     assert run(3, resume=True, load_from=str(path)) == 9
+
+
+def test_a_hook_that_asks_too_late_is_told():
+    runner = FakeRunner(resume=True)
+    runner._has_loaded = True
+    state = TrainState.of(runner)  # in a run that only validates
+    with pytest.raises(AssertionError, match='before_run'):
+        declare(state, {'shared': Holder()})

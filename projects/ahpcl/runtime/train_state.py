@@ -66,6 +66,7 @@ class TrainState(Hook):
 
     def __init__(self) -> None:
         self._parts: dict[str, _Part] = {}
+        self._too_late = False  # a checkpoint was loaded before
         self._kept: dict[str, Any] | None = None  # by the checkpoint
         self._ranks: list[dict] | None = None  # on rank 0: what they gave
         self._batches: int | None = None  # while one within is written
@@ -76,9 +77,8 @@ class TrainState(Hook):
         for hook in runner.hooks:
             if isinstance(hook, cls):
                 return hook
-        # A checkpoint that was loaded before would go unnoticed.
-        assert not (is_resume(runner) and runner._has_loaded)
         state = cls()
+        state._too_late = is_resume(runner) and runner._has_loaded
         # mmengine may be going through its list: it gets another one.
         runner._hooks = list(runner._hooks)
         runner.register_hook(state)
@@ -115,6 +115,7 @@ class TrainState(Hook):
                 part, or with one of another kind; or of another number of
                 processes, for what a rank has within an epoch.
         """
+        assert not self._too_late, 'expected TrainState.of in before_run'
         self._parts[name] = _Part(get, per_rank, within_epoch)
         if self._kept is None:
             return
