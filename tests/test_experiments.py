@@ -125,7 +125,7 @@ def test_options_make_a_variant_of_their_own(tools, tmp_path):
 
 
 def test_views_have_one_digest_wherever_they_are_configured(tools):
-    """Rows of version 0.1, whose DeviceViews read the pipeline, still count."""
+    """Rows of version 0.1, whose DeviceViews read the pipeline, count."""
     views = dict(views=[[dict(type='RandomFlip', prob=0.5)]], num_views=[2])
     load, pack = dict(type='LoadImageBGR'), dict(type='PackSelfSupInputs')
 
