@@ -99,7 +99,7 @@ def use_compile(cfg: Config) -> None:
         SystemExit: If its model has nothing that is compiled.
     """
     kind = MODELS.get(cfg.model.type)
-    if kind is None or not issubclass(kind, FastEncoders):
+    if not isinstance(kind, type) or not issubclass(kind, FastEncoders):
         raise SystemExit(
             "--compile: expected a model of type 'AHPCL', "
             f'got {cfg.model.type!r}; drop --compile'

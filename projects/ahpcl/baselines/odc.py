@@ -25,7 +25,7 @@ class OnlineDeepClustering(PooledFeatures, ODC):
     """ODC (Zhan et al., CVPR 2020): clusters that change in every step.
 
     Labels and features of all images are kept in memories; a step learns the
-    labels of its images, then moves their features and labels them anew.
+    labels of its images, then moves their features and labels them again.
     ``OnlineClusteringHook`` fills the memories, moves the centroids, gives up
     small clusters and weights the loss.
 
@@ -33,13 +33,13 @@ class OnlineDeepClustering(PooledFeatures, ODC):
 
     Args:
         backbone: Config of the backbone.
-        neck: Config of the neck, ``ODCNeck`` of the host.
-        head: Config of the classifier: ``ClsHead`` of the host with
+        neck: Config of the neck, ``ODCNeck`` of mmselfsup.
+        head: Config of the classifier: ``ClsHead`` of mmselfsup with
             ``loss=dict(type='ClusterCrossEntropy')``.
         memory_bank: Config of the memories, an
             :class:`OnlineClusteringMemory`.
-        data_preprocessor: As in the host.
-        init_cfg: As in the host.
+        data_preprocessor: As in mmselfsup.
+        init_cfg: As in mmengine.
 
     Raises:
         ValueError: if head and memory differ in the number of clusters.

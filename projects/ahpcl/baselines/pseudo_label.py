@@ -59,7 +59,7 @@ class PseudoLabelClassifier(PooledFeatures, DeepCluster):
     Visual Features", ECCV 2018) and other methods that alternate between
     labelling all images and learning the labels. ``PseudoLabelHook`` makes
     the labels and hands them over; a step looks them up by ``sample_idx``, so
-    that no worker can hold old ones, as it does in the host.
+    that no worker can hold old ones, as it does in mmselfsup.
 
     Different from the paper: no Sobel filter before the first layer, so that
     the backbone is the one of all methods (it was to keep AlexNet and VGG
@@ -68,10 +68,10 @@ class PseudoLabelClassifier(PooledFeatures, DeepCluster):
     Args:
         backbone: Config of the backbone.
         neck: Config of the neck, such as ``AvgPool2dNeck``.
-        head: Config of the classifier: ``ClsHead`` of the host with
+        head: Config of the classifier: ``ClsHead`` of mmselfsup with
             ``loss=dict(type='ClusterCrossEntropy')``.
-        data_preprocessor: As in the host.
-        init_cfg: As in the host.
+        data_preprocessor: As in mmselfsup.
+        init_cfg: As in mmengine.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class PseudoLabelClassifier(PooledFeatures, DeepCluster):
         """Initialise the classifier afresh, as its ``init_cfg`` says.
 
         Args:
-            seed: Of the draw; the global random state stays as it is.
+            seed: Seed of the draw; the global random state stays as it is.
         """
         reinitialise(self.head, seed)
 

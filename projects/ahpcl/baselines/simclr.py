@@ -1,4 +1,4 @@
-"""SimCLR on the host's algorithm, with its whole gradient on many ranks."""
+"""mmselfsup's SimCLR, with the complete gradient on many ranks."""
 
 from collections.abc import Sequence
 
@@ -20,12 +20,12 @@ class SimCLRBaseline(PooledFeatures, SimCLR):
 
     Chen et al., "A Simple Framework for Contrastive Learning of Visual
     Representations", ICML 2020: NT-Xent, equation 1 and algorithm 1. Masks
-    and head are the host's ``SimCLR``. Its own part is what that lacks:
+    and head are mmselfsup's ``SimCLR``. Its own part is what that lacks:
 
-    - the gradient over several ranks is complete, where the host's is too
-      small by their number;
+    - the gradient over several ranks is complete, where mmselfsup's is
+      too small by their number;
     - similarities are float32 under autocast;
-    - views that are not two of one size are refused, where the host fails in
+    - views that are not two of one size are refused, where mmselfsup fails in
       a reshape;
     - ``acc_inst`` is logged, and features can be evaluated.
 
@@ -37,9 +37,9 @@ class SimCLRBaseline(PooledFeatures, SimCLR):
     Args:
         backbone: Config of the backbone.
         neck: Config of the neck.
-        head: Config of the head, ``ContrastiveHead`` of the host.
-        data_preprocessor: As in mmengine; ``SelfSupDataPreprocessor`` of the
-            host unless a type is given.
+        head: Config of the head, ``ContrastiveHead`` of mmselfsup.
+        data_preprocessor: As in mmengine; mmselfsup's
+            ``SelfSupDataPreprocessor`` unless a type is given.
         init_cfg: As in mmengine.
     """
 
@@ -55,7 +55,7 @@ class SimCLRBaseline(PooledFeatures, SimCLR):
             backbone,
             neck,
             head,
-            # A copy, as the host writes a default into it.
+            # A copy, as mmselfsup writes a default into it.
             data_preprocessor=dict(data_preprocessor or {}),
             init_cfg=init_cfg,
         )

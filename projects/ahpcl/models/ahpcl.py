@@ -56,8 +56,8 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         head: Config of the head, an :class:`HPCLHead`.
         queue_len: Number of negative keys Q, of any relation to the batch.
         feat_dim: Feature dimension D.
-        momentum: Of the key encoder, as in the paper: key = momentum * key +
-            (1 - momentum) * query.
+        momentum: Momentum of the key encoder, in [0, 1), as in the paper:
+            key = momentum * key + (1 - momentum) * query.
         shuffle_bn: Shuffle the keys over the ranks, on one device within the
             batch (of use with ``SplitBN``).
         symmetric: The first two views are query and key in turn: every query
@@ -65,8 +65,9 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
             and its instance loss is the mean over them. Only the keys of the
             second view enter the queue, one per image, so that it reaches as
             far back as without. Takes a second pass of the key encoder.
-        memory_format: Of weights and images: ``'auto'``, ``'contiguous'`` or
-            ``'channels_last'``, see :func:`choose_memory_format`.
+        memory_format: Layout of weights and images: ``'auto'``,
+            ``'contiguous'`` or ``'channels_last'``, see
+            :func:`choose_memory_format`.
         compile: Send both encoders through ``torch.compile``. (Not the
             ``compile`` of the Runner, which would compile the head and its
             changing shapes as well.)

@@ -10,7 +10,8 @@ class FeatureQueue(nn.Module):
 
     The queue of MoCo (He et al., CVPR 2020, algorithm 1) without its
     condition that the length be a multiple of the batch. It starts with
-    random unit columns. Features and the write position are buffers.
+    random unit columns, the same in every process. Features and the write
+    position are buffers.
 
     New keys make a new tensor, so that the backward pass of a step still finds
     what its forward pass saw.
@@ -18,7 +19,6 @@ class FeatureQueue(nn.Module):
     Args:
         feat_dim: Feature dimension D.
         length: Number of keys Q kept.
-        seed: Seed of the random start; the global random state stays as is.
 
     Raises:
         ValueError: if ``feat_dim`` or ``length`` is not positive.
@@ -27,14 +27,14 @@ class FeatureQueue(nn.Module):
     features: Tensor
     position: Tensor
 
-    def __init__(self, feat_dim: int, length: int, seed: int = 0) -> None:
+    def __init__(self, feat_dim: int, length: int) -> None:
         super().__init__()
         if feat_dim < 1 or length < 1:
             raise ValueError(
                 'expected a queue of at least one key of at least one '
                 f'dimension, got queue_len={length}, feat_dim={feat_dim}'
             )
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(0)
         start = torch.randn(feat_dim, length, generator=generator)
         self.register_buffer('features', F.normalize(start, dim=0))
         self.register_buffer('position', torch.zeros(1, dtype=torch.long))

@@ -125,6 +125,27 @@ def test_options_make_a_variant_of_their_own(tools, tmp_path):
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_views_have_one_digest_wherever_they_are_configured(tools):
+    """Rows of version 0.1, whose DeviceViews read the pipeline, count."""
+    views = dict(views=[[dict(type='RandomFlip', prob=0.5)]], num_views=[2])
+    load, pack = dict(type='LoadImageBGR'), dict(type='PackSelfSupInputs')
+
+    def content(pipeline, **preprocessor):
+        return dict(
+            model=dict(
+                data_preprocessor=dict(type='DeviceViews', **preprocessor)
+            ),
+            train_dataloader=dict(dataset=dict(pipeline=pipeline)),
+        )
+
+    old = content([load, dict(type='SeededMultiView', **views), pack])
+    new = content([load, pack], **views)
+    tools.plan._put_views_into_pipeline(new)
+    assert new == old
+    tools.plan._put_views_into_pipeline(new)
+    assert new == old
+
+
 def test_the_digest_is_of_what_decides(tools, tmp_path):
     rows = [
         row(seeds=[0, 1]),
