@@ -201,7 +201,7 @@ def fill_empty_clusters(
         labels: (N,) int64 in [0, K), N >= K; not changed.
         centroids: (K, D) float32; not changed.
         empty: Clusters without images, (E,) int64.
-        seed: Of the 2-means.
+        seed: Seed of the 2-means.
 
     Returns:
         New labels (N,) and new centroids (K, D).

@@ -36,7 +36,7 @@ def block_shape(
     Args:
         num_clusters: K.
         device: Of the features.
-        chunk_mib: See `NearestSearch`.
+        chunk_mib: See `KMeansSettings`.
 
     Returns:
         Points and centroids of a block: their product in float32 fits.
