@@ -117,7 +117,7 @@ class EStep:
             model: The unwrapped algorithm.
             num_clusters: The rungs in use.
             temperature: tau, the mean of the concentrations.
-            seed: Of the run; k-means draws by (seed, epoch, K).
+            seed: Seed of the run; k-means draws by (seed, epoch, K).
             epoch: From 0.
             previous: The hierarchy of the E-step before.
             fresh: Whether to extract features though there is a bank. A

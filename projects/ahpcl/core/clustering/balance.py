@@ -26,6 +26,10 @@ def size_bounds(
 
     Raises:
         ValueError: If the factor is below 1.
+
+    Examples:
+        >>> size_bounds(num_points=100, num_clusters=8, balance=1.5)
+        (8, 19)
     """
     check_balance(balance)
     mean = num_points / num_clusters
@@ -48,6 +52,11 @@ def balanced_assignment(cost: Tensor, balance: float = 1.0) -> Tensor:
 
     Raises:
         ValueError: If the shape or a number does not fit.
+
+    Examples:
+        >>> cost = torch.tensor([[0.0, 1], [0, 2], [0, 3], [0, 4]])
+        >>> balanced_assignment(cost)
+        tensor([1, 1, 0, 0])
     """
     if cost.ndim != 2 or 0 in cost.shape:
         raise ValueError(

@@ -57,7 +57,7 @@ def lloyd(
         generator = torch.Generator()
         generator.manual_seed(seed_from(seed, 'kmeans', restart))
         centroids = _seeds(points, num_clusters, generator, init)
-        found = _refine(points, points.shape(centroids), settings)
+        found = _refine(points, points.as_centroids(centroids), settings)
         if best is None or found.objective < best.objective:
             best = found
     assert best is not None
@@ -120,7 +120,7 @@ def settle(
                 num_repaired=num_repaired,
             )
         rows = shards.fetch_rows(points.features, donors)
-        centroids[empty] = points.shape(rows)
+        centroids[empty] = points.as_centroids(rows)
         pin = torch.maximum(pin, _spread(points, empty, donors))
         num_repaired += len(empty)
 

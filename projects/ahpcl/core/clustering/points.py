@@ -135,9 +135,9 @@ class Points:
             shards=shards,
         )
 
-    def shape(self, centroids: Tensor) -> Tensor:
-        """Centroids of length 1 if spherical, else as they are, (K, D)."""
-        return unit_rows(centroids) if self.spherical else centroids
+    def as_centroids(self, rows: Tensor) -> Tensor:
+        """Rows (K, D) at length 1 if spherical, else as they are."""
+        return unit_rows(rows) if self.spherical else rows
 
     def means(self, assignments: Tensor, previous: Tensor) -> Tensor:
         """Weighted means (unit ones if spherical) of the clusters, (K, D).

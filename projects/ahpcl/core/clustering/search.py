@@ -48,6 +48,10 @@ def available_backends() -> dict[str, str | None]:
     Returns:
         For every backend None where it is usable, else the reason why not,
         with the way out.
+
+    Examples:
+        >>> available_backends()['torch'] is None
+        True
     """
     reasons: dict[str, str | None] = {'torch': None}
     for name, module in _MODULE.items():
@@ -85,6 +89,10 @@ def resolve_backend(
         ValueError: If the name is unknown, or the backend does not work on
             the device.
         ImportError: If the backend's library is not installed.
+
+    Examples:
+        >>> resolve_backend('auto', torch.device('cpu'), num_clusters=10)
+        'torch'
     """
     if backend == 'auto':
         if device.type != 'cpu' or (num_clusters or _FEW) < _FEW:
@@ -220,6 +228,10 @@ def nearest(
     Raises:
         ValueError: If shapes do not fit or the backend is unknown.
         ImportError: If the backend's library is not installed.
+
+    Examples:
+        >>> nearest(torch.tensor([[0.9, 0.1]]), torch.eye(2))
+        tensor([0])
     """
     if (
         features.ndim != 2
