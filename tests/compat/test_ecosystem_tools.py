@@ -6,8 +6,6 @@ Each is started by its path in the installed packages, as a user starts it.
 import importlib.util
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import mmcls
@@ -20,6 +18,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import Runner
 
+import processes
 from ahpcl.evaluation import KNNMetric
 from ahpcl.evaluation.load_model import load_model
 from toy import CONFIGS, ROOT
@@ -41,17 +40,12 @@ def run(tool: Path, *arguments: object, cwd: Path) -> str:
     }
     for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE'):
         environment.pop(name, None)
-    done = subprocess.run(
-        [sys.executable, str(tool), *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=180,
+    done = processes.run(
+        tool, *arguments, folder=cwd, cwd=cwd, env=environment
     )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-3000:]
+    return said
 
 
 def features(model, settings):

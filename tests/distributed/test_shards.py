@@ -12,7 +12,7 @@ from ahpcl.core import (
     build_hierarchy,
     spherical_kmeans,
 )
-from ranks import torchrun
+from ranks import run_ranks
 
 sys.path.insert(0, str(Path(__file__).parent))
 from shards_worker import CASES, arguments, features_of_images, points
@@ -23,7 +23,7 @@ WORKER = Path(__file__).with_name('shards_worker.py')
 @pytest.fixture(scope='module', params=[2, 3, 4])
 def ranks(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(f'shards{request.param}')
-    torchrun(WORKER, folder, processes=request.param)
+    run_ranks(WORKER, folder, ranks=request.param)
     return [torch.load(folder / f'rank_{r}.pt') for r in range(request.param)]
 
 

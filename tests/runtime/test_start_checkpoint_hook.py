@@ -3,8 +3,6 @@
 import importlib
 import logging
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
+import processes
 from ahpcl.runtime.checkpoint_layout import find_family
 from ahpcl.runtime.state_difference import compare_states
 from official_checkpoints import Momentum, Swav, write_official
@@ -253,14 +252,9 @@ def run_tool(name, *args, folder):
         'CUDA_VISIBLE_DEVICES': '',
         'PYTHONWARNINGS': 'ignore',
     }
-    return subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / name), *map(str, args)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        stdin=subprocess.DEVNULL,
+    tool = ROOT / 'tools' / name
+    return processes.run(
+        tool, *args, folder=folder, cwd=folder, env=environment
     )
 
 

@@ -13,6 +13,7 @@ from ahpcl.runtime.checkpoint_files import good_checkpoint
 from ranks import free_port
 from tools_modules import tool_modules
 
+pytestmark = pytest.mark.campaign
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
 
@@ -117,7 +118,6 @@ def start(small, tmp_path):
         small.kill_all(process)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ('ranks', 'number', 'code'),
     [
@@ -152,7 +152,6 @@ def test_training_stops_and_goes_on(
     assert good_checkpoint(work_dir).name == 'epoch_2.pth'
 
 
-@pytest.mark.slow
 def test_a_second_ctrl_c_leaves_no_rank(small, start, tmp_path):
     _, _, process = start(2)
     wait_for(lambda: steps(tmp_path) >= 1, process)
@@ -272,7 +271,6 @@ def test_a_second_signal_does_not_cut_the_saving_off(small, tmp_path, numbers):
     wait_gone(members)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('ranks', [0, 1])
 def test_training_stops_before_its_first_step(small, start, tmp_path, ranks):
     _, work_dir, process = start(2)

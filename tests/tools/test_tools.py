@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+import processes
 from ranks import free_port
 from tools_modules import tool_modules
 
@@ -127,9 +128,12 @@ def run(
     for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'AHPCL_TRUST_PICKLE'):
         environment.pop(name, None)
     tool = tool or TOOLS / 'train.py'
-    interpreter = ['bash'] if tool.suffix == '.sh' else [sys.executable]
+    if tool.suffix == '.py':
+        return processes.run(
+            tool, *arguments, folder=cwd, cwd=cwd, env=environment
+        )
     return subprocess.run(
-        [*interpreter, str(tool), *map(str, arguments)],
+        ['bash', str(tool), *map(str, arguments)],
         cwd=cwd,
         env=environment,
         capture_output=True,

@@ -2,7 +2,6 @@
 
 import runpy
 import shutil
-import subprocess
 import sys
 from xml.etree import ElementTree
 
@@ -12,6 +11,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+import processes
 from toy import ROOT, toy_config, train
 
 TOOL = ROOT / 'tools' / 'analysis_tools' / 'figures.py'
@@ -42,15 +42,11 @@ def call(monkeypatch):
 
 def test_pictures_of_a_run(run):
     kinds = ['curves', 'gallery', 'sizes', 'confusion', 'tree']
-    done = subprocess.run(
-        [
-            *(sys.executable, '-W', 'ignore', TOOL, run / 'config.py'),
-            *(run / 'epoch_2.pth', '--kinds', *kinds, '--levels', '20'),
-            '--tensorboard',
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
+    done = processes.run(
+        TOOL,
+        *(run / 'config.py', run / 'epoch_2.pth', '--kinds', *kinds),
+        *('--levels', '20', '--tensorboard'),
+        folder=run,
     )
     assert done.returncode == 0, done.stderr
     folder = run / 'figures'

@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import subprocess
 import sys
 
 import pytest
@@ -13,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmselfsup.models.necks import LinearNeck, MoCoV2Neck, SwAVNeck
 
+import processes
 from official_checkpoints import (
     Momentum,
     Swav,
@@ -536,14 +536,10 @@ def test_the_source_is_never_overwritten(tool, tmp_path):
 def test_as_a_program_it_prints_one_line_and_no_traceback(tmp_path):
     source = tmp_path / 'in.pth'
     torch.save({'blocks.0.w': torch.ones(1)}, source)
-    done = subprocess.run(
-        [
-            *(sys.executable, str(TOOLS / 'extract_backbone.py')),
-            *(str(source), str(tmp_path / 'out.pth'), '--to', 'timm'),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
+    done = processes.run(
+        TOOLS / 'extract_backbone.py',
+        *(source, tmp_path / 'out.pth', '--to', 'timm'),
+        folder=tmp_path,
     )
     assert done.returncode == 1
     assert 'Traceback' not in done.stderr

@@ -21,7 +21,7 @@ def run(tool, *arguments):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_short_campaign_of_kills(tmp_path):
     done = run(
         *('kill_campaign.py', '--kills', 2, '--epochs', 3),
@@ -33,7 +33,7 @@ def test_a_short_campaign_of_kills(tmp_path):
     assert done.stdout.count('lines: all equal |') == 2
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_short_campaign_on_two_ranks(tmp_path):
     done = run(
         *('kill_campaign.py', '--kills', 1, '--epochs', 3, '--ranks', 2),
@@ -43,14 +43,14 @@ def test_a_short_campaign_on_two_ranks(tmp_path):
     assert '1 kills, 1 runs of 2 process(es)' in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_fault_is_borne(tmp_path):
     done = run('faults.py', '--only', 0, '--folder', tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert '| loader, rank 0 of 1 | 1 |' in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_little_fuzz():
     done = run('fuzz_files.py', '--cases', 60)
     assert done.returncode == 0, done.stdout + done.stderr
