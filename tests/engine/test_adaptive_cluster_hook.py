@@ -51,7 +51,9 @@ class ToyModel(BaseModel):
     def __init__(self):
         super().__init__()
         self.calls = []
-        self.layer = nn.Linear(2, 3)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layer = nn.Linear(2, 3)
         self.head = ToyHead(self.calls)
         self.bank = None
 
