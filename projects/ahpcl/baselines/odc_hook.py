@@ -25,7 +25,7 @@ class OnlineClusteringHook(Hook):
 
     At the start of a training that is not resumed, all images are clustered
     once, whatever weights they start from. All state is in the model's
-    buffers. Takes the place of the host's ``DeepClusterHook`` with
+    buffers. Replaces mmselfsup's ``DeepClusterHook`` with
     ``init_memory`` and its ``ODCHook``, which need CUDA and DDP; the latter
     weights the loss whatever its ``reweight`` and ``reweight_pow`` say.
 

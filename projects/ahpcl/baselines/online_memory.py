@@ -22,7 +22,7 @@ from ahpcl.models.batch_shuffle import gather_batches
 class OnlineClusteringMemory(BaseModule):
     """Features, labels and centroids of all images (Zhan et al., CVPR 2020).
 
-    Unlike the host's ``ODCMemory``, whose features and labels are plain
+    Unlike mmselfsup's ``ODCMemory``, whose features and labels are plain
     attributes of rank 0, all of it are buffers: in the checkpoint, on the
     device of the model, the same on every rank, without a process group too.
     Of an image that occurs twice in a step, as a padded one may, the first
@@ -122,7 +122,7 @@ class OnlineClusteringMemory(BaseModule):
 
     @torch.no_grad()
     def update_samples_memory(self, idx: Tensor, features: Tensor) -> Tensor:
-        """Move the features of a step and label their images anew.
+        """Move the features of a step and label their images again.
 
         A collective call.
 

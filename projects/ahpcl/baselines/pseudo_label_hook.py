@@ -28,7 +28,7 @@ class PseudoLabelHook(Hook):
     0 and hands them to a :class:`PseudoLabelClassifier`. The labels are part
     of the :class:`TrainState`.
 
-    Takes the place of the host's ``DeepClusterHook``, which needs CUDA, DDP
+    Replaces mmselfsup's ``DeepClusterHook``, which needs CUDA, DDP
     and faiss-gpu, and writes labels into the data set, of which persistent
     workers hold old copies.
 

@@ -19,7 +19,7 @@ class SwappedPredictionLoss(nn.Module):
 
     Caron et al., "Unsupervised Learning of Visual Features by Contrasting
     Cluster Assignments", NeurIPS 2020, equations 1 to 5. Takes the place of
-    the host's ``SwAVLoss``, whose Sinkhorn reduces over the ranks only where
+    mmselfsup's ``SwAVLoss``, whose Sinkhorn reduces over the ranks only where
     a prototype has no mass on one of them, whose queue is on CUDA devices
     only, and which always has soft codes.
 

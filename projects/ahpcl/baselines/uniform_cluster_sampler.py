@@ -13,9 +13,9 @@ from ahpcl.core.seeding import seed_from
 
 @DATA_SAMPLERS.register_module()
 class UniformClusterSampler(DeepClusterSampler):
-    """The host's DeepCluster sampler, drawn anew for every epoch.
+    """DeepCluster's sampler, which draws again for every epoch.
 
-    The host draws when the labels change: it sets NumPy's global state to
+    mmselfsup's draws when the labels change: it sets NumPy's global state to
     the epoch whatever the seed of the run, shows an epoch that follows
     without new labels in plain order, and takes one image too few from every
     cluster where some are empty, so that the epoch is filled up with
@@ -23,7 +23,7 @@ class UniformClusterSampler(DeepClusterSampler):
     alone; on several ranks each takes its share of the same draw.
 
     Args:
-        As in the host.
+        As in mmselfsup.
     """
 
     _labels: Tensor | None = None

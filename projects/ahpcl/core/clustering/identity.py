@@ -76,7 +76,7 @@ def keep_identities(
     Args:
         hierarchy: The new one.
         previous: The one before, of the same images.
-        counts: Levels to number anew, where both have them; None for all.
+        counts: Levels to renumber, where both have them; None for all.
             A warm-started level has its numbers already.
 
     Returns:
