@@ -90,7 +90,7 @@ def empty_like(tensor, fake):
 
 def levels(fake):
     """What `set_prototypes` makes of a hierarchy on a GPU."""
-    rows = nn.functional.normalize(torch.arange(24.0).view(8, 3).cos(), dim=1)
+    rows = nn.functional.normalize(torch.arange(64.0).view(8, 8).cos(), dim=1)
     hierarchy = build_hierarchy(
         rows[torch.arange(BATCH) % 8], (5, 3), linkage='agglomerative'
     )
