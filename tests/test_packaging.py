@@ -205,5 +205,7 @@ def test_make_and_ci_agree():
     text = script.read_text()
     assert 'set -euo pipefail' in text
     assert "install --quiet -e '.[dev,tests]'" in text
-    assert 'make check test' in text
+    for command in ('check', 'test', 'campaigns'):
+        assert f'make {command} <' in text
+        assert command in targets
     assert subprocess.run(['bash', '-n', script]).returncode == 0
