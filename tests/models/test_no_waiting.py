@@ -90,10 +90,8 @@ def empty_like(tensor, fake):
 
 def levels(fake):
     """What `set_prototypes` makes of a hierarchy on a GPU."""
-    rows = nn.functional.normalize(torch.arange(64.0).view(8, 8).cos(), dim=1)
-    hierarchy = build_hierarchy(
-        rows[torch.arange(BATCH) % 8], (5, 3), linkage='agglomerative'
-    )
+    rows = nn.functional.normalize(torch.eye(8)[:BATCH] + 0.1, dim=1)
+    hierarchy = build_hierarchy(rows, (5, 3), linkage='agglomerative')
     for level in hierarchy:
         # A level checks numbers, which fake tensors do not have.
         for name in ('centroids', 'concentration'):
@@ -109,7 +107,6 @@ def run(fake, head=None, **settings):
         memory_format='channels_last',
         **settings,
     ).train()
-    model.start_training(seed=0, iteration=1)
     model = to_gpu(model, fake)
     views, samples = batch()
     views = [empty_like(view, fake) for view in views]
@@ -157,6 +154,29 @@ def test_nor_do_variants_of_it(fake, settings):
     )
     seen = run(fake, backbone=backbone, **settings)
     assert seen.blocking == []
+
+
+def test_moco_waits_for_the_hosts_head_alone(fake):
+    model = build(
+        type='MoCoBaseline',
+        queue_len=10,
+        head=dict(
+            type='ContrastiveHead',
+            loss=dict(type='mmcls.CrossEntropyLoss'),
+            temperature=0.2,
+        ),
+        memory_format='channels_last',
+    ).train()
+    # The number of steps is read once, after a checkpoint was loaded.
+    model.loss(*batch())
+    model = to_gpu(model, fake)
+    views, samples = batch()
+    views = [empty_like(view, fake) for view in views]
+    with fake, Transfers() as seen:
+        model.loss(views, samples)
+    assert seen.number > 1
+    # Which makes its labels on the CPU.
+    assert seen.blocking == ['aten._to_copy.default']
 
 
 def test_reading_a_number_would_be_seen(fake):
