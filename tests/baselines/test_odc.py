@@ -158,7 +158,7 @@ def test_the_hosts_memory_is_not_in_its_checkpoint():
 
 
 def test_refuses_bad_settings():
-    with pytest.raises(ValueError, match='min_cluster from 0 to 10'):
+    with pytest.raises(ValueError, match='min_cluster'):
         OnlineClusteringMemory(IMAGES, DIM, CLUSTERS, 0.5, 11)
     with pytest.raises(ValueError, match='momentum'):
         OnlineClusteringMemory(IMAGES, DIM, CLUSTERS, 0.0)
@@ -208,7 +208,7 @@ def test_checks_of_the_data():
     model = odc()
     assert isinstance(model, OnlineDeepClustering)
     model.check_training(IMAGES, 8, [(3, 8, 8)])
-    with pytest.raises(ValueError, match=r'memory of 41 rows.*got 40'):
+    with pytest.raises(ValueError, match=r'41.*got 40'):
         model.check_training(41, 8, [(3, 8, 8)])
     with pytest.raises(ValueError, match='3 images for 4 clusters'):
         model.check_training(3, 8, [(3, 8, 8)])

@@ -210,7 +210,7 @@ def test_settings_that_cannot_work(tmp_path):
         OnlineClusteringHook(dict(), reweight_pow=-1)
     config = odc(tmp_path / 'a')
     config.model.memory_bank.length = 200
-    with pytest.raises(ValueError, match='memory of 128 rows'):
+    with pytest.raises(ValueError, match='128 rows'):
         run(config)
     config = odc(tmp_path / 'b', images=64, clusters=65)
     config.model.memory_bank.update(length=1000)

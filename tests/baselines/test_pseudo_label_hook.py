@@ -221,7 +221,7 @@ def test_a_checkpoint_of_other_data_or_methods(tmp_path):
     path = tmp_path / 'a' / 'epoch_1.pth'
     config = deepcluster(tmp_path / 'b', images=160, epochs=2)
     config.resume, config.load_from = True, str(path)
-    with pytest.raises(ValueError, match='labels of 160 images'):
+    with pytest.raises(ValueError, match='160 images'):
         run(config)
     checkpoint = torch.load(path, weights_only=True)
     del checkpoint['ahpcl']['pseudo_labels']
@@ -233,7 +233,7 @@ def test_a_checkpoint_of_other_data_or_methods(tmp_path):
 
 
 def test_settings_that_cannot_work(tmp_path):
-    with pytest.raises(ValueError, match='interval of at least 1'):
+    with pytest.raises(ValueError, match='interval'):
         PseudoLabelHook(dict(), interval=0)
     with pytest.raises(ValueError, match='reweight_pow'):
         PseudoLabelHook(dict(), reweight_pow=-1)
@@ -247,7 +247,7 @@ def test_settings_that_cannot_work(tmp_path):
         run(config)
     config = deepcluster(tmp_path / 'c')
     config.custom_hooks[0].extract_dataloader.dataset.limit = 100
-    with pytest.raises(ValueError, match='128 training images'):
+    with pytest.raises(ValueError, match='128 training'):
         run(config)
     with pytest.raises(ValueError, match='got 100'):
         KMeansLabels().check(99, 100)

@@ -69,7 +69,7 @@ def test_a_step_in_bfloat16_is_finite_and_float32():
 def test_four_views_are_refused_where_the_host_fails_in_a_reshape():
     with pytest.raises(RuntimeError, match='shape'):
         method(HOST).loss(views(number=4), [])
-    with pytest.raises(ValueError, match='two views of one size, got 4'):
+    with pytest.raises(ValueError, match=r'views.*got 4'):
         method().loss(views(number=4))
 
 
@@ -77,7 +77,7 @@ def test_unfit_data_is_refused_before_the_first_step():
     model = method()
     shape = (3, 2, 2)
     model.check_training(num_images=2, batch_size=2, view_shapes=[shape] * 2)
-    with pytest.raises(ValueError, match='at least 2 images, got 1'):
+    with pytest.raises(ValueError, match='images, got 1'):
         model.check_training(8, 1, [shape] * 2)
     with pytest.raises(ValueError, match=r'got 1 \(2 x 2\)'):
         model.check_training(8, 2, [shape])
@@ -85,7 +85,7 @@ def test_unfit_data_is_refused_before_the_first_step():
         model.check_training(8, 2, [shape, (3, 3, 2)])
     with pytest.raises(ValueError, match='5 x 5 pixels'):
         model.check_training(8, 2, [(3, 5, 5)] * 2)
-    with pytest.raises(ValueError, match='two views of one size, got 1'):
+    with pytest.raises(ValueError, match=r'views.*got 1'):
         model.loss(torch.randn(4, 3, 2, 2))
 
 

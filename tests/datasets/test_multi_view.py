@@ -330,12 +330,12 @@ def test_several_pipelines_in_order():
     [([], None), ([[]], [1, 1]), ([[]], 0), ([[], []], 2)],
 )
 def test_wrong_numbers_of_views(views_given, num_views):
-    with pytest.raises(ValueError, match='expected one or more pipelines'):
+    with pytest.raises(ValueError, match='pipelines'):
         SeededMultiView(views_given, num_views)
 
 
 def test_sample_idx_is_needed():
-    with pytest.raises(ValueError, match=r'expected sample_idx.*got img'):
+    with pytest.raises(ValueError, match=r'sample_idx.*img'):
         SeededMultiView([[]])({'img': np.zeros((2, 2, 3), np.uint8)})
 
 

@@ -162,7 +162,7 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path):
     hostile = Calls(array[0], *array[1])
     dtype = np.dtype('u1')
     hostile.call = (*hostile.call, (1, (1 << 40,), dtype, False, b'abc'))
-    with pytest.raises(ValueError, match='expected a readable pickle'):
+    with pytest.raises(ValueError, match='readable pickle'):
         load(tmp_path, pickle.dumps(hostile))
 
 
@@ -173,7 +173,7 @@ def test_persistent_objects_are_refused(tmp_path):
 
 @pytest.mark.parametrize('data', [b'', b'not a pickle', b'\x80\x04}'])
 def test_broken_files(tmp_path, data):
-    with pytest.raises(ValueError, match=r'readable pickle, got .*x\.pkl'):
+    with pytest.raises(ValueError, match=r'readable pickle.*x\.pkl'):
         load(tmp_path, data)
 
 

@@ -85,7 +85,7 @@ def test_features_lie_at_the_index_of_their_image():
 
 
 def test_images_left_out_are_an_error():
-    with pytest.raises(ValueError, match='all 10 images, got none for 2'):
+    with pytest.raises(ValueError, match='none for 2'):
         extract_features(
             Encoder(), loader(Numbers(10), sampler=Order(range(2, 10)))
         )

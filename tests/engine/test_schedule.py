@@ -33,5 +33,5 @@ def test_every_level_for_itself():
 def test_rejects_what_it_cannot_do():
     with pytest.raises(ValueError, match="got 'oldest'"):
         LadderSmoothing(reference='oldest')
-    with pytest.raises(ValueError, match=r'ceiling in \[0, 1\), got 1.5'):
+    with pytest.raises(ValueError, match=r'ceiling.*1.5'):
         LadderSmoothing(ceiling=1.5)

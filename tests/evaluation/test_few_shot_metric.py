@@ -48,16 +48,16 @@ def test_the_single_setting_keeps_its_keys(data):
 
 def test_too_little_is_refused_before_features_are_there(data):
     _, labels, query = data
-    with pytest.raises(ValueError, match='at least 7 classes, got 6'):
+    with pytest.raises(ValueError, match='7 classes, got 6'):
         FewShotMetric(ways=7).check(labels, query)
-    with pytest.raises(ValueError, match=r'at least 35 images .*, got 30'):
+    with pytest.raises(ValueError, match=r'35 images.*got 30'):
         FewShotMetric(shots=[1, 20]).check(labels, query)
     FewShotMetric(shots=15).check(labels, query)
     with pytest.raises(ValueError, match='images with labels'):
         FewShotMetric().check(torch.full_like(labels, -1), query)
     # Images without a label are no class.
     some = labels.masked_fill(labels == 5, -1)
-    with pytest.raises(ValueError, match='at least 6 classes, got 5'):
+    with pytest.raises(ValueError, match='6 classes, got 5'):
         FewShotMetric(ways=6).check(some, query)
 
 

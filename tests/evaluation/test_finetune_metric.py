@@ -182,9 +182,9 @@ def test_without_the_model_it_says_what_to_do(run):
     labels, query = run.evaluation_roles
     with pytest.raises(ValueError, match='ModelAccessHook'):
         FineTuneMetric().measure(raw_images(run), labels, query)
-    with pytest.raises(ValueError, match='batch_size >= 1, got 0'):
+    with pytest.raises(ValueError, match=r'batch_size.*got 0'):
         FineTuneMetric(batch_size=0)
-    with pytest.raises(ValueError, match='between 0 and 1, got 10'):
+    with pytest.raises(ValueError, match='got 10'):
         FineTuneMetric(fractions=[10])
     with pytest.raises(ValueError, match='images with labels'):
         FineTuneMetric().check(torch.full_like(labels, -1), query)

@@ -134,7 +134,7 @@ def test_a_feature_file_of_other_weights_is_refused(
     with pytest.raises(ValueError, match=r'features of epoch_5\.pth'):
         earlier.read_features(file)
     (tmp_path / 'text.npz').write_text('no features')
-    with pytest.raises(ValueError, match='expected a file of features'):
+    with pytest.raises(ValueError, match='file of features'):
         run.read_features(tmp_path / 'text.npz')
 
 
@@ -149,14 +149,14 @@ def test_a_checkpoint_that_is_none_is_refused(config, tmp_path):
     with pytest.raises(ValueError, match='does not exist'):
         RunData(config, tmp_path / 'none.pth')
     (tmp_path / 'text.pth').write_text('no checkpoint')
-    with pytest.raises(ValueError, match=r'text\.pth, which needs'):
+    with pytest.raises(ValueError, match=r'text\.pth'):
         RunData(config, tmp_path / 'text.pth')
 
 
 def test_prototypes_of_other_images_are_refused(config, toy_run):
     config.custom_hooks[0].extract_dataloader.dataset.limit = 200
     run = RunData(config, toy_run.checkpoint)
-    with pytest.raises(ValueError, match='200 training images'):
+    with pytest.raises(ValueError, match='200 training'):
         _ = run.hierarchy
 
 
@@ -198,7 +198,7 @@ def test_what_is_no_folder_cannot_be_evaluated_on(config, toy_run):
 
 
 def test_a_set_of_features_must_fit_together():
-    with pytest.raises(ValueError, match='expected labels of 3 images, got 2'):
+    with pytest.raises(ValueError, match='3 images, got 2'):
         FeatureSet(
             torch.zeros(3, 2), torch.zeros(2).long(), torch.zeros(3).bool()
         )

@@ -38,7 +38,7 @@ def test_what_cannot_be_learnt_is_refused(data):
     _, labels, query = data
     with pytest.raises(ValueError, match='images with labels'):
         SVMMetric().check(torch.full_like(labels, -1), query)
-    with pytest.raises(ValueError, match='at least 10 references'):
+    with pytest.raises(ValueError, match='10 references'):
         SVMMetric(shots=[10, 20]).check(labels, query)
     with pytest.raises(ValueError, match='queries of 48'):
         SVMMetric().check(labels, torch.zeros_like(query))

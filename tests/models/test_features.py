@@ -78,7 +78,7 @@ def test_indices_of_all_forms():
 
 def test_a_queue_may_be_as_long_as_the_data():
     check_queue_length(100, 100)
-    with pytest.raises(ValueError, match=r'at most 99 keys.*got 100'):
+    with pytest.raises(ValueError, match=r'99.*got 100'):
         check_queue_length(100, 99)
 
 
@@ -87,7 +87,7 @@ def test_views_that_the_backbone_cannot_take():
     state = {k: v.clone() for k, v in model.state_dict().items()}
     model.train()
     check_view_shapes(model, [(3, 8, 8)] * 2)
-    with pytest.raises(ValueError, match=r'Flat can take.*6 x 4 pixels'):
+    with pytest.raises(ValueError, match=r'Flat.*6 x 4'):
         check_view_shapes(model, [(3, 8, 8), (3, 6, 4)])
     assert model.backbone.training
     for name, value in model.state_dict().items():

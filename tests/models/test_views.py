@@ -212,11 +212,11 @@ def test_bfloat16_reaches_the_encoders_only():
 
 
 def test_bad_views_are_refused_before_training():
-    with pytest.raises(ValueError, match='two views of every image, got 1'):
+    with pytest.raises(ValueError, match=r'two views.*got 1'):
         plan_views([(8, 8)], False)
-    with pytest.raises(ValueError, match='largest and of one size, got 8x8'):
+    with pytest.raises(ValueError, match='got 8x8'):
         plan_views([(8, 8), (16, 16)], False)
-    with pytest.raises(ValueError, match='two large crops first'):
+    with pytest.raises(ValueError, match='two large crops'):
         plan_views([(16, 16), (16, 16), (20, 20)], False)
     model = build()
     large = (3, 16, 16)

@@ -383,13 +383,13 @@ def test_smoothing_is_spread_over_the_kept_prototypes(published, hierarchy):
 
 def test_wrong_masks_are_refused(published, hierarchy):
     query, queue = published['query'], published['queue']
-    with pytest.raises(ValueError, match=r'shape \(B, Q\) = \(4, 16\)'):
+    with pytest.raises(ValueError, match=r'\(4, 16\)'):
         info_nce(
             query, query, queue, negative_masks=[torch.ones(4, 15).bool()]
         )
     with pytest.raises(ValueError, match='at least one mask'):
         info_nce(query, query, queue, negative_masks=[])
-    with pytest.raises(ValueError, match=r'bool of shape \(B, K\) = \(4, 12'):
+    with pytest.raises(ValueError, match=r'bool.*\(4, 12'):
         proto_nce(
             query,
             hierarchy[0],

@@ -127,5 +127,5 @@ def test_histories_end(request):
 
 
 def test_a_history_needs_a_length():
-    with pytest.raises(ValueError, match='at least 1, or None for all, got 0'):
+    with pytest.raises(ValueError, match='None for all, got 0'):
         DeferredInfoHook(max_history=0)

@@ -190,7 +190,7 @@ def test_the_work_folder(tools, toy, monkeypatch, arguments, text, expected):
 def test_a_missing_config_names_its_neighbour(tools, toy):
     with pytest.raises(SystemExit, match=r'toy_mian\.py.*did you mean.*main'):
         tools['_cli'].read_config(str(toy.with_name('toy_mian.py')))
-    with pytest.raises(SystemExit, match='expected a config of ahpcl'):
+    with pytest.raises(SystemExit, match='config of ahpcl'):
         tools['_cli'].read_config('ahpcl::no/such/config.py')
 
 

@@ -63,5 +63,5 @@ def test_every_so_many_epochs(tmp_path):
     'settings', [dict(interval=0), dict(kinds=['umap']), dict(kinds=[])]
 )
 def test_settings_that_cannot_work(settings):
-    with pytest.raises(ValueError, match='expected interval of at least 1'):
+    with pytest.raises(ValueError, match='interval'):
         FigureHook({}, **settings)

@@ -80,7 +80,7 @@ def test_no_random_state_is_touched(level, distances):
 
 
 def test_distances_of_other_images(level, distances):
-    with pytest.raises(ValueError, match='expected distances of 90 images'):
+    with pytest.raises(ValueError, match='distances of 90'):
         gallery_indices(distances[:5], level.assignments, 7)
 
 
@@ -177,7 +177,7 @@ def test_majority():
         '67 % are class 2'
     )
     assert majority_text(table[1]) == ''
-    with pytest.raises(ValueError, match='expected labels of some'):
+    with pytest.raises(ValueError, match='labels of some'):
         class_table(assignments, torch.full((5,), -1), 2)
-    with pytest.raises(ValueError, match='expected labels of 5 images'):
+    with pytest.raises(ValueError, match='labels of 5'):
         class_table(assignments, labels[:2], 2)

@@ -69,7 +69,7 @@ def test_a_sample_has_as_many_of_every_class():
 def test_clear_errors(groups, monkeypatch):
     with pytest.raises(ValueError, match=r"\['tsne', 'umap'\], got 'pca'"):
         project(groups, method='pca')
-    with pytest.raises(ValueError, match='expected at least 10 images'):
+    with pytest.raises(ValueError, match='10 images'):
         project(groups[:4])
     with pytest.raises(ValueError, match='space of the keys'):
         project(groups, prototypes=[torch.eye(4)])
@@ -101,7 +101,7 @@ def test_colourings_are_of_the_images_shown(groups):
         own = [int(level.assignments[i]) for i in indices]
         assert found.group.tolist() == own
         assert found.colours.shape == (level.num_clusters, 3)
-    with pytest.raises(ValueError, match='expected labels of some images'):
+    with pytest.raises(ValueError, match='labels of some'):
         by_class(projection, torch.full((90,), -1))
 
 
@@ -178,7 +178,7 @@ def test_labels_fit_heaviest_first():
 
 def test_groups_of_other_images():
     colouring = Colouring('by class', np.zeros(3, int), np.zeros((1, 3)))
-    with pytest.raises(ValueError, match='expected groups of the 90 images'):
+    with pytest.raises(ValueError, match=r'groups.* 90'):
         embedding_figure(
             grid_projection(), [colouring], num_images=90, features='keys'
         )

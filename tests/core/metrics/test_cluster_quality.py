@@ -143,11 +143,11 @@ def test_confusion_has_the_best_match_on_its_diagonal(data):
 
 def test_what_does_not_fit_is_refused(data):
     features, clusters, labels = data
-    with pytest.raises(ValueError, match='one cluster for each'):
+    with pytest.raises(ValueError, match='one cluster'):
         silhouette(features, clusters[:5])
-    with pytest.raises(ValueError, match='one label for each of 120'):
+    with pytest.raises(ValueError, match=r'label.* 120'):
         grouping_report(features, clusters, labels[:5])
-    with pytest.raises(ValueError, match='at least one image'):
+    with pytest.raises(ValueError, match='one image'):
         grouping_report(features[:0], clusters[:0])
     with pytest.raises(ValueError, match='got none'):
         confusion(clusters[:0], labels[:0])

@@ -115,11 +115,11 @@ def test_uniformity_of_some_rows_of_0_is_that_of_a_slow_loop():
 
 
 def test_bad_features_are_refused():
-    with pytest.raises(ValueError, match='1 rows with NaN'):
+    with pytest.raises(ValueError, match='NaN'):
         rankme(torch.tensor([[1.0, math.nan], [1.0, 2.0]]))
-    with pytest.raises(ValueError, match='two views of the same images'):
+    with pytest.raises(ValueError, match='two views'):
         alignment(draw(3, 2), draw(4, 2))
-    with pytest.raises(ValueError, match='at least two features'):
+    with pytest.raises(ValueError, match='two features'):
         uniformity(draw(1, 2))
     with pytest.raises(ValueError, match='shape'):
         mean_cosine(draw(4))

@@ -166,11 +166,11 @@ def test_bad_input(change, message):
 
 
 def test_accuracy_needs_queries_with_labels():
-    with pytest.raises(ValueError, match='at least one query'):
+    with pytest.raises(ValueError, match='one query'):
         knn_accuracy(
             **{**GOOD, 'query': torch.ones(0, 3)}, query_labels=torch.arange(0)
         )
-    with pytest.raises(ValueError, match='one label for each'):
+    with pytest.raises(ValueError, match='one label'):
         knn_accuracy(**GOOD, query_labels=torch.arange(2))
 
 
@@ -205,7 +205,7 @@ def test_several_k_at_once_are_scikit_learns(weighted):
 
 def test_no_k_is_refused():
     rows = torch.ones(3, 2)
-    with pytest.raises(ValueError, match='at least one k'):
+    with pytest.raises(ValueError, match='one k'):
         knn_predictions(rows, torch.zeros(3).long(), rows, ks=[])
 
 

@@ -123,7 +123,7 @@ def test_a_share_keeps_the_classes():
     assert counts == [2, 1, 1, 0]
     assert torch.equal(chosen, stratified_share(labels, 0.2, seed=1))
     assert not torch.equal(chosen, stratified_share(labels, 0.2, seed=2))
-    with pytest.raises(ValueError, match='between 0 and 1, got 1'):
+    with pytest.raises(ValueError, match='got 1'):
         stratified_share(labels, 1)
 
 
@@ -137,13 +137,13 @@ def test_a_count_is_the_same_for_every_class():
 
 def test_what_does_not_fit_is_refused(data):
     train, labels, test, _ = data
-    with pytest.raises(ValueError, match='one integer label'):
+    with pytest.raises(ValueError, match='integer label'):
         sgd_probe(train, labels[:5], test, [0.1])
     with pytest.raises(ValueError, match='test features'):
         logistic_probe(train, labels, test[:, :4], [1.0])
-    with pytest.raises(ValueError, match='two classes or more'):
+    with pytest.raises(ValueError, match='two classes'):
         sgd_probe(train, torch.zeros_like(labels), test, [0.1])
-    with pytest.raises(ValueError, match='at least one setting'):
+    with pytest.raises(ValueError, match='setting'):
         probe_with_choice(sgd_probe, train, labels, test, grid=[])
 
 

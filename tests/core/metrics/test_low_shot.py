@@ -125,11 +125,11 @@ def test_numbers_without_a_class_are_never_the_answer(data):
 
 def test_what_does_not_fit_is_refused(data):
     train, labels, test, truth = data
-    with pytest.raises(ValueError, match='at least 21 images'):
+    with pytest.raises(ValueError, match='21 images'):
         low_shot_svm(*data, shots=21)
-    with pytest.raises(ValueError, match='labels of N images'):
+    with pytest.raises(ValueError, match='labels of N'):
         low_shot_svm(train, labels[:3], test, truth, shots=1)
-    with pytest.raises(ValueError, match='shots >= 1, got 0'):
+    with pytest.raises(ValueError, match=r'shots.*got 0'):
         low_shot_svm(*data, shots=0)
     with pytest.raises(ValueError, match='one cost'):
         low_shot_svm(*data, shots=1, costs=[])

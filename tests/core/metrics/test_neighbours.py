@@ -73,11 +73,11 @@ def test_memory_bounds_the_chunk(features, monkeypatch):
 
 
 def test_what_does_not_fit_is_refused(features):
-    with pytest.raises(ValueError, match='as many dimensions'):
+    with pytest.raises(ValueError, match='dimensions'):
         nearest_neighbours(features[:, :3], features, 2)
     with pytest.raises(ValueError, match='NaN'):
         nearest_neighbours(features * torch.nan, features, 2)
-    with pytest.raises(ValueError, match='at least two images'):
+    with pytest.raises(ValueError, match='two images'):
         neighbour_outliers(features[:1])
-    with pytest.raises(ValueError, match='distance and a cluster'):
+    with pytest.raises(ValueError, match='distance and'):
         prototype_outliers(features[:, 0], torch.zeros(3).long(), features[0])

@@ -321,10 +321,10 @@ def test_bad_limits_are_refused_at_construction(limits, message):
 
 def test_bad_values_of_a_function_are_refused_when_it_is_asked():
     policy = FixedPolicy(1, max_epochs=lambda k: k - 10)
-    with pytest.raises(ValueError, match='max_epochs at 10 clusters >= 1'):
+    with pytest.raises(ValueError, match='max_epochs at 10'):
         policy.step(1, 1, 0, rungs=(10,))
     policy = FixedPolicy(1, min_epochs=5, max_epochs=lambda k: 3)
-    with pytest.raises(ValueError, match='got 5 and 3 at 10 clusters'):
+    with pytest.raises(ValueError, match='5 and 3 at 10'):
         policy.step(1, 1, 0, rungs=(10,))
 
 

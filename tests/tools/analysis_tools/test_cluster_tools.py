@@ -116,7 +116,7 @@ def test_parquet_reads_back_what_was_written(tmp_path):
     back = read_csv(tmp_path / 'table.csv')
     assert [row['path'] for row in back] == table['path'].tolist()
     assert [float(row['vector_2']) for row in back] == rows[:, 2].tolist()
-    with pytest.raises(ValueError, match=r'ending in csv, .*, got table\.xls'):
+    with pytest.raises(ValueError, match=r'csv, .*table\.xls'):
         write_table(table, tmp_path / 'table.xls')
 
 
@@ -166,7 +166,7 @@ def test_a_checkpoint_without_prototypes_is_refused(tools, files, tmp_path):
     torch.save(content, bare)
     export = tools['export_clusters'].main
     out = tmp_path / 'out'
-    with pytest.raises(SystemExit, match=r'prototypes in bare\.pth, got none'):
+    with pytest.raises(SystemExit, match=r'bare\.pth'):
         export([files[0], bare, str(out)])
     assert not (tmp_path / 'features').exists()  # nothing was extracted
     written = export([files[0], bare, str(out), '--tables', 'features'])
@@ -297,10 +297,10 @@ def test_bad_requests_are_one_line(tools, files, arguments, message):
 
 def test_bad_files_are_one_line(tools, files, tmp_path):
     (tmp_path / 'text.png').write_text('no image')
-    with pytest.raises(SystemExit, match='expected an image file'):
+    with pytest.raises(SystemExit, match='image file'):
         tools['find_similar'].main([*files, str(tmp_path / 'text.png')])
     export = tools['export_clusters'].main
     with pytest.raises(SystemExit, match=r'got none\.py'):
         export(['none.py', files[1], str(tmp_path)])
-    with pytest.raises(SystemExit, match=r'none\.pth, which does not'):
+    with pytest.raises(SystemExit, match=r'none\.pth'):
         export([files[0], 'none.pth', str(tmp_path)])

@@ -109,7 +109,7 @@ def test_bad_input_is_one_line(tool, tmp_path, adaptive):
         tool.main([str(adaptive), '--policy', 'FixedPolicy', '2'])
     with pytest.raises(SystemExit, match='expected'):
         tool.main([str(adaptive), '--ladder', '9', '9', '4'])
-    with pytest.raises(SystemExit, match='whole numbers apart by commas'):
+    with pytest.raises(SystemExit, match='commas'):
         tool.main([str(adaptive), '--ladder', '9,x'])
     path = write_csv(tmp_path / 'e.csv', [(1, 2, 3), (1, 4, 5)])
     with pytest.raises(SystemExit, match='epoch 1 again in line 3'):
@@ -156,7 +156,7 @@ def test_epochs_of_the_warm_up_are_not_shown(tool, tmp_path, adaptive):
     assert [
         row['action'] for row in tool.main([blank, *alone, '--window', '1'])
     ] == ['keep', 'advance', 'keep']
-    with pytest.raises(SystemExit, match='after the warm-up of 60'):
+    with pytest.raises(SystemExit, match='warm-up of 60'):
         tool.main([path, *policy, longer[0], longer[1].replace('3', '60')])
 
 

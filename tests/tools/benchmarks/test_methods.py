@@ -238,7 +238,7 @@ def test_a_work_folder_is_read(tools, run):
     assert found['seconds'] == 100 + 20
     assert found['seconds_per_iteration'] == 0.25
     assert found['checkpoint'] is None
-    with pytest.raises(ValueError, match='logs of a run, got'):
+    with pytest.raises(ValueError, match='logs of a run'):
         tools['_runs'].read_run(run.parent)
 
 

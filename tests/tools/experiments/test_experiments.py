@@ -178,7 +178,7 @@ def test_a_bad_plan_is_refused(tools, tmp_path, entry, message):
 @pytest.mark.parametrize('epoch', ['0', '2', 'last'])
 def test_a_fork_needs_an_epoch_of_its_parent(tools, tmp_path, epoch):
     rows = [row('mocov2'), row(start_from=f'mocov2@{epoch}')]
-    with pytest.raises(ValueError, match='an epoch from 1 to 1 of digits/moc'):
+    with pytest.raises(ValueError, match='1 to 1 of digits/mocov2'):
         tools.plan.read_plan(write_plan(tmp_path, rows))
 
 
@@ -197,11 +197,9 @@ def test_epochs_are_bought_with_what_the_estep_costs(
 
 
 def test_an_unknown_config_or_scale_is_named(tools):
-    with pytest.raises(ValueError, match=r'expected a config .*/nothing.py'):
+    with pytest.raises(ValueError, match=r'/nothing\.py'):
         tools.plan.read_config('nothing', 'cpu')
-    with pytest.raises(
-        ValueError, match='expected a scale of cifar10, cpu, d'
-    ):
+    with pytest.raises(ValueError, match='cifar10, cpu, digits'):
         tools.plan.read_config('ahpcl', 'tpu')
 
 
@@ -216,7 +214,7 @@ def test_a_line_that_was_cut_off_is_left_out_and_stays_alone(tools, tmp_path):
         file.write('{"row": "y", "dig')
     assert [e['row'] for e in tools.ledger.read_ledger(path)] == ['x']
     tools.ledger.append({'row': 'z', 'digest': '1'}, path)
-    with pytest.raises(ValueError, match='got something else in line 2'):
+    with pytest.raises(ValueError, match='in line 2'):
         tools.ledger.read_ledger(path)
 
 
@@ -420,7 +418,7 @@ def test_a_row_that_replays_waits_for_what_it_replays(queue, capsys):
 
 
 def test_an_unknown_scale_is_refused(queue):
-    with pytest.raises(SystemExit, match='expected scales of digits, got cpu'):
+    with pytest.raises(SystemExit, match='digits, got cpu'):
         queue([row()], '--scale', 'cpu')
 
 
@@ -457,9 +455,7 @@ def test_advances_are_replayed(tools, tmp_path):
     assert policies['digits/yoked/2'].epochs == [(25, 3), (50, 2)]
     assert policies['digits/fixed_pace/1'].epochs == rule[1:]
     assert policies['digits/ahpcl/1'].type == 'SlidingWindowPolicy'
-    with pytest.raises(
-        ValueError, match=r'digits/ahpcl/1, which have not run'
-    ):
+    with pytest.raises(ValueError, match='digits/ahpcl/1'):
         yoked = plan.rows[0]
         tools.replay.replayed(yoked, yoked.read(), plan, entries[:1])
 
@@ -500,7 +496,7 @@ def test_the_oracle_groups_by_class_but_for_a_share(tools):
         assert torch.equal(again.assignments, level.assignments)
     # By chance a tenth of the pairs are right: 0.55 ** 2 + 9 * 0.05 ** 2.
     assert found[0.0] == 100 and abs(found[0.5] - 32.5) < 3
-    with pytest.raises(ValueError, match='expected the one rung 10'):
+    with pytest.raises(ValueError, match='one rung 10'):
         oracle.check(
             ClusterLadder([25], window=1), len(labels), 'independent', 'cpu'
         )
