@@ -176,7 +176,7 @@ def test_epochs_are_bought_with_what_the_estep_costs(
 
 
 def test_an_unknown_config_or_scale_is_named(tools):
-    with pytest.raises(ValueError, match=r'expected a config .*/nothing.py'):
+    with pytest.raises(ValueError, match=r'expected a config .*/nothing\.py'):
         tools.plan.read_config('nothing', 'cpu')
     with pytest.raises(
         ValueError, match='expected a scale of cifar10, cpu, d'

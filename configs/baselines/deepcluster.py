@@ -38,9 +38,7 @@ custom_hooks = [
 ]
 _base_.train_dataloader.dataset.pipeline[1].num_views = [1]
 _base_.train_dataloader.sampler = dict(type='UniformClusterSampler')
-optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys=dict(head=__classifier))
-)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(head=__classifier)))
 train_cfg = dict(
     max_epochs=__data.get('one_view_epochs', _base_.train_cfg.max_epochs)
 )

@@ -46,9 +46,7 @@ def __add_small_views(config, data):
     """Small crops beside the views of a config, changed otherwise alike."""
     views = config.train_dataloader.dataset.pipeline[1]
     small = data.small_views
-    views.views.append(
-        [__crop(small.size, small.scale), *views.views[0][1:]]
-    )
+    views.views.append([__crop(small.size, small.scale), *views.views[0][1:]])
     views.num_views = [2, small.number]
 
 

@@ -29,9 +29,7 @@ data = dict(
     images=38400,
     classes=64,
     splits=__splits,
-    **_base_.data.pipelines(
-        _base_.data.photo(84), _base_.data.center(96, 84)
-    ),
+    **_base_.data.pipelines(_base_.data.photo(84), _base_.data.center(96, 84)),
 )
 __sets = __splits(data, data_root)
 train_dataloader = dict(dataset=__sets['train'])

@@ -30,18 +30,12 @@ __train_set = dict(
 )
 __test_set = dict(__train_set, num_images=900, split='test')
 train_dataloader = dict(
-    dataset=dict(
-        __train_set, pipeline=data['train_pipeline'], _delete_=True
-    ),
+    dataset=dict(__train_set, pipeline=data['train_pipeline'], _delete_=True),
 )
 extract_dataloader = dict(
-    dataset=dict(
-        __train_set, pipeline=data['extract_pipeline'], _delete_=True
-    )
+    dataset=dict(__train_set, pipeline=data['extract_pipeline'], _delete_=True)
 )
-val_dataloader = dict(
-    dataset=_base_.data.pair(data, __train_set, __test_set)
-)
+val_dataloader = dict(dataset=_base_.data.pair(data, __train_set, __test_set))
 test_dataloader = val_dataloader
 test_evaluator = [
     dict(type='KNNMetric', k=20),

@@ -46,9 +46,7 @@ __in_process = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(
     batch_size=64,
     **__in_process,
-    dataset=dict(
-        __train, pipeline=_base_.data.train_pipeline, _delete_=True
-    ),
+    dataset=dict(__train, pipeline=_base_.data.train_pipeline, _delete_=True),
 )
 extract_dataloader = dict(
     **__in_process,

@@ -11,16 +11,16 @@ data = dict(
 )
 model = dict(symmetric=True, head=dict(loss_inst=dict(temperature=0.1)))
 train_dataloader = dict(num_workers=0, persistent_workers=False)
-fewshot_dataloader = dict.fromkeys(
-    ('val', 'test'),
-    dict(
+fewshot_dataloader = {
+    part: dict(
         batch_size=256,
         num_workers=0,
         sampler=dict(type='DefaultSampler', shuffle=False),
         collate_fn=dict(type='default_collate'),
         dataset=_base_.test_dataloader.dataset.datasets[1],
-    ),
-)
+    )
+    for part in ('val', 'test')
+}
 train_cfg = dict(max_epochs=2, val_interval=1)
 evaluation = dict(
     knn=[dict(type='KNNMetric', k=20)],

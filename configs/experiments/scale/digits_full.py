@@ -23,12 +23,8 @@ train_dataloader = dict(
     dataset=dict(__fit, pipeline=_base_.data.train_pipeline),
 )
 extract_dataloader = dict(dataset=__extract)
-val_dataloader = dict(
-    dataset=_base_.data.pair(_base_.data, __fit, __val)
-)
-test_dataloader = dict(
-    dataset=_base_.data.pair(_base_.data, __fit, __test)
-)
+val_dataloader = dict(dataset=_base_.data.pair(_base_.data, __fit, __val))
+test_dataloader = dict(dataset=_base_.data.pair(_base_.data, __fit, __test))
 custom_hooks = [
     dict(
         _base_.custom_hooks[0],

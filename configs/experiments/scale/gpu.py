@@ -32,12 +32,8 @@ train_dataloader = dict(
     dataset=dict(__train, pipeline=_base_.data.train_pipeline, _delete_=True)
 )
 extract_dataloader = dict(dataset=dict(__extract, _delete_=True))
-val_dataloader = dict(
-    dataset=_base_.data.pair(_base_.data, __train, __val)
-)
-test_dataloader = dict(
-    dataset=_base_.data.pair(_base_.data, __train, __test)
-)
+val_dataloader = dict(dataset=_base_.data.pair(_base_.data, __train, __val))
+test_dataloader = dict(dataset=_base_.data.pair(_base_.data, __train, __test))
 custom_hooks = [
     dict(
         _base_.custom_hooks[0],
