@@ -262,7 +262,7 @@ def test_resume_from_nothing_starts_anew(tools, tmp_path, capsys):
     cfg = Config({'work_dir': str(tmp_path)})
     tools['train'].use_resume(cfg, 'auto')
     assert cfg.resume is False
-    assert 'starting anew' in capsys.readouterr().out
+    assert 'this is a new run' in capsys.readouterr().out
 
 
 def test_resume_from_a_file_that_is_not_there(tools):

@@ -2,7 +2,7 @@
 
 A step of training on a CPU asks for the same few hundred megabytes again and
 again. glibc gives large pieces back to the system at once, which then fills
-them with zeros, page by page, when they are asked for anew: 3 to 6 % of a
+them with zeros, page by page, when they are asked for again: 3 to 6 % of a
 step of a small encoder. Settings of your own (``MALLOC_...``) are kept.
 """
 

@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-import ahpcl  # noqa: F401  (mends the host before it reads a config)
+import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
 from _cli import add_common_arguments, check_checkpoint, prepare, say
 from _memory import keep_freed_memory
 from ahpcl.models.fast_encoders import FastEncoders
@@ -32,7 +32,7 @@ AMP_TYPE = 'BF16OptimWrapper'
 # stopped: torchrun and srun have codes of their own.
 STOP_FILE = 'AHPCL_STOP_FILE'
 # In the work folder, with the name of the job, and as old as it: torchrun or
-# Slurm may start it anew.
+# Slurm may start it again.
 JOB_MARK = '.job'
 
 
@@ -142,16 +142,16 @@ def use_resume(cfg: Config, resume: str) -> None:
     cfg.resume = found is not None
     cfg.load_from = None if found is None else str(found)
     if found is None:
-        say(f'--resume: no checkpoint in {cfg.work_dir}; starting anew')
+        say(f'--resume: no checkpoint in {cfg.work_dir}; this is a new run')
 
 
 def restarts_allowed() -> int:
-    """How often torchrun may start all processes anew, at most."""
+    """How often torchrun may start all processes again, at most."""
     return int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0))
 
 
 def restarts_of(launcher: str) -> tuple[str, int] | None:
-    """The job, and how often torchrun or Slurm started it anew.
+    """The job, and how often torchrun or Slurm started it again.
 
     Returns:
         None if neither does.
@@ -199,7 +199,7 @@ def use_own_checkpoint(cfg: Config) -> bool:
 
 
 def end_stopped(stopped: TrainingStopped) -> None:
-    """Ends after a signal; torchrun must not start the processes anew.
+    """Ends after a signal; torchrun must not start the processes again.
 
     Raises:
         TrainingStopped: Unless torchrun would do so.

@@ -5,7 +5,7 @@ r"""Plot logged scalars of one or more runs, or say how long iterations took.
   python tools/analysis_tools/analyze_logs.py cal_train_time \
       work_dirs/ahpcl_digits/*/vis_data/scalars.json
 
-Takes the arguments of the host's tool of this name, whose own needs seaborn
+Takes the arguments of mmselfsup's tool of this name, whose own needs seaborn
 and then fails on today's logs. A log is a scalars.json, or a work folder with
 all parts of a run that was resumed.
 """
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import _threads  # noqa: F401, I001  (before torch)
 from _cli import say
 
-import ahpcl  # noqa: F401  (mends the host)
+import ahpcl  # noqa: F401  (patches mmengine)
 from ahpcl.visualization.run_log import RunLog
 
 # Backends of matplotlib that open no window.

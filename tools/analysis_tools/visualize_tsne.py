@@ -3,7 +3,7 @@ r"""t-SNE of the features of a checkpoint, coloured by class.
   python tools/analysis_tools/visualize_tsne.py configs/ahpcl_digits.py \
       --checkpoint work_dirs/ahpcl_digits/epoch_30.pth
 
-Takes the arguments of the host's tool of this name, which fails on its own
+Takes the arguments of mmselfsup's tool of this name, which fails on its own
 models and on today's scikit-learn, and writes what that writes, into
 <work dir>/tsne_<time>/: extract.log, features/feat_<stage>.npy and
 saved_pictures/feat_<stage>.png (and .svg). The config names the images as

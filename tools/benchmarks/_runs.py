@@ -15,9 +15,9 @@ _STAMP = '%Y%m%d_%H%M%S'
 
 
 def read_run(work_dir: Path) -> dict[str, Any]:
-    """Read a work folder as the host's Runner leaves it.
+    """Read a work folder as mmengine's Runner leaves it.
 
-    A resumed run counts from its start; one that was started anew in the same
+    A resumed run counts from its start; one that was started again in the same
     folder hides those before it.
 
     Args:

@@ -20,7 +20,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor
 
-import ahpcl  # noqa: F401  (mends the host before it reads a config)
+import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
 from ahpcl.datasets.epoch import set_epoch
 from ahpcl.engine.extraction import preprocessed
 

@@ -158,7 +158,7 @@ def verify(dataset: ImageListDataset) -> None:
         if not np.array_equal(block[0].permute(1, 2, 0).numpy(), image):
             raise ValueError(
                 f'expected the pixels of {path} in {dataset.decoded.folder}, '
-                'got others; delete the folder, and it is built anew'
+                'got others; delete the folder, and it is built again'
             )
     print(f'  verified  {number} images are as decoded')
 

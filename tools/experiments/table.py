@@ -67,17 +67,17 @@ def plot_link(plan: Plan, block: str, chosen: Entries) -> str:
 
 
 def fill(page: str, render: Callable[[str], str]) -> str:
-    """The page with every block rendered anew.
+    """The page with every block rendered again.
 
     Args:
         page: Text with blocks.
         render: From the name of a block to its text.
     """
 
-    def anew(found: re.Match[str]) -> str:
+    def rendered(found: re.Match[str]) -> str:
         return f'{found[1]}\n{render(found["name"])}\n{found[3]}'
 
-    return _BLOCK.sub(anew, page)
+    return _BLOCK.sub(rendered, page)
 
 
 def rendered(page: str, plan: Plan, entries: list[dict]) -> str:

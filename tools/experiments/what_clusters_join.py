@@ -10,7 +10,7 @@ colour of an image (3 numbers), of its 4 x 4 thumbnail (48 numbers) and of its
 class (one number per class). Clusters drawn at random have (K - 1) / (N - 1).
 And the percent of pairs of a cluster that are of one class.
 
---without-colour also clusters the features anew, as they are and with what a
+--without-colour also clusters the features again, as they are and with what a
 linear function of the mean colour explains of them taken out: is colour all
 that they know?
 
@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from _plan import PLAN, read_plan
 from torch import Tensor
 
-import ahpcl  # noqa: F401  (mends the host before it reads a config)
+import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
 from ahpcl.core import build_hierarchy, pair_precision
 from ahpcl.evaluation.run_data import RunData
 from ahpcl.visualization.gallery import gallery_figures
@@ -102,12 +102,12 @@ def without(points: Tensor, values: Tensor) -> Tensor:
     return F.normalize(points, dim=1).float()
 
 
-def clustered_anew(run: RunData, colour: Tensor) -> dict[str, Tensor]:
+def clustered_again(run: RunData, colour: Tensor) -> dict[str, Tensor]:
     """Clusters (N,) by name: of all features, and of those without colour."""
     counts = tuple(own.num_clusters for own in run.hierarchy.levels)
     found = {}
     for name, points in (
-        ('anew', run.points),
+        ('again', run.points),
         ('without colour', without(run.points, colour)),
     ):
         hierarchy = build_hierarchy(points, counts, n_init=5, seed=0)
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for level in run.hierarchy.levels
     }
     if args.without_colour:
-        groups.update(clustered_anew(run, seen['colour']))
+        groups.update(clustered_again(run, seen['colour']))
     groups['classes'] = run.training.labels
     print(f'| {args.row} | by chance | {" | ".join(seen)} | pairs |')
     print('|---' * (len(seen) + 3) + '|')

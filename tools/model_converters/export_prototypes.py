@@ -35,7 +35,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 
-import ahpcl  # noqa: F401  (mends the host before it reads a config)
+import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 from ahpcl.runtime.checkpoint_layout import unwrapped_key
 

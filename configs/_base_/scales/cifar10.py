@@ -10,6 +10,9 @@ data = dict(
     thin=True,
     labels=dict(deepcluster=200, odc=200, sela=200, swav=200),
     small_views=dict(number=2, size=16, scale=(0.05, 0.2)),
+    # The prototypes stay as they are for the first epoch, the queue starts
+    # with AHPCL's clusters.
+    swav=dict(queue_len=1024, queue_start_epoch=4, freeze_iters=156),
 )
 model = dict(
     symmetric=True,
