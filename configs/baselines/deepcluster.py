@@ -36,7 +36,7 @@ custom_hooks = [
         reweight=False,
     )
 ]
-_base_.train_dataloader.dataset.pipeline[1].num_views = [1]
+__data.one_view(_base_)
 _base_.train_dataloader.sampler = dict(type='UniformClusterSampler')
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(head=__classifier)))
 train_cfg = dict(

@@ -59,7 +59,7 @@ custom_hooks = [
         reweight_pow=0.5,
     )
 ]
-_base_.train_dataloader.dataset.pipeline[1].num_views = [1]
+__data.one_view(_base_)
 # As published: the classifier learns without momentum.
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(head=dict(momentum=0.0)))

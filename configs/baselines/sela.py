@@ -32,4 +32,4 @@ custom_hooks = [
         uniform_sampling=False,
     )
 ]
-_base_.train_dataloader.dataset.pipeline[1].num_views = [1]
+__data.one_view(_base_)

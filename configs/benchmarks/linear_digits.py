@@ -32,7 +32,7 @@ model = dict(
 )
 train_pipeline = [
     dict(type='LoadImageBGR'),
-    # A mirrored digit is none.
+    # A mirrored digit is no digit.
     dict(
         type='RandomResizedCrop',
         scale=16,

@@ -42,8 +42,13 @@ def __pair(data, references, queries):
     )
 
 
+def __one_view(config):
+    """Every image is seen once in an epoch."""
+    config.train_dataloader.dataset.pipeline[1].num_views = [1]
+
+
 def __add_small_views(config, data):
-    """Small crops beside the views of a config, changed otherwise alike."""
+    """Small crops, which are otherwise changed as the two views are."""
     views = config.train_dataloader.dataset.pipeline[1]
     small = data.small_views
     views.views.append([__crop(small.size, small.scale), *views.views[0][1:]])
@@ -54,6 +59,7 @@ data = dict(
     crop=__crop,
     pipelines=__pipelines,
     pair=__pair,
+    one_view=__one_view,
     add_small_views=__add_small_views,
 )
 
