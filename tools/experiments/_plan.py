@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import _paths  # noqa: F401  # isort: skip
 import yaml
 from mmengine.config import Config, ConfigDict
 
