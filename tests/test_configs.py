@@ -1,6 +1,7 @@
 """Every shipped config parses, builds and keeps its promises."""
 
 import inspect
+import re
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,23 @@ def test_a_run_at_a_scale_is_named_by_it(cli, monkeypatch):
     assert cli.run_name(path, cli.read_config(path)) == 'pcl_tin100'
     demo = str(CONFIGS / 'ahpcl_digits.py')
     assert cli.run_name(demo, cli.read_config(demo)) == 'ahpcl_digits'
+
+
+def test_every_config_that_the_pages_name_is_there(cli):
+    root = CONFIGS.parent
+    pages = [*root.glob('*.md'), *root.glob('docs/**/*.md')]
+    named = {
+        found
+        for page in pages
+        for found in re.findall(
+            r'(?<![\w/])configs/[\w/]+\.py', page.read_text('utf-8')
+        )
+    }
+    assert len(named) > 20
+    gone = [name for name in named if not (root / name).is_file()]
+    # The one that says that paths of before still work.
+    assert gone == ['configs/baselines/mocov2_tin100_cpu.py']
+    cli.read_config(str(root / gone[0]))
 
 
 def test_a_path_that_never_was_is_refused(cli):
