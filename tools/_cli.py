@@ -73,8 +73,8 @@ def read_config(path: str) -> Config:
     """Reads a config file.
 
     Args:
-        path: Of the file, or ``ahpcl::name.py`` for one that is shipped. The
-            paths of 0.1 still work, with a warning.
+        path: Path of the file, or ``ahpcl::name.py`` for one that is shipped.
+            The paths of 0.1 still work, with a warning.
 
     Returns:
         The config.
@@ -109,7 +109,7 @@ def run_name(path: str, cfg: Config) -> str:
     """Names the run of a config: the file's name, and the scale if any.
 
     Args:
-        path: Of the config, as it was given.
+        path: Path of the config, as it was given.
         cfg: What was read from there.
     """
     name = Path(path.removeprefix(PREFIX)).stem
@@ -188,7 +188,7 @@ def open_run(args: argparse.Namespace) -> RunData:
     """Opens the checkpoint of a run, with its features beside it.
 
     Args:
-        args: Of :func:`add_run_arguments`.
+        args: Arguments of :func:`add_run_arguments`.
 
     Raises:
         SystemExit: If the config does not exist.
@@ -236,7 +236,7 @@ def check_checkpoint(path: str) -> str:
     """Returns the path of a checkpoint that exists.
 
     Args:
-        path: Of a local file, or an address such as ``https://...``.
+        path: Path of a local file, or an address such as ``https://...``.
 
     Returns:
         The path.

@@ -26,7 +26,7 @@ def read_at_scale(path: str | Path, scale: str | None) -> Config:
     """Reads a config that takes its data set from a scale.
 
     Args:
-        path: Of the config, such as ``configs/baselines/pcl.py``.
+        path: Path of the config, such as ``configs/baselines/pcl.py``.
         scale: Name of a file in ``configs/_base_/scales``, or the path of
             another one from there, without ``.py``; None for what the
             environment says.
@@ -54,7 +54,7 @@ def read_variant(name: str, scale: str | None) -> Config:
     """A variant of the plan, or a config that is none, at a scale.
 
     Args:
-        name: Of a variant in ``plan.yml``, of a file in
+        name: Name of a variant in ``plan.yml``, of a file in
             ``configs/experiments`` or ``configs/baselines``, or, with a
             slash, of a file below ``configs``.
         scale: See :func:`read_at_scale`.

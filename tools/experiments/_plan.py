@@ -59,7 +59,7 @@ class Row:
         scale: Protocol: a file of ``configs/experiments/scale``.
         variant: Name of the config with its options.
         config: See `read_config`.
-        seed: Of the run.
+        seed: Seed of the run.
         part: 'val' where choices are made, 'test' for the final table.
         question: That it was first listed under.
         options: Changes to the config, by dotted name.
@@ -195,7 +195,7 @@ def read_config(name: str, scale: str) -> Config:
 
     Args:
         name: See `read_variant`.
-        scale: Of a file in ``configs/experiments/scale``.
+        scale: Name of a file in ``configs/experiments/scale``.
 
     Raises:
         ValueError: If there is no such config, or no such scale.
