@@ -238,6 +238,14 @@ def test_every_config_that_the_pages_name_is_there(cli):
     cli.read_config(str(root / gone[0]))
 
 
+def test_an_unknown_scale_is_named_with_those_that_there_are(cli, monkeypatch):
+    monkeypatch.setenv('AHPCL_SCALE', 'tin10')
+    with pytest.raises(
+        SystemExit, match=r"one of cifar10, digits.*got 'tin10'"
+    ):
+        cli.read_config(str(CONFIGS / 'baselines' / 'pcl.py'))
+
+
 def test_a_path_that_never_was_is_refused(cli):
     with pytest.raises(SystemExit, match='expected a config file'):
         cli.read_config(str(CONFIGS / 'baselines' / 'byol_tin100.py'))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from _configs import SCALE, read_old_path
+from _configs import SCALE, read_old_path, unknown_scale
 from ahpcl.compat.configs import PREFIX, find_config
 from ahpcl.runtime.checkpoint_files import defect_of
 
@@ -91,7 +91,7 @@ def read_config(path: str) -> Config:
     except FileNotFoundError as error:
         old = read_old_path(path)
         if old is None:
-            raise SystemExit(str(error)) from None
+            raise SystemExit(unknown_scale() or str(error)) from None
         say(f'warning: {path} is deprecated and ends with 0.3: it is {old[1]}')
         return old[0]
 

@@ -44,6 +44,15 @@ def read_at_scale(path: str | Path, scale: str | None) -> Config:
             os.environ[SCALE] = before
 
 
+def unknown_scale() -> str | None:
+    """What to say if the environment names a scale that is none."""
+    scale, folder = os.environ.get(SCALE), ROOT / '_base_' / 'scales'
+    if scale is None or (folder / f'{scale}.py').is_file():
+        return None
+    known = ', '.join(sorted(path.stem for path in folder.glob('*.py')))
+    return f'expected {SCALE} to be one of {known}, got {scale!r}'
+
+
 @cache
 def variants() -> Mapping[str, dict[str, Any]]:
     """The variants of the project's plan, by name."""
@@ -94,7 +103,9 @@ def read_old_path(path: str) -> tuple[Config, str] | None:
     """
     file = Path(path.replace(PREFIX, f'{ROOT}/'))
     if file.parent.name == 'experiments' and file.stem in variants():
-        return read_variant(file.stem, None), f'a variant in {PLAN}'
+        return read_variant(file.stem, None), (
+            f'a variant in {PLAN}, whose rows tools/experiments/run.py runs'
+        )
     if file.parent.name == 'baselines':
         for scale in (p.stem for p in (ROOT / '_base_/scales').glob('*.py')):
             now = file.with_name(f'{file.stem.removesuffix(f"_{scale}")}.py')
