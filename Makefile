@@ -2,12 +2,13 @@ PYTHON ?= python
 # Tests at once, each on one thread and in 2 GiB.
 WORKERS ?= 2
 
-.PHONY: help check test test-fast demo experiments clean
+.PHONY: help check test test-fast campaigns demo experiments clean
 
 help:
 	@echo 'make check      lint, format and types'
-	@echo 'make test       all tests (on the CPU; GPU tests where there is one)'
+	@echo 'make test       all tests but campaigns (GPU tests where there is one)'
 	@echo 'make test-fast  tests that take seconds'
+	@echo 'make campaigns  fuzz, kills, faults, signals to processes, a browser'
 	@echo 'make demo       train on the digits that scikit-learn brings along'
 	@echo 'make experiments  pending rows of the experiments, for an hour (BUDGET=8h)'
 	@echo 'make clean      remove caches and build products'
@@ -18,10 +19,13 @@ check:
 	$(PYTHON) -m mypy -p ahpcl.core
 
 test:
-	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
+	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile -m 'not campaign'
 
 test-fast:
-	$(PYTHON) -m pytest -m 'not slow'
+	$(PYTHON) -m pytest -m 'not slow and not campaign'
+
+campaigns:
+	$(PYTHON) -m pytest -n $(WORKERS) --dist worksteal -m campaign
 
 demo:
 	$(PYTHON) tools/train.py configs/ahpcl_digits.py

@@ -73,7 +73,7 @@ class BuildWithShipped(build_py):
 
 
 INSTALL = [
-    # Versions that the host accepts and that were run together. mmselfsup
+    # Versions that mmselfsup accepts and that were run together. mmselfsup
     # names neither mmcv nor mmengine, and mmcls is a pre-release, which pip
     # takes only when the pin says so.
     'mmengine>=0.10.7,<0.11',
@@ -123,6 +123,7 @@ setup(
     ),
     long_description=long_description(),
     long_description_content_type='text/markdown',
+    license='Apache-2.0',
     package_dir={'': 'projects'},
     packages=find_packages('projects'),
     package_data={'ahpcl.visualization': ['templates/*']},

@@ -1,5 +1,6 @@
 """What every test starts from."""
 
+import gc
 import os
 from types import SimpleNamespace
 
@@ -9,12 +10,23 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (mends the host, registers the components)
+from image_files import make_image, make_mini, tin100_archive  # noqa: F401
 from toy import toy_config
 
 # Threads of several processes that spin on the same cores cost more than they
 # bring at this size.
 torch.set_num_threads(1)
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+
+def pytest_collection_finish():
+    """Leaves the modules out of the collections of garbage.
+
+    mmengine collects once for every data set that it builds, which takes a
+    quarter of a second as long as all that torch brings along counts.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +44,15 @@ def _configs_as_they_are():
             lambda text, **_: (text, True),
         )
         yield
+
+
+@pytest.fixture(autouse=True, scope='session')
+def cache_home(tmp_path_factory):
+    """The package's cache folder, which is the user's own otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp('cache_home')
+        patch.setenv('AHPCL_CACHE', str(home))
+        yield home
 
 
 @pytest.fixture(scope='session')

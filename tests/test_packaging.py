@@ -30,7 +30,10 @@ def built(tmp_path_factory) -> Path:
     ignore = shutil.ignore_patterns('.mim', '*.egg-info')
     for name in ('projects', 'configs', 'tools'):
         shutil.copytree(ROOT / name, copy / name, ignore=ignore)
-    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'Makefile'):
+    for name in (
+        *('setup.py', 'pyproject.toml', 'MANIFEST.in', 'Makefile'),
+        *('LICENSE', 'CITATION.cff'),
+    ):
         shutil.copy(ROOT / name, copy)
     for command in ('sdist', 'bdist_wheel', 'editable_wheel'):
         folder = 'editable' if command == 'editable_wheel' else 'dist'
@@ -68,6 +71,19 @@ def files(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
 SHIPPED = files(ROOT / 'configs', ('.py',)) | files(
     ROOT / 'tools', ('.py', '.sh')
 )
+
+
+def test_the_licence_is_named_and_shipped(built, wheel):
+    names = wheel.namelist()
+    metadata = next(n for n in names if n.endswith('/METADATA'))
+    message = email.message_from_bytes(wheel.read(metadata))
+    assert message['License'] == 'Apache-2.0'
+    text = (ROOT / 'LICENSE').read_bytes()
+    shipped = next(n for n in names if n.endswith('LICENSE'))
+    assert wheel.read(shipped) == text
+    with tarfile.open(next((built / 'dist').glob('*.tar.gz'))) as archive:
+        inside = {n.split('/', 1)[-1] for n in archive.getnames()}
+    assert {'LICENSE', 'CITATION.cff'} <= inside
 
 
 def test_the_wheel_ships_configs_and_tools(wheel):

@@ -254,6 +254,6 @@ def check_checkpoint(path: str) -> str:
     defect = defect_of(file)
     if defect is not None:
         raise SystemExit(
-            f'expected a whole checkpoint, got {path}: it {defect}'
+            f'expected a complete checkpoint, got {path}: it {defect}'
         )
     return path

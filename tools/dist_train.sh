@@ -5,7 +5,7 @@
 #
 # PROCESSES is the number of GPUs, or of processes on a machine without one.
 # PORT, NNODES, NODE_RANK and MASTER_ADDR are taken from the environment, and
-# MAX_RESTARTS (0): how often all processes are started anew after one failed;
+# MAX_RESTARTS (0): how often all processes are started again after one failed;
 # they go on from the last checkpoint.
 #
 # SIGTERM, SIGUSR1 and Ctrl-C stop as they stop train.py: 75 and 130 are exit
@@ -33,7 +33,7 @@ RENDEZVOUS=(
     --node_rank="${NODE_RANK:-0}" --master_addr="$WHERE" --master_port="$PORT"
 )
 if [ "${MAX_RESTARTS:-0}" -gt 0 ]; then
-    # The other kind gives processes that are started anew the addresses of
+    # The other kind gives processes that are started again the addresses of
     # those that are gone.
     RENDEZVOUS=(
         --rdzv-backend=c10d --rdzv-endpoint="$WHERE:$PORT" --rdzv-id="$PORT"

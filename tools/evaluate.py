@@ -25,7 +25,7 @@ from typing import Any
 import _threads  # noqa: F401  # isort: skip  (before torch)
 from mmengine.config import Config
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from _cli import add_common_arguments, prepare, say
 from _evaluation_tables import print_tables
 from ahpcl.evaluation.evaluate import evaluate

@@ -8,14 +8,14 @@
 # then train on the CPU.
 #
 # In a batch job, `#SBATCH --signal=B:USR1@300` (seconds before the end) and
-# `#SBATCH --requeue` let the training save and the job be queued anew, in
+# `#SBATCH --requeue` let the training save and the job be queued again, in
 # which it goes on. The batch script must end with `exec tools/slurm_train.sh
 # ...`: Slurm signals the batch shell alone. REQUEUE=0 leaves that out: the
-# exit code is then 75. A job that was queued anew, by whomever, goes on from
+# exit code is then 75. A job that was queued again, by whomever, goes on from
 # what it wrote itself.
 #
 # SIGUSR1, SIGTERM and Ctrl-C stop as they stop train.py. Only a job that Slurm
-# still calls running is queued anew: not one that is being cancelled. After
+# still calls running is queued again: not one that is being cancelled. After
 # Ctrl-C none is.
 set -euo pipefail
 
@@ -114,9 +114,9 @@ then
     STATE=$(scontrol show job "$SLURM_JOB_ID") || STATE=
     if [[ $STATE != *JobState=RUNNING* ]]; then
         echo "stopped by a signal: job $SLURM_JOB_ID is not running any more," \
-            "so it is not queued anew"
+            "so it is not queued again"
     elif scontrol requeue "$SLURM_JOB_ID"; then
-        echo "stopped by a signal: job $SLURM_JOB_ID is queued anew"
+        echo "stopped by a signal: job $SLURM_JOB_ID is queued again"
         CODE=0
     fi
 fi

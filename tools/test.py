@@ -14,7 +14,7 @@ import _threads  # noqa: F401  # isort: skip  (before torch)
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from _cli import add_common_arguments, check_checkpoint, prepare, say
 from ahpcl.utils.unwrap import unwrap
 

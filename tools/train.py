@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from _cli import add_common_arguments, check_checkpoint, prepare, say
 from _memory import keep_freed_memory
 from ahpcl.models.fast_encoders import FastEncoders
@@ -99,9 +99,9 @@ def use_compile(cfg: Config) -> None:
         SystemExit: If its model has nothing that is compiled.
     """
     kind = MODELS.get(cfg.model.type)
-    if kind is None or not issubclass(kind, FastEncoders):
+    if not isinstance(kind, type) or not issubclass(kind, FastEncoders):
         raise SystemExit(
-            "--compile: expected a model of type 'AHPCL' or 'MoCoBaseline', "
+            "--compile: expected a model of type 'AHPCL', "
             f'got {cfg.model.type!r}; drop --compile'
         )
     cfg.model.compile = True
@@ -142,7 +142,9 @@ def use_resume(cfg: Config, resume: str) -> None:
     cfg.resume = found is not None
     cfg.load_from = None if found is None else str(found)
     if found is None:
-        say(f'--resume: no checkpoint in {cfg.work_dir}; this is a new run')
+        say(
+            f'--resume: no checkpoint in {cfg.work_dir}; starting from scratch'
+        )
 
 
 def restarts_allowed() -> int:

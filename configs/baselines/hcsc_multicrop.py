@@ -2,7 +2,15 @@
 # sizes, in the published proportions (192, 160, 128 and 96 of 224 px, which
 # cover the image in proportion).
 _base_ = 'hcsc.py'
-__views = _base_.train_dataloader.dataset.pipeline[1]
+# On the device, or in the pipeline.
+__views = next(
+    part
+    for part in (
+        _base_.model.data_preprocessor,
+        *_base_.train_dataloader.dataset.pipeline,
+    )
+    if 'views' in part
+)
 __crop = __views.views[0][0]
 for __pixels in (192, 160, 128, 96):
     __size = round(__crop.size * __pixels / 224)

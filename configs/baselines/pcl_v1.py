@@ -22,6 +22,14 @@ param_scheduler = [
     )
 ]
 __instdisc = _base_.pop('instdisc')
-__views = _base_.train_dataloader.dataset.pipeline[1].views
+# On the device, or in the pipeline.
+__views = next(
+    part
+    for part in (
+        _base_.model.data_preprocessor,
+        *_base_.train_dataloader.dataset.pipeline,
+    )
+    if 'views' in part
+).views
 if any(step.type == 'RandomGaussianBlur' for step in __views[0]):
     __views[0][1:] = __instdisc

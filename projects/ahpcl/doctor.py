@@ -1,4 +1,4 @@
-"""What is installed, what was mended, and what is missing.
+"""Reports what is installed, what was patched, and what is missing.
 
 ``python -m ahpcl.doctor`` exits with 0 where training can run, with 1 where
 it can't; ``--json`` prints the same for machines.
@@ -61,7 +61,7 @@ def version_of(name: str) -> str | None:
     """Returns the version of a distribution or of one that replaces it.
 
     Args:
-        name: Of the distribution.
+        name: Name of the distribution.
 
     Returns:
         ``2.0.1``, or ``2.0.1 (mmcv)`` for a replacement, or None.
@@ -76,7 +76,7 @@ def version_of(name: str) -> str | None:
 
 
 def _compat() -> tuple[list[dict[str, Any]], list[str]]:
-    """The fixes and the warnings of :mod:`ahpcl.compat`."""
+    """Return the fixes and the warnings of :mod:`ahpcl.compat`."""
     from ahpcl import compat
     from ahpcl.compat.packages import duplicate_mmcv
 
@@ -87,7 +87,7 @@ def _compat() -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _accelerators() -> list[dict[str, Any]]:
-    """The CUDA devices that torch sees."""
+    """Return the CUDA devices that torch sees."""
     import torch
 
     if not torch.cuda.is_available():
@@ -106,7 +106,7 @@ def _accelerators() -> list[dict[str, Any]]:
 
 
 def _import_problems() -> list[str]:
-    """What of the package and its host can't be imported, and why."""
+    """Lists which modules can't be imported, and why."""
     problems = []
     for module in ('ahpcl', 'mmselfsup.models', 'mmcls.models', 'sklearn'):
         try:
@@ -122,7 +122,7 @@ def examine() -> dict[str, Any]:
 
     Returns:
         Versions (None for what is missing), fixes, accelerators, backends
-        (None, or why not), warnings, problems with the way out, and whether
+        (None, or why not), warnings, problems with their remedy, and whether
         training ``can_train``.
     """
     versions = {name: version_of(name) for name in REQUIRED}
@@ -158,7 +158,7 @@ def examine() -> dict[str, Any]:
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
-    """The report for people."""
+    """Return the report for people."""
     lines = [f'ahpcl {report["ahpcl"]} on Python {report["python"]}', '']
     for name, version in report['versions'].items():
         lines.append(f'  {name:15} {version or "missing"}')
@@ -182,7 +182,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         lines.append(f'  {name:15} {reason or "usable"}')
 
     applied = [fix for fix in report['fixes'] if fix['applied']]
-    lines += ['', 'Fixes of the host, in force in this process']
+    lines += ['', 'Patches of mmselfsup, mmengine and mmcv in this process']
     for fix in applied:
         lines.append(f'  {fix["name"]}')
         lines.append(f'      without it: {fix["symptom"]}')

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement, LabelData
 
-from ahpcl.baselines.cluster_cross_entropy import (
-    ClusterCrossEntropy,  # noqa: F401
-)
 from ahpcl.baselines.odc import OnlineDeepClustering
 from ahpcl.baselines.online_memory import OnlineClusteringMemory
+from ahpcl.baselines.pseudo_label import (
+    ClusterCrossEntropy,  # noqa: F401
+)
 
 IMAGES, DIM, CLUSTERS = 40, 6, 4
 

@@ -6,8 +6,10 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement, LabelData
 
-from ahpcl.baselines.cluster_cross_entropy import ClusterCrossEntropy
-from ahpcl.baselines.pseudo_label import PseudoLabelClassifier
+from ahpcl.baselines.pseudo_label import (
+    ClusterCrossEntropy,
+    PseudoLabelClassifier,
+)
 
 CLUSTERS = 6
 

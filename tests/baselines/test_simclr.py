@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from ahpcl.baselines.gather_with_gradient import gather_with_gradient
+from ahpcl.baselines.simclr import gather_with_gradient
 from small_encoders import CONTRAST, build
 
 HOST = 'mmselfsup.SimCLR'

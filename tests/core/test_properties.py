@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ahpcl.core import (
+    KMeansSettings,
     build_hierarchy,
     clustering_agreement,
     concentration,
@@ -72,7 +73,9 @@ def rotation(seed, dim):
 def test_kmeans_answers_in_every_case(seed, number, dim, kind, data):
     k = data.draw(st.sampled_from(sorted({1, (number + 1) // 2, number})))
     rows = points(seed, number, dim, kind)
-    found = spherical_kmeans(rows, k, n_init=1, n_iter=5, seed=0)
+    found = spherical_kmeans(
+        rows, k, KMeansSettings(n_init=1, n_iter=5), seed=0
+    )
     assert found.centroids.shape == (k, dim)
     assert found.centroids.isfinite().all()
     norms = found.centroids.norm(dim=1)
@@ -96,9 +99,9 @@ def test_a_rotation_of_the_features_changes_no_cluster(seed, number, dim, k):
     rows = points(seed, number, dim)
     init = points(seed + 7, k, dim)
     turn = rotation(seed, dim)
-    settings_ = dict(n_iter=3, seed=0, backend='torch')
-    plain = spherical_kmeans(rows, k, init=init, **settings_)
-    turned = spherical_kmeans(rows @ turn, k, init=init @ turn, **settings_)
+    few = KMeansSettings(n_iter=3, backend='torch')
+    plain = spherical_kmeans(rows, k, few, init=init)
+    turned = spherical_kmeans(rows @ turn, k, few, init=init @ turn)
     # Points as near to two centroids may go to either.
     assert plain.objective == pytest.approx(turned.objective, abs=2e-2)
     same = (plain.assignments == turned.assignments).float().mean()
@@ -112,10 +115,9 @@ def test_the_order_of_images_changes_no_cluster(seed, number, dim, k):
     init = points(seed + 7, k, dim)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(number, generator=generator)
-    one = spherical_kmeans(rows, k, init=init, n_iter=1, backend='torch')
-    other = spherical_kmeans(
-        rows[order], k, init=init, n_iter=1, backend='torch'
-    )
+    single = KMeansSettings(n_iter=1, backend='torch')
+    one = spherical_kmeans(rows, k, single, init=init)
+    other = spherical_kmeans(rows[order], k, single, init=init)
     torch.testing.assert_close(
         one.centroids, other.centroids, atol=1e-4, rtol=0
     )
@@ -205,7 +207,11 @@ def test_losses_after_a_rotation_and_in_another_order(seed, size, k, dim):
 def test_a_hierarchy_covers_all_images(seed, number, linkage, kind):
     rows = points(seed, number, 5, kind)
     found = build_hierarchy(
-        rows, (4, 2), linkage=linkage, n_init=1, n_iter=4, seed=0
+        rows,
+        (4, 2),
+        KMeansSettings(n_init=1, n_iter=4),
+        linkage=linkage,
+        seed=0,
     )
     fine, coarse = found.levels
     for level, k in ((fine, 4), (coarse, 2)):
@@ -236,6 +242,6 @@ def test_what_normalises_does_not_see_the_length(seed, number, dim):
 def test_lengths_that_overflow_are_refused(seed, number, dim):
     rows = points(seed, number, dim) * 1e25
     with pytest.raises(ValueError, match='an overflow in'):
-        spherical_kmeans(rows, 2, n_init=1, n_iter=2)
+        spherical_kmeans(rows, 2, KMeansSettings(n_init=1, n_iter=2))
     with pytest.raises(ValueError, match='an overflow in'):
-        build_hierarchy(rows, (4, 2), n_init=1, n_iter=2)
+        build_hierarchy(rows, (4, 2), KMeansSettings(n_init=1, n_iter=2))

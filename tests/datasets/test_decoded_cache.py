@@ -1,12 +1,14 @@
 """The cache of decoded images against decoding them."""
 
 import copy
+import errno
 import io
 import os
 import shutil
 import threading
 import zipfile
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,10 +25,10 @@ from ahpcl.datasets import (
     MiniImageNet,
     UnlabelledFolder,
     build_cache,
+    decoded_cache_open,
     open_or_build,
     read_rgb,
 )
-from ahpcl.datasets.decoded_cache_open import default_folder
 from ahpcl.datasets.decoded_index import INDEX, CacheIndex, digest
 
 LOAD = dict(type='LoadImageBGR')
@@ -72,6 +74,15 @@ def log():
     handler.emit = lambda record: lines.append(record.getMessage())
     yield lines
     handler.emit = write
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """The folder of the caches that nobody asked for, empty."""
+    folder = tmp_path / 'home'
+    folder.mkdir()
+    monkeypatch.setenv('AHPCL_CACHE', str(folder))
+    return folder
 
 
 def paths(folder):
@@ -213,8 +224,8 @@ def test_a_new_build_leaves_readers_alone(folder, tmp_path):
     assert np.array_equal(pickle.loads(sent).bgr(3), expected)
     build_cache(where, files[::-1])
     assert np.array_equal(old.bgr(3), expected)
-    with pytest.raises(ValueError, match='built anew while workers started'):
-        pickle.loads(sent)
+    with pytest.warns(UserWarning, match='built again meanwhile'):
+        assert pickle.loads(sent) is None
 
 
 def test_runs_that_start_together_build_once(folder, tmp_path, monkeypatch):
@@ -273,15 +284,16 @@ def test_a_touched_file_is_not_built_anew(folder, tmp_path):
     assert DecodedCache(where).index.mtimes[1] == 1
 
 
-def test_a_data_set_that_moved_keeps_it(folder, tmp_path):
+def test_a_data_set_that_moved_keeps_it(folder, tmp_path, home):
     options = dict(decoded_cache='auto', pipeline=[LOAD, PACK])
     before = UnlabelledFolder(str(folder), **options)
-    inside = before.decoded.folder.relative_to(folder)
-    first = written(folder / inside)
+    first = written(before.decoded.folder)
     folder.rename(tmp_path / 'elsewhere')
     after = UnlabelledFolder(str(tmp_path / 'elsewhere'), **options)
     assert len(after) == len(before)
-    assert written(tmp_path / 'elsewhere' / inside) == first
+    assert after.decoded.folder == before.decoded.folder
+    assert written(after.decoded.folder) == first
+    assert len(list(home.glob('decoded/*'))) == 1
 
 
 def test_files_that_are_gone_are_read_from_it(folder, tmp_path, log):
@@ -303,32 +315,112 @@ def test_other_images_are_refused(folder, tmp_path):
     assert places.tolist() == [4, 2]
 
 
-def test_auto_has_one_for_every_list(folder, log):
+def test_auto_has_one_for_every_list(folder, log, home):
+    before = sorted(folder.rglob('*'))
     options = dict(data_root=str(folder), decoded_cache='auto')
     number = len(UnlabelledFolder(**options))
-    assert len(UnlabelledFolder(**options)) == number  # not in the data set
+    assert len(UnlabelledFolder(**options)) == number
     UnlabelledFolder(**options, limit=3)
     UnlabelledFolder(**options, decoded_max_side=8)
-    assert len(list((folder / '.decoded').glob(f'*/{INDEX}'))) == 3
+    assert len(list(home.glob(f'decoded/*/{INDEX}'))) == 3
+    assert sorted(folder.rglob('*')) == before  # nothing among the images
     built = [line for line in log if 'decodes' in line]
     assert len(built) == 3
     assert any('2 others beside it' in line for line in log)
+    (said,) = [line for line in log if 'reduced' in line]
+    assert '15 of 15 images' in said
 
 
-def test_auto_without_write_access(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'home'))
-    monkeypatch.setattr(os, 'access', lambda path, mode: False)
-    found = default_folder(folder, paths(folder), None)
-    assert found.is_relative_to(tmp_path / 'home')
-    twin = tmp_path / 'twin'
-    shutil.copytree(folder, twin)
-    assert default_folder(twin, paths(twin), None) != found
-    monkeypatch.undo()
-    here = default_folder(folder, paths(folder), None)
-    assert here.is_relative_to(folder)
-    here.mkdir(parents=True)
-    monkeypatch.setattr(os, 'access', lambda path, mode: False)
-    assert default_folder(folder, paths(folder), None) == here
+def test_auto_keeps_two_folders_with_the_same_names_apart(tmp_path, home):
+    found = []
+    for value in (0, 255):
+        root = tmp_path / str(value)
+        root.mkdir()
+        pixels = np.full((4, 5, 3), value, np.uint8)
+        Image.fromarray(pixels).save(root / 'a.bmp')
+        dataset = UnlabelledFolder(
+            str(root), decoded_cache='auto', pipeline=[LOAD, PACK]
+        )
+        found.append(dataset.decoded.folder)
+        assert (dataset[0]['inputs'][0] == value).all()
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize('fault', ['read-only', 'full', 'a file', 'large'])
+def test_auto_goes_on_without_a_cache_and_says_why(
+    folder, home, log, monkeypatch, fault
+):
+    options = dict(data_root=str(folder), pipeline=[LOAD, PACK])
+    plain = UnlabelledFolder(**options)
+    usage = namedtuple('usage', 'total used free')
+    if fault == 'read-only':
+
+        def refuse(*_, **__):
+            raise OSError(errno.EROFS, 'Read-only file system', str(home))
+
+        monkeypatch.setattr(Path, 'mkdir', refuse)
+    elif fault == 'full':
+        monkeypatch.setattr(decoded_cache_open, '_SHARE', 1e9)
+        monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage(1, 1, 1))
+    elif fault == 'a file':
+        (home / 'decoded').write_text('in the way')
+    else:
+        monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage(1, 1, 1000))
+    dataset = UnlabelledFolder(**options, decoded_cache='auto')
+    assert dataset.decoded is None
+    for one, other in zip(dataset, plain, strict=True):
+        assert torch.equal(one['inputs'][0], other['inputs'][0])
+    (said,) = [line for line in log if 'no decoded cache' in line]
+    reason = {
+        'read-only': 'Read-only file system',
+        'full': 'free for the decoded cache',
+        'a file': str(home),
+        'large': '10% of the free disk',
+    }
+    assert reason[fault] in said
+    assert 'give a folder as decoded_cache' in said
+
+
+def test_auto_builds_a_damaged_one_again(folder, home, log):
+    options = dict(data_root=str(folder), decoded_cache='auto')
+    where = UnlabelledFolder(**options).decoded.folder
+    os.truncate(where / written(where), 100)
+    dataset = UnlabelledFolder(**options)
+    assert np.array_equal(
+        dataset.decoded.bgr(0), read_rgb(paths(folder)[0])[:, :, ::-1]
+    )
+    assert any('truncated' in line and 'again' in line for line in log)
+
+
+def test_a_worker_goes_on_where_the_cache_has_vanished(folder, tmp_path):
+    import pickle
+
+    options = dict(
+        data_root=str(folder), pipeline=[LOAD, PACK], decoded_max_side=6
+    )
+    cached = UnlabelledFolder(**options, decoded_cache=str(tmp_path / 'cache'))
+    expected = [item['inputs'][0] for item in cached]
+    sent = pickle.dumps(cached)
+    shutil.rmtree(tmp_path / 'cache')
+    with pytest.warns(UserWarning, match='decodes every image'):
+        dataset = pickle.loads(sent)
+    assert dataset.image_block([0, 1]) is None
+    for item, image in zip(dataset, expected, strict=True):
+        assert torch.equal(item['inputs'][0], image)
+
+
+def test_a_folder_among_the_images_is_refused(folder, home):
+    with pytest.raises(ValueError, match='outside of the data'):
+        UnlabelledFolder(
+            str(folder), decoded_cache=str(folder / 'inside' / 'cache')
+        )
+    assert not (folder / 'inside').exists()
+
+
+def test_the_cache_of_version_0_1_is_mentioned(folder, home, log):
+    (folder / '.decoded').mkdir()
+    UnlabelledFolder(str(folder), decoded_cache='auto')
+    assert any('.decoded' in line and 'delete it' in line for line in log)
 
 
 def test_truncated_pixels_are_named_with_the_way_out(folder, tmp_path):

@@ -277,6 +277,48 @@ def test_folder_extensions(tmp_path, make_image):
     assert paths(dataset) == [str(tmp_path / 'a.png')]
 
 
+def test_files_are_known_by_their_content_and_all_are_accounted_for(
+    tmp_path, make_image, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(
+        'ahpcl.datasets.folder.print_log', lambda text, **_: said.append(text)
+    )
+    make_image(tmp_path / 'a.png')
+    content = (tmp_path / 'a.png').read_bytes()
+    for name in ('b.jfif', 'c.PGM', 'deep/d', 'deep/e.data', 'f.part.1'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / 'notes.txt').write_text('no image')
+    (tmp_path / 'empty').touch()
+    (tmp_path / 'film.mp4').write_bytes(bytes(range(256)) * 4)
+    (tmp_path / '.hidden').mkdir()
+    dataset = UnlabelledFolder(str(tmp_path))
+    assert [path[len(str(tmp_path)) + 1 :] for path in paths(dataset)] == [
+        *('a.png', 'b.jfif', 'c.PGM', 'deep/d', 'deep/e.data', 'f.part.1')
+    ]
+    (text,) = said
+    for part in ('uses 6 images', '1 .jfif', '1 without an ending', '1 .data'):
+        assert part in text
+    left_out = text.partition('leaves out')[2]
+    for part in ('3 (', '1 .txt', '1 .mp4', '1 without an ending', '1 whose'):
+        assert part in left_out
+    UnlabelledFolder(str(tmp_path))
+    assert len(said) == 1  # not for every loader
+    UnlabelledFolder(str(tmp_path), extensions=('.png',))
+    assert 'leaves out 8' in said[1]
+    assert 'extensions' in said[1]
+
+
+def test_a_broken_file_with_the_ending_of_an_image_is_no_other_file(
+    tmp_path, make_image
+):
+    make_image(tmp_path / 'a.png')
+    (tmp_path / 'b.avif').write_bytes(b'not an image')
+    with pytest.raises(ValueError, match=r'b\.avif'):
+        UnlabelledFolder(str(tmp_path))
+
+
 def test_folder_errors_say_what_was_looked_for(tmp_path):
     with pytest.raises(ValueError, match=r'nowhere.*does not exist'):
         UnlabelledFolder(str(tmp_path / 'nowhere'))

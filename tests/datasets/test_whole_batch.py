@@ -19,6 +19,7 @@ from ahpcl.datasets import (
     WholeBatch,
     collate_batches,
 )
+from ahpcl.models import ViewPreprocessor
 
 LOAD = dict(type='LoadImageBGR')
 PACK = dict(type='PackSelfSupInputs', algorithm_keys=['sample_idx'])
@@ -43,8 +44,7 @@ def folder(tmp_path):
 
 @pytest.fixture(params=['memory', 'cache', 'equal', 'files'])
 def dataset(request, folder, tmp_path):
-    """Its views are made on the device."""
-    options = dict(pipeline=[LOAD, VIEWS, PACK])
+    options = dict(pipeline=[LOAD, PACK])
     if request.param == 'memory':
         made = Digits(img_size=8, limit=20, **options)
     else:
@@ -54,7 +54,6 @@ def dataset(request, folder, tmp_path):
             for file in folder.iterdir():
                 Image.open(file).crop((0, 0, 6, 7)).save(file)
         made = UnlabelledFolder(str(folder), **options)
-    made.pipeline.transforms[1].on_device = True
     made.ragged = request.param in ('cache', 'files')
     return made
 
@@ -85,7 +84,8 @@ def same(batch, items):
 @pytest.mark.parametrize('workers', [0, 2])
 def test_whole_batches_are_the_items_put_together(dataset, workers):
     whole = dataset.__getitems__([3, 1, 2])
-    assert isinstance(whole, WholeBatch)
+    decoded = dataset.decoded is not None or isinstance(dataset, Digits)
+    assert isinstance(whole, WholeBatch) is decoded
     assert len(whole) == 3
     items = [dataset[i] for i in range(len(dataset))]
     assert same(collate_batches(whole), [items[3], items[1], items[2]])
@@ -134,11 +134,9 @@ def test_the_block_is_that_of_the_images(dataset):
 def test_a_part_of_a_data_set(dataset):
     items = [dataset[i]['inputs'][0] for i in range(len(dataset))]
     part = dataset.get_subset([5, 2])
-    part.pipeline.transforms[1].on_device = True
     subset = Subset(dataset, [6, 5, 2])
     for one, places in [(part, [1, 0]), (subset, [2, 1])]:
         whole = one.__getitems__(places)
-        assert isinstance(whole, WholeBatch)
         assert torch.equal(whole[0]['inputs'][0], items[2])
         assert torch.equal(whole[1]['inputs'][0], items[5])
 
@@ -171,20 +169,10 @@ def test_pickled_mini_imagenet(tmp_path):
     content['class_dict']['b'].append(1)
     with open(tmp_path / 'mini-imagenet-cache-train.pkl', 'wb') as file:
         pickle.dump(content, file)
-    dataset = MiniImageNet(str(tmp_path), pipeline=[LOAD, VIEWS, PACK])
-    dataset.pipeline.transforms[1].on_device = True
+    dataset = MiniImageNet(str(tmp_path), pipeline=[LOAD, PACK])
     whole = dataset.__getitems__(list(range(6)))
     assert isinstance(whole, WholeBatch)
     assert same(whole.batch, [dataset[i] for i in range(6)])
-
-
-def test_images_that_the_device_has_are_not_sent():
-    dataset = Digits(img_size=8, pipeline=[LOAD, VIEWS, PACK])
-    dataset.pipeline.transforms[1].on_device = True
-    dataset.pipeline.transforms[1].resident = True
-    batch = collate_batches(dataset.__getitems__([7, 9]))
-    assert batch['inputs'][0].numel() == 0
-    assert batch['data_samples'].indices.tolist() == [7, 9]
 
 
 # ---- pipelines that make something of the images ----------------------------
@@ -220,7 +208,7 @@ def test_other_fields_are_kept(pack):
         assert found is item['data_samples']
 
 
-def test_extraction_is_whole_where_images_are_of_one_size(folder, tmp_path):
+def test_images_of_several_sizes_are_for_device_views_alone(folder, tmp_path):
     digits = Digits(img_size=8, pipeline=[LOAD, PACK], limit=6)
     whole = digits.__getitems__([0, 4])
     assert isinstance(whole, WholeBatch)
@@ -230,9 +218,14 @@ def test_extraction_is_whole_where_images_are_of_one_size(folder, tmp_path):
         pipeline=[LOAD, PACK],
         decoded_cache=str(tmp_path / 'cache'),
     )
-    # Padding is for DeviceViews only: others would take it for the image.
-    with pytest.raises(ValueError, match=r'one size in a batch, got \(3, 8, '):
-        collate_batches(ragged.__getitems__([0, 1, 2]))
+    items = [ragged[i] for i in (0, 1, 2)]
+    # Others would take the zeros beside an image for the image.
+    batch = collate_batches(ragged.__getitems__([0, 1, 2]))
+    with pytest.raises(ValueError, match=r'one size in a batch, got \[\(8, '):
+        ViewPreprocessor()(batch)
+    two = [{**item, 'inputs': item['inputs'] * 2} for item in items]
+    with pytest.raises(ValueError, match=r'views of one size in a batch'):
+        collate_batches(two)
     both = ConcatDataset([digits, digits])
     batch = collate_batches([both[0], both[10]])
     assert same(batch, [digits[0], digits[4]])

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 import ahpcl  # noqa: F401
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'helpers'))
 from small_encoders import CONTRAST, build
 
 
@@ -33,10 +33,13 @@ def averaged_step(kind: str, state: dict, views: list) -> dict:
 def moco_queue(state: dict, views: list) -> dict:
     """The queue after a step, and the loss of this rank."""
     model = build(
-        'MoCoBaseline', head=CONTRAST, queue_len=10, feat_dim=6, momentum=0.9
+        'AHPCL',
+        head=dict(type='HPCLHead'),
+        queue_len=10,
+        feat_dim=6,
+        momentum=0.9,
     )
     model.load_state_dict(state)
-    torch.manual_seed(dist.get_rank())  # as SampleSeedHook: it differs
     loss = model.loss(views)['loss_inst']
     return dict(
         queue=model.queue.features,

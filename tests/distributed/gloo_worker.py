@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'helpers'))
 from toy import toy_config
 
 

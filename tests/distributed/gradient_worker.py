@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 import ahpcl  # noqa: F401
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'helpers'))
 from thin_ahpcl import batch, build, hierarchy
 
 BATCH = 12  # of all ranks: 2, 3 and 4 divide it

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'helpers'))
 from toy import toy_method
 
 

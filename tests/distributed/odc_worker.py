@@ -9,9 +9,9 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODELS, init_default_scope
 
 import ahpcl  # noqa: F401
-from ahpcl.baselines.cluster_cross_entropy import ClusterCrossEntropy
 from ahpcl.baselines.odc import OnlineDeepClustering
 from ahpcl.baselines.online_memory import OnlineClusteringMemory
+from ahpcl.baselines.pseudo_label import ClusterCrossEntropy
 
 assert ClusterCrossEntropy and OnlineDeepClustering
 IMAGES, DIM, CLUSTERS, STEPS = 60, 6, 5, 12

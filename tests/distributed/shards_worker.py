@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.dist import get_rank, init_dist
 
-from ahpcl.core import build_hierarchy, spherical_kmeans
+from ahpcl.core import KMeansSettings, build_hierarchy, spherical_kmeans
 from ahpcl.engine.extraction import (
     FeatureShard,
     _owned,
@@ -39,16 +39,23 @@ def points(n: int, repeats: bool = False) -> torch.Tensor:
     return x
 
 
-def settings(case: dict, x: torch.Tensor) -> dict:
+def arguments(case: dict, x: torch.Tensor) -> dict:
     """Arguments of `build_hierarchy`."""
-    found = {k: v for k, v in case.items() if k not in ('n', 'k', 'warm')}
+    init = {}
     if case.get('warm'):
         k = case['k'][0]
-        found['init'] = {k: x[:k].clone()}
+        init = {k: x[:k].clone()}
         # Half of the starting centroids are where no point is.
-        found['init'][k][::2] = -x.mean(0) / x.mean(0).norm()
-        found['warm_iter'] = 4
-    return dict(found, n_init=2, n_iter=8, backend='torch')
+        init[k][::2] = -x.mean(0) / x.mean(0).norm()
+    named = ('n', 'k', 'warm', 'linkage')
+    settings = KMeansSettings(
+        n_init=2,
+        n_iter=8,
+        backend='torch',
+        warm_iter=4,
+        **{k: v for k, v in case.items() if k not in named},
+    )
+    return dict(settings=settings, linkage=case['linkage'], init=init)
 
 
 def own_indices(n: int, rank: int, world: int) -> torch.Tensor:
@@ -74,7 +81,7 @@ def main(folder: str) -> None:
         own = own_indices(len(x), rank, world)
         shards = RankShards(own, len(x))
         hierarchy = build_hierarchy(
-            x[own], case['k'], shards=shards, **settings(case, x)
+            x[own], case['k'], shards=shards, **arguments(case, x)
         )
         seen[name] = hierarchy.state_dict()
     x = points(1501)

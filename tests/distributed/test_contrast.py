@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ranks import torchrun
+from ranks import run_ranks
 from small_encoders import CONTRAST, build
 
 WORKER = Path(__file__).with_name('contrast_worker.py')
@@ -13,7 +13,11 @@ WORKER = Path(__file__).with_name('contrast_worker.py')
 
 def moco():
     return build(
-        'MoCoBaseline', head=CONTRAST, queue_len=10, feat_dim=6, momentum=0.9
+        'AHPCL',
+        head=dict(type='HPCLHead'),
+        queue_len=10,
+        feat_dim=6,
+        momentum=0.9,
     )
 
 
@@ -31,7 +35,7 @@ def seen(tmp_path_factory):
         moco=moco().state_dict(),
     )
     torch.save(given, folder / 'given.pt')
-    torchrun(WORKER, folder)
+    run_ranks(WORKER, folder)
     ranks = [
         torch.load(folder / f'rank_{rank}.pt', weights_only=True)
         for rank in range(2)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ranks import torchrun
+from ranks import run_ranks
 
 WORKER = Path(__file__).with_name('decoded_worker.py')
 
@@ -19,7 +19,7 @@ def test_rank_0_builds_and_all_read(tmp_path):
         pixels = source.integers(0, 256, (5 + i, 6, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / 'images' / f'{i}.png')
         images.append(pixels[:, :, ::-1])
-    torchrun(WORKER, tmp_path)
+    run_ranks(WORKER, tmp_path)
     ranks = [
         torch.load(tmp_path / f'rank_{rank}.pt', weights_only=True)
         for rank in range(2)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ranks import torchrun
+from ranks import run_ranks
 
 WORKER = Path(__file__).with_name('gloo_worker.py')
 
@@ -13,7 +13,7 @@ WORKER = Path(__file__).with_name('gloo_worker.py')
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('gloo')
-    torchrun(WORKER, folder)
+    run_ranks(WORKER, folder)
     return [torch.load(folder / f'rank_{r}.pt') for r in range(2)]
 
 

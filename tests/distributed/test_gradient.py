@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ranks import torchrun
+from ranks import run_ranks
 
 WORKER = Path(__file__).with_name('gradient_worker.py')
 
@@ -14,7 +14,7 @@ WORKER = Path(__file__).with_name('gradient_worker.py')
 @pytest.fixture(scope='module', params=[2, 3, 4])
 def ranks(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(f'gradient{request.param}')
-    torchrun(WORKER, folder, processes=request.param)
+    run_ranks(WORKER, folder, ranks=request.param)
     return [torch.load(folder / f'rank_{r}.pt') for r in range(request.param)]
 
 

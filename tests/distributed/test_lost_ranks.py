@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import pytest
+
 from ahpcl.runtime.lost_ranks import LostRankDetector, is_loss
 from ranks import torchrun
 
 WORKER = Path(__file__).with_name('lost_ranks_worker.py')
 
 
+@pytest.mark.campaign
 def test_a_rank_that_does_not_come_is_named(tmp_path):
-    torchrun(WORKER, tmp_path, processes=3)
+    torchrun(WORKER, tmp_path, ranks=3)
     for rank in range(2):
         said = (tmp_path / f'{rank}.txt').read_text()
         assert 'no sign of rank 2: dead, or slower' in said

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ranks import torchrun
+from ranks import run_ranks
 from toy import METHODS
 
 WORKER = Path(__file__).with_name('methods_worker.py')
@@ -14,7 +14,7 @@ WORKER = Path(__file__).with_name('methods_worker.py')
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('methods')
-    torchrun(WORKER, folder, *METHODS)
+    run_ranks(WORKER, folder, *METHODS)
     return folder
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ranks import torchrun
+from ranks import run_ranks
 
 WORKER = Path(__file__).with_name('odc_worker.py')
 
@@ -20,7 +20,7 @@ def run_alone():
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('odc')
-    torchrun(WORKER, folder)
+    run_ranks(WORKER, folder)
     return [
         torch.load(folder / f'rank_{rank}.pt', weights_only=True)
         for rank in range(2)

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from ahpcl.core import PrototypeHierarchy, build_hierarchy, spherical_kmeans
-from ranks import torchrun
+from ahpcl.core import (
+    KMeansSettings,
+    PrototypeHierarchy,
+    build_hierarchy,
+    spherical_kmeans,
+)
+from ranks import run_ranks
 
 sys.path.insert(0, str(Path(__file__).parent))
-from shards_worker import CASES, features_of_images, points, settings
+from shards_worker import CASES, arguments, features_of_images, points
 
 WORKER = Path(__file__).with_name('shards_worker.py')
 
@@ -18,7 +23,7 @@ WORKER = Path(__file__).with_name('shards_worker.py')
 @pytest.fixture(scope='module', params=[2, 3, 4])
 def ranks(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(f'shards{request.param}')
-    torchrun(WORKER, folder, processes=request.param)
+    run_ranks(WORKER, folder, ranks=request.param)
     return [torch.load(folder / f'rank_{r}.pt') for r in range(request.param)]
 
 
@@ -26,7 +31,7 @@ def ranks(request, tmp_path_factory):
 def test_parts_give_what_one_process_gives(ranks, name):
     case = CASES[name]
     x = points(case['n'], repeats=name == 'repeats')
-    alone = build_hierarchy(x, case['k'], **settings(case, x))
+    alone = build_hierarchy(x, case['k'], **arguments(case, x))
     found = [PrototypeHierarchy.from_state_dict(r[name]) for r in ranks]
     for mine in found:
         for level, first in zip(mine.levels, found[0].levels, strict=True):
@@ -83,4 +88,4 @@ def test_what_needs_all_points_is_refused():
     with pytest.raises(ValueError, match='splits need all points'):
         build_hierarchy(x, (20, 5), linkage='divisive', shards=Two())
     with pytest.raises(ValueError, match='bounded sizes need all points'):
-        spherical_kmeans(x, 5, balance=1.5, shards=Two())
+        spherical_kmeans(x, 5, KMeansSettings(balance=1.5), shards=Two())

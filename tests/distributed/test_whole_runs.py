@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ranks import torchrun
+from ranks import run_ranks
 
 WORKER = Path(__file__).with_name('gloo_worker.py')
 IMAGES, BATCH = 251, 16
@@ -14,7 +14,7 @@ IMAGES, BATCH = 251, 16
 @pytest.mark.slow
 @pytest.mark.parametrize('processes', [3, 4])
 def test_all_ranks_end_alike(tmp_path, processes):
-    torchrun(WORKER, tmp_path, IMAGES, BATCH, processes=processes)
+    run_ranks(WORKER, tmp_path, IMAGES, BATCH, ranks=processes)
     first, *others = (
         torch.load(tmp_path / f'rank_{rank}.pt') for rank in range(processes)
     )

@@ -1,5 +1,7 @@
 """SeLa's labels and equal clusters as E-step; SwAV's schedule."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -7,7 +9,7 @@ from mmengine.runner import Runner
 
 from ahpcl.baselines import SinkhornLabels
 from ahpcl.core import ClusterLadder
-from ahpcl.engine import SinkhornClustering
+from ahpcl.engine import ClusterRequest, SinkhornClustering
 from toy import toy_config, toy_method, train
 
 
@@ -37,9 +39,8 @@ def blobs():
 
 def test_clusters_are_of_nearly_equal_size_at_every_level():
     features = blobs()
-    hierarchy = SinkhornClustering()(
-        features, (2, 5), linkage='independent', temperature=0.2, seed=0
-    )
+    request = ClusterRequest((2, 5), 'independent', temperature=0.2, seed=0)
+    hierarchy = SinkhornClustering()(features, request)
     assert hierarchy.num_clusters == (5, 2)
     for level in hierarchy:
         sizes = level.sizes()
@@ -56,9 +57,9 @@ def test_clusters_are_of_nearly_equal_size_at_every_level():
 def test_warm_start_keeps_the_identity_of_clusters():
     features = blobs()
     maker = SinkhornClustering(warm_start=True)
-    settings = dict(linkage='independent', temperature=0.2)
-    first = maker(features, (4,), seed=0, **settings)
-    again = maker(features, (4,), seed=9, previous=first, **settings)
+    request = ClusterRequest((4,), 'independent', temperature=0.2, seed=0)
+    first = maker(features, request)
+    again = maker(features, replace(request, seed=9, previous=first))
     same = (first[0].assignments == again[0].assignments).float().mean()
     assert same > 0.9
 
@@ -70,7 +71,9 @@ def test_settings_that_cannot_work():
     with pytest.raises(ValueError, match="'divisive'"):
         SinkhornClustering().check(ladder, 100, 'divisive', cpu)
     with pytest.raises(ValueError, match='rounds'):
-        SinkhornClustering(rounds=0).check(ladder, 100, 'independent', cpu)
+        SinkhornClustering(rounds=0)
+    with pytest.raises(ValueError, match=r'rounds.*got alpha'):
+        SinkhornClustering(alpha=10.0)
     with pytest.raises(ValueError, match='20'):
         SinkhornClustering().check(ladder, 15, 'independent', cpu)
 
@@ -115,9 +118,10 @@ def test_frozen_prototypes_stay_and_then_move(tmp_path):
     assert (keeper.seen[8] - keeper.seen[0]).abs().max() > 1e-4
     state = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
     queue = runner.model.head.loss.queue
-    assert torch.equal(state['swav']['queues'][0], queue)
+    (kept,) = state['ahpcl']['ranks']
+    assert torch.equal(kept['queue']['features'], queue)
     assert queue.abs().sum() > 0
-    assert state['swav']['filled'] == 5 * 64  # one epoch of 5 batches
+    assert kept['queue']['filled'] == 5 * 64  # one epoch of 5 batches
 
 
 def test_more_prototypes_than_features_stop_the_run(tmp_path):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import normalized_mutual_info_score
 
-from ahpcl.core import spherical_kmeans
+from ahpcl.core import KMeansSettings, spherical_kmeans
 from ahpcl.core.metrics.cluster_quality import grouping_report
 from ahpcl.evaluation import ClusterMetric
 
@@ -23,7 +23,9 @@ def test_it_is_a_k_means_of_all_images(data):
     features, labels, query = data
     found = ClusterMetric().measure(features, labels, query)
     rows = F.normalize(features, dim=1)
-    result = spherical_kmeans(rows, 3, n_iter=50, n_init=10, seed=0)
+    result = spherical_kmeans(
+        rows, 3, KMeansSettings(n_iter=50, n_init=10), seed=0
+    )
     assert found == grouping_report(rows, result.assignments, labels)
     assert {'nmi', 'ami', 'ari', 'hungarian', 'purity'} < set(found)
 
@@ -64,7 +66,9 @@ def test_images_without_a_label_count_for_no_agreement(data):
     some[::2] = -1
     found = ClusterMetric(num_clusters=3).measure(features, some, query)
     rows = F.normalize(features, dim=1)
-    result = spherical_kmeans(rows, 3, n_iter=50, n_init=10, seed=0)
+    result = spherical_kmeans(
+        rows, 3, KMeansSettings(n_iter=50, n_init=10), seed=0
+    )
     nmi = normalized_mutual_info_score(labels[1::2], result.assignments[1::2])
     assert found['nmi'] == pytest.approx(nmi)
     sizes = result.assignments.bincount()  # of all images
@@ -76,7 +80,9 @@ def test_what_is_scored_may_be_held_out_of_the_fit(data):
     features, labels, query = data
     found = ClusterMetric(fit='reference').measure(features, labels, query)
     rows = F.normalize(features, dim=1)
-    fitted = spherical_kmeans(rows[~query], 3, n_iter=50, n_init=10, seed=0)
+    fitted = spherical_kmeans(
+        rows[~query], 3, KMeansSettings(n_iter=50, n_init=10), seed=0
+    )
     nearest = [
         max(range(3), key=lambda c: float(row @ fitted.centroids[c]))
         for row in rows[query]

@@ -3,14 +3,16 @@
 import pytest
 import torch
 
-from toy import toy_config, train
+from ahpcl.datasets import collate_batches
+from ahpcl.engine.two_views import two_view_features
+from ahpcl.models import pool_features
+from toy import toy_config, train, views_on_device
 
 pytest.importorskip('kornia')
 
 
-def config(work_dir, workers=0, **preprocessor):
-    found = toy_config(work_dir)
-    found.model.data_preprocessor.update(type='DeviceViews', **preprocessor)
+def config(work_dir, workers=0):
+    found = views_on_device(toy_config(work_dir))
     found.train_dataloader.update(
         num_workers=workers, persistent_workers=workers > 0
     )
@@ -28,13 +30,8 @@ def same(one, other):
         assert torch.equal(value, one.model.state_dict()[name]), name
 
 
-@pytest.mark.parametrize(
-    'settings', [dict(workers=2), dict(resident=True)], ids=str
-)
-def test_neither_workers_nor_residence_change_the_run(
-    straight, tmp_path, settings
-):
-    same(train(config(tmp_path, **settings)), straight[0])
+def test_workers_do_not_change_the_run(straight, tmp_path):
+    same(train(config(tmp_path, workers=2)), straight[0])
 
 
 def test_a_resumed_run_makes_the_same_views(straight, tmp_path):
@@ -52,7 +49,41 @@ def test_it_is_another_run_than_with_views_on_the_cpu(straight, tmp_path):
 
 def test_a_transform_that_the_device_lacks_stops_the_run(tmp_path):
     settings = config(tmp_path)
-    views = settings.train_dataloader.dataset.pipeline[1]['views'][0]
-    views.append(dict(type='mmcls.Posterize', bits=4, prob=0.5))
+    settings.model.data_preprocessor.views[0].append(
+        dict(type='mmcls.Posterize', bits=4, prob=0.5)
+    )
     with pytest.raises(ValueError, match='got Posterize'):
         train(settings)
+
+
+def test_views_of_the_workers_are_not_taken_for_images(tmp_path):
+    settings = config(tmp_path)
+    settings.train_dataloader.dataset.pipeline = toy_config(
+        tmp_path
+    ).train_dataloader.dataset.pipeline
+    with pytest.raises(ValueError, match='got 2 views; take SeededMultiView'):
+        train(settings)
+
+
+def test_unfit_views_are_refused_before_the_first_step(tmp_path):
+    """The model looks at the views of the preprocessor, not at the images."""
+    settings = config(tmp_path)
+    settings.model.data_preprocessor.num_views = [1]
+    with pytest.raises(ValueError, match='two views of every image, got 1'):
+        train(settings)
+
+
+def test_the_health_of_features_is_that_of_views_from_the_device(tmp_path):
+    settings = config(tmp_path)
+    settings.train_cfg.max_epochs = 1
+    settings.train_cfg.val_interval = 1
+    model = train(settings)
+    dataset = model.train_dataloader.dataset
+    one, two = two_view_features(model.model, dataset, 20, seed=3)
+    assert one.shape == two.shape and not torch.equal(one, two)
+    batch = collate_batches([dataset[12 * i] for i in range(20)])
+    views, _ = model.model.data_preprocessor.make_views(batch, -1, 3)
+    model.model.eval()
+    with torch.no_grad():
+        expected = pool_features(model.model.extract_feat(views[0]))
+    torch.testing.assert_close(one, expected, atol=1e-5, rtol=1e-4)

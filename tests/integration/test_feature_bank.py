@@ -115,7 +115,7 @@ def test_another_precision_of_the_extraction_is_refused(tmp_path):
         train(config)
 
 
-def test_extraction_in_bfloat16_and_channels_last_is_near(straight, tmp_path):
+def test_extraction_in_bfloat16_is_near(straight, tmp_path):
     from ahpcl.engine.extraction_settings import ExtractionSettings
 
     runner, _, _ = straight
@@ -124,7 +124,7 @@ def test_extraction_in_bfloat16_and_channels_last_is_near(straight, tmp_path):
     half = extract_shard(
         runner.model,
         estep.dataloader,
-        settings=ExtractionSettings('bfloat16', channels_last=True),
+        settings=ExtractionSettings('bfloat16'),
     ).features
     assert half.dtype == torch.float32
     cosine = (exact * half).sum(1)

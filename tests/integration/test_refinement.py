@@ -4,11 +4,13 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from ahpcl.baselines.cluster_cross_entropy import ClusterCrossEntropy
 from ahpcl.baselines.kmeans_labels import KMeansLabels
 from ahpcl.baselines.odc import OnlineDeepClustering
 from ahpcl.baselines.odc_hook import OnlineClusteringHook
-from ahpcl.baselines.pseudo_label import PseudoLabelClassifier
+from ahpcl.baselines.pseudo_label import (
+    ClusterCrossEntropy,
+    PseudoLabelClassifier,
+)
 from ahpcl.baselines.pseudo_label_hook import PseudoLabelHook
 from ahpcl.baselines.uniform_cluster_sampler import UniformClusterSampler
 from toy import toy_config, toy_method

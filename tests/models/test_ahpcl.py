@@ -22,6 +22,7 @@ def test_key_encoder_starts_as_the_query_encoder():
 
 def test_momentum_update_is_that_of_the_paper():
     model = build()
+    model.start_training(seed=0, iteration=1)
     before = [p.clone() for p in model.encoder_k.parameters()]
     queries = [*model.backbone.parameters(), *model.neck.parameters()]
     with torch.no_grad():
@@ -115,7 +116,7 @@ def test_negatives_depend_on_seed_and_iteration():
     views, samples = batch()
 
     def loss(seed, iteration):
-        model.set_randomness(seed, iteration)
+        model.start_training(seed, iteration)
         return float(model.loss(views, samples)['loss_proto'].detach())
 
     first = loss(0, 5)

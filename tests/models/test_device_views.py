@@ -11,7 +11,6 @@ from PIL import Image
 from scipy.stats import ks_2samp, kstest
 
 from ahpcl.datasets import Digits, collate_batches
-from ahpcl.datasets.epoch import transforms_with
 from ahpcl.models.device_resample import resized_crops
 from ahpcl.models.device_transforms import compose, crop_boxes, on_device
 from ahpcl.models.device_views import DeviceViews
@@ -320,38 +319,26 @@ LOAD = dict(type='LoadImageBGR')
 PACK = dict(type='PackSelfSupInputs', algorithm_keys=['sample_idx'])
 
 
-def digits(limit=24, views=None):
-    views = (
-        [
-            [
-                dict(
-                    type='mmselfsup.RandomResizedCrop',
-                    size=12,
-                    backend='pillow',
-                ),
-                dict(type='SafeColorJitter', brightness=0.4),
-            ]
-        ]
-        if views is None
-        else views
-    )
-    return Digits(
-        img_size=16,
-        limit=limit,
-        pipeline=[
-            LOAD,
-            dict(type='SeededMultiView', views=views, num_views=[2]),
-            PACK,
-        ],
-    )
+CROPS = [
+    [
+        dict(type='mmselfsup.RandomResizedCrop', size=12, backend='pillow'),
+        dict(type='SafeColorJitter', brightness=0.4),
+    ]
+]
 
 
-def taken(dataset, **settings):
-    found = DeviceViews(
-        mean=(120.0,) * 3, std=(60.0,) * 3, bgr_to_rgb=True, **settings
+def digits(limit=24):
+    return Digits(img_size=16, limit=limit, pipeline=[LOAD, PACK])
+
+
+def maker(views=CROPS, num_views=2):
+    return DeviceViews(
+        views,
+        num_views,
+        mean=(120.0,) * 3,
+        std=(60.0,) * 3,
+        bgr_to_rgb=True,
     )
-    found.take_over(dataset, transforms_with(dataset, 'on_device'))
-    return found
 
 
 def views_of(preprocessor, dataset, places):
@@ -359,10 +346,9 @@ def views_of(preprocessor, dataset, places):
     return preprocessor(batch, True)[0]
 
 
-@pytest.mark.parametrize('resident', [False, True])
-def test_a_view_belongs_to_its_sample(resident):
+def test_a_view_belongs_to_its_sample():
     dataset = digits()
-    views = taken(dataset, resident=resident)
+    views = maker()
     one = views_of(views, dataset, list(range(24)))
     assert [tuple(v.shape) for v in one] == [(24, 3, 12, 12)] * 2
     assert one[0].dtype == torch.float32
@@ -370,48 +356,51 @@ def test_a_view_belongs_to_its_sample(resident):
     for whole, part in zip(one, some, strict=True):
         assert torch.allclose(whole[[20, 5, 11]], part, atol=1e-5)
     assert not torch.equal(one[0], one[1])
-    source = dataset.pipeline.transforms[1]
-    source.set_epoch(1, 0)
+    views.set_epoch(1, 0)
     later = views_of(views, dataset, list(range(24)))
-    source.set_epoch(0, 7)
+    views.set_epoch(0, 7)
     seeded = views_of(views, dataset, list(range(24)))
-    source.set_epoch(0, 0)
+    views.set_epoch(0, 0)
     again = views_of(views, dataset, list(range(24)))
     assert torch.equal(again[0], one[0])
     for other in (later, seeded):
         assert (other[0] - one[0]).abs().mean() > 0.02
 
 
-def test_resident_images_are_not_sent_and_the_same():
-    dataset, other = digits(), digits()
-    held, sent = taken(dataset, resident=True), taken(other)
-    batch = collate_batches(dataset.__getitems__([3, 9]))
-    assert batch['inputs'][0].numel() == 0
-    for one, two in zip(
-        held(batch, True)[0],
-        views_of(sent, other, [3, 9]),
-        strict=True,
-    ):
-        assert torch.equal(one, two)
-
-
-def test_what_does_not_fit_is_an_error_or_goes_without(monkeypatch):
+def test_views_are_numbered_through_all_pipelines():
+    """View by view: the draws of (seed, epoch, sample, number)."""
     dataset = digits()
-    monkeypatch.setattr(DeviceViews, '_free', lambda self: 1000.0)
-    with pytest.raises(ValueError, match=r'24 images take .* GiB'):
-        taken(dataset, resident=True)
-    auto = digits()
-    monkeypatch.setattr(DeviceViews, '_wants_resident', lambda self: True)
-    assert len(views_of(taken(auto, resident='auto'), auto, [1, 2])[0]) == 2
-    with pytest.raises(ValueError, match="got 'always'"):
-        DeviceViews(resident='always')
-    with pytest.raises(ValueError, match='resident_share'):
-        DeviceViews(resident_share=0)
+    small = [dict(type='mmselfsup.RandomResizedCrop', size=6)]
+    views = maker([*CROPS, small], [2, 1])
+    found = views_of(views, dataset, [4, 9])
+    images = torch.stack([dataset[i]['inputs'][0] for i in (4, 9)])
+    for number, (view, steps) in enumerate(
+        zip(found, [CROPS[0], CROPS[0], small], strict=True)
+    ):
+        make = compose([TRANSFORMS.build(step) for step in steps])
+        given = SampleDraws(0, 0, torch.tensor([4, 9]), number)
+        expected = make(images, sizes_of(images), given)
+        assert torch.equal(view, (expected.flip(1) - 120) / 60)
+
+
+def test_wrong_batches_and_settings_are_named():
+    batch = collate_batches(digits().__getitems__([1, 2]))
+    with pytest.raises(ValueError, match=r'num_views=\[1, 2\]'):
+        DeviceViews(CROPS, [1, 2])
+    with pytest.raises(ValueError, match='expected views for DeviceViews'):
+        DeviceViews()(batch, True)
+    with pytest.raises(ValueError, match='got 2 views; take SeededMultiView'):
+        maker()(dict(batch, inputs=batch['inputs'] * 2), True)
+    with pytest.raises(ValueError, match='sample_idx'):
+        maker()(dict(inputs=batch['inputs']), True)
+    with pytest.raises(ValueError, match='collate_batches'):
+        maker()([batch], True)
+    # A model that is not trained takes images without views.
+    assert DeviceViews()(batch, False)[0][0].shape == (2, 3, 16, 16)
 
 
 def test_other_batches_are_the_parents():
-    dataset = digits()
-    views = taken(dataset)
+    views = maker()
     image = torch.randint(0, 256, (2, 3, 16, 16)).byte()
     batch = dict(inputs=[image], data_samples=[None, None])
     found = views(batch, False)[0]
@@ -422,7 +411,7 @@ def test_other_batches_are_the_parents():
 def test_a_transform_without_counterpart_is_named():
     unknown = [[dict(type='mmcls.Posterize', bits=4, prob=0.5)]]
     with pytest.raises(ValueError, match=r'got Posterize; keep .* CPU'):
-        taken(digits(views=unknown))
+        maker(unknown)
     nearest = [
         [
             dict(
@@ -433,7 +422,7 @@ def test_a_transform_without_counterpart_is_named():
         ]
     ]
     with pytest.raises(ValueError, match="got 'nearest'"):
-        taken(digits(views=nearest))
+        maker(nearest)
 
 
 def test_without_kornia_the_extra_is_named(monkeypatch):
@@ -462,7 +451,7 @@ def test_images_of_several_sizes_use_their_own_pixels_only():
 
 def test_autocast_changes_nothing():
     dataset = digits()
-    views = taken(dataset)
+    views = maker()
     plain = views_of(views, dataset, [1, 2, 3])
     with torch.autocast('cpu', torch.bfloat16):
         cast = views_of(views, dataset, [1, 2, 3])
@@ -472,9 +461,7 @@ def test_autocast_changes_nothing():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_views_on_cuda_are_those_on_the_cpu():
-    dataset, other = digits(), digits()
-    one = views_of(taken(dataset), dataset, [1, 2, 3])
-    views = DeviceViews(mean=(120.0,) * 3, std=(60.0,) * 3, bgr_to_rgb=True)
-    views.cuda().take_over(other, transforms_with(other, 'on_device'))
-    two = views_of(views, other, [1, 2, 3])
+    dataset = digits()
+    one = views_of(maker(), dataset, [1, 2, 3])
+    two = views_of(maker().cuda(), dataset, [1, 2, 3])
     assert torch.allclose(one[0], two[0].cpu(), atol=2 / 60)

@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from ahpcl.models.memory_format import choose_memory_format
+from ahpcl.models.fast_encoders import choose_memory_format
 from thin_ahpcl import batch, build, hierarchy
 
 CPU = torch.device('cpu')
@@ -57,10 +57,9 @@ def test_a_step_is_the_same_in_both_formats(shuffle):
         torch.testing.assert_close(one, two, **close)
 
 
-@pytest.mark.parametrize('kind', ['AHPCL', 'MoCoBaseline'])
-def test_parameters_and_maps_are_laid_out_as_set(kind):
+def test_parameters_and_maps_are_laid_out_as_set():
     config = dict(
-        type=kind,
+        type='AHPCL',
         memory_format='channels_last',
         queue_len=8,
         feat_dim=4,
@@ -76,12 +75,6 @@ def test_parameters_and_maps_are_laid_out_as_set(kind):
         ),
         head=dict(type='HPCLHead'),
     )
-    if kind == 'MoCoBaseline':
-        config['head'] = dict(
-            type='ContrastiveHead',
-            loss=dict(type='mmcls.CrossEntropyLoss'),
-            temperature=0.2,
-        )
     model = MODELS.build(config)
     for part in (model, copy.deepcopy(model), model.to('cpu')):
         kernels = [p for p in part.parameters() if p.ndim == 4]

@@ -20,8 +20,8 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from ahpcl.core import build_hierarchy
 from ahpcl.engine import EpochMeans
-from ahpcl.models.training_level import TrainingLevel, TrainingLevels
 from thin_ahpcl import BATCH, batch, build
 
 GPU = torch.device('cuda', 0)
@@ -88,20 +88,18 @@ def empty_like(tensor, fake):
         return torch.empty(tensor.shape, dtype=tensor.dtype, device=GPU)
 
 
-def levels(counts, fake):
+def levels(fake):
     """What `set_prototypes` makes of a hierarchy on a GPU."""
-    made = []
-    for number, count in enumerate(counts):
-        nested = number + 1 < len(counts)
-        made.append(
-            TrainingLevel(
-                empty_like(torch.zeros(count, 8), fake),
-                torch.arange(BATCH) % count,
-                empty_like(torch.zeros(count), fake),
-                torch.arange(count) % counts[number + 1] if nested else None,
-            )
-        )
-    return TrainingLevels(tuple(made))
+    rows = nn.functional.normalize(torch.arange(64.0).view(8, 8).cos(), dim=1)
+    hierarchy = build_hierarchy(
+        rows[torch.arange(BATCH) % 8], (5, 3), linkage='agglomerative'
+    )
+    for level in hierarchy:
+        # A level checks numbers, which fake tensors do not have.
+        for name in ('centroids', 'concentration'):
+            there = empty_like(getattr(level, name), fake)
+            object.__setattr__(level, name, there)
+    return hierarchy
 
 
 def run(fake, head=None, **settings):
@@ -111,12 +109,13 @@ def run(fake, head=None, **settings):
         memory_format='channels_last',
         **settings,
     ).train()
+    model.start_training(seed=0, iteration=1)
     model = to_gpu(model, fake)
     views, samples = batch()
     views = [empty_like(view, fake) for view in views]
     means = EpochMeans()
     with fake, Transfers() as seen:
-        for prototypes in (None, levels((5, 3), fake)):
+        for prototypes in (None, levels(fake)):
             model.head._levels = prototypes
             results = model.loss(views, samples)
             loss, variables = model.parse_losses(results)
@@ -158,29 +157,6 @@ def test_nor_do_variants_of_it(fake, settings):
     )
     seen = run(fake, backbone=backbone, **settings)
     assert seen.blocking == []
-
-
-def test_moco_waits_for_the_hosts_head_alone(fake):
-    model = build(
-        type='MoCoBaseline',
-        queue_len=10,
-        head=dict(
-            type='ContrastiveHead',
-            loss=dict(type='mmcls.CrossEntropyLoss'),
-            temperature=0.2,
-        ),
-        memory_format='channels_last',
-    ).train()
-    # The number of steps is read once, after a checkpoint was loaded.
-    model.loss(*batch())
-    model = to_gpu(model, fake)
-    views, samples = batch()
-    views = [empty_like(view, fake) for view in views]
-    with fake, Transfers() as seen:
-        model.loss(views, samples)
-    assert seen.number > 1
-    # Which makes its labels on the CPU.
-    assert seen.blocking == ['aten._to_copy.default']
 
 
 def test_reading_a_number_would_be_seen(fake):

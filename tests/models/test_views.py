@@ -42,6 +42,8 @@ def build(**changes):
         | changes
     )
     model.init_weights()
+    # The first step would make the key encoder a copy of the query encoder.
+    model.start_training(seed=0, iteration=1)
     with torch.no_grad():  # key and query encoder are to differ
         for parameter in model.encoder_k.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

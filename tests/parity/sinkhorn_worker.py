@@ -12,15 +12,11 @@ from ahpcl.baselines.swav_loss import _over_ranks
 from ahpcl.core import sinkhorn
 
 
-def main(data: str, folder: str, port: str, rank: str) -> None:
-    dist.init_process_group(
-        'gloo',
-        init_method=f'tcp://127.0.0.1:{port}',
-        rank=int(rank),
-        world_size=2,
-    )
+def main(folder: str, data: str) -> None:
+    dist.init_process_group('gloo')
+    rank = dist.get_rank()
     scores = torch.from_numpy(np.load(data)['scores'])
-    half = scores.chunk(2)[int(rank)]
+    half = scores.chunk(2)[rank]
     ours = sinkhorn(half, reduce=_over_ranks)
     host = distributed_sinkhorn(half.clone(), 3, 2, 0.05)
     torch.save((ours, host), Path(folder) / f'{rank}.pt')

@@ -11,10 +11,10 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement, LabelData
 from torch import nn
 
-from ahpcl.baselines.cluster_cross_entropy import (
+from ahpcl.baselines.pseudo_label import (
     ClusterCrossEntropy,  # noqa: F401
+    PseudoLabelClassifier,  # noqa: F401
 )
-from ahpcl.baselines.pseudo_label import PseudoLabelClassifier  # noqa: F401
 from ahpcl.core.clustering.cluster_weights import (
     inverse_size_weights,
     uniform_over_clusters,

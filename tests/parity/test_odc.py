@@ -9,11 +9,11 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement, LabelData
 from torch import nn
 
-from ahpcl.baselines.cluster_cross_entropy import (
-    ClusterCrossEntropy,  # noqa: F401
-)
 from ahpcl.baselines.odc import OnlineDeepClustering  # noqa: F401
 from ahpcl.baselines.online_memory import OnlineClusteringMemory
+from ahpcl.baselines.pseudo_label import (
+    ClusterCrossEntropy,  # noqa: F401
+)
 from ahpcl.core.clustering.cluster_weights import inverse_size_weights
 
 DATA = np.load(Path(__file__).parent / 'data' / 'odc_memory.npz')

@@ -10,6 +10,7 @@ from mmselfsup.structures import SelfSupDataSample
 from torch import nn
 
 from ahpcl.core import (
+    KMeansSettings,
     PrototypeHierarchy,
     PrototypeLevel,
     build_hierarchy,
@@ -174,10 +175,9 @@ def test_the_e_step_is_that_of_the_published_code(count, published):
     (level,) = build_hierarchy(
         published['kmeans/features'],
         [count],
+        KMeansSettings(spherical=False, alpha=10.0),
         init={count: published[f'kmeans/{count}/raw']},
-        spherical=False,
         temperature=0.2,
-        alpha=10.0,
     )
     theirs = {
         name: published[f'kmeans/{count}/{name}']

@@ -1,9 +1,5 @@
 """Codes equal to SwAV's published ones, on one rank and on two."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +8,7 @@ import torch
 from mmselfsup.utils import distributed_sinkhorn
 
 from ahpcl.core import sinkhorn
+from ranks import run_ranks
 
 DATA = Path(__file__).with_name('data') / 'sinkhorn.npz'
 WORKER = Path(__file__).with_name('sinkhorn_worker.py')
@@ -26,17 +23,7 @@ def published():
 @pytest.fixture(scope='module')
 def two_ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('sinkhorn')
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, WORKER, DATA, folder, str(port), str(rank)],
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        )
-        for rank in range(2)
-    ]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    run_ranks(WORKER, folder, DATA)
     found = [torch.load(folder / f'{rank}.pt') for rank in range(2)]
     return [torch.cat(parts) for parts in zip(*found, strict=True)]
 

@@ -92,7 +92,7 @@ def test_the_newest_good_one_is_found(tmp_path, monkeypatch):
     assert good_checkpoint(tmp_path) == third
     for path in (first, third):
         path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match='expected a whole checkpoint') as e:
+    with pytest.raises(ValueError, match='a complete checkpoint in') as e:
         good_checkpoint(tmp_path)
     assert all(name in str(e.value) for name in ('epoch_2', 'epoch_9.pth is'))
 
@@ -127,7 +127,7 @@ def test_resume_passes_over_a_broken_checkpoint(tmp_path):
             config = Config(dict(work_dir=str(tmp_path), resume=False))
             tool.use_resume(config, 'auto')
             assert config.resume and config.load_from == str(expected)
-        with pytest.raises(SystemExit, match='a whole checkpoint, got'):
+        with pytest.raises(SystemExit, match='a complete checkpoint, got'):
             tool.use_resume(config, str(second))
         damage(first)
         with pytest.raises(SystemExit, match=r'2\.pth is damaged.*_1'):

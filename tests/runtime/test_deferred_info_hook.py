@@ -8,7 +8,7 @@ from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.logging import MessageHub
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ahpcl.runtime import DeferredInfoHook, InvalidLossHook
+from ahpcl.runtime.deferred_info_hook import DeferredInfoHook, is_logged
 from toy import toy_config, train
 
 
@@ -107,18 +107,10 @@ def test_a_run_logs_what_it_logs_with_the_hook_of_the_host(tmp_path):
     assert lines[0] == lines[1]
 
 
-def test_on_a_gpu_losses_are_checked_when_a_line_is_logged(request):
-    runner, hook = Runner(request.node.name), InvalidLossHook()
-    due = [number for number in range(10) if hook._due(runner, number)]
+def test_when_a_line_is_logged(request):
+    runner = Runner(request.node.name)
+    due = [number for number in range(10) if is_logged(runner, number)]
     assert due == [3, 7, 9]
-    hook = InvalidLossHook(interval=5)
-    due = []
-    for runner.iter in range(10):
-        if hook._due(runner, runner.iter):
-            due.append(runner.iter)
-    assert due == [4, 9]
-    with pytest.raises(ValueError, match='or None for that of the log'):
-        InvalidLossHook(interval=0)
 
 
 def test_histories_end(request):

@@ -90,7 +90,7 @@ def test_a_resume_that_fails_leaves_the_checkpoint_as_it_was(tmp_path):
         train(failing(tmp_path, 'step', 4, step_interval=2))
     path = good_checkpoint(tmp_path)
     content = torch.load(path, weights_only=True)
-    content['within_epoch']['ranks'] *= 2  # of two processes
+    content['ahpcl']['ranks'] *= 2  # of two processes
     torch.save(content, path)
     config = toy_config(tmp_path)
     config.resume, config.load_from = True, str(path)

@@ -8,7 +8,7 @@ import pytest
 from ahpcl.visualization.curves import curves_figure, label_rows
 from ahpcl.visualization.log_panels import Stay, panels, stays
 from ahpcl.visualization.run_log import EpochRow, RunLog, rungs_in_use
-from visualization.figure_text import assert_readable, texts
+from figure_text import assert_readable, texts
 
 RUNGS = {1: (), 2: (40, 20), 3: (40, 20), 4: (20, 10), 5: (20, 10)}
 ACTIONS = {2: 1, 3: 2, 4: 0, 5: 2}  # raise, advance, keep, advance at the end

@@ -6,7 +6,7 @@ from ahpcl.core.clustering.prototypes import PrototypeLevel
 from ahpcl.visualization.gallery import gallery_figures, gallery_indices
 from ahpcl.visualization.majority import class_table, majority_text
 from ahpcl.visualization.thumbnails import strip, thumbnail
-from visualization.figure_text import assert_readable, texts
+from figure_text import assert_readable, texts
 
 
 def images_of(index):

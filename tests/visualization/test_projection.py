@@ -14,7 +14,7 @@ from ahpcl.visualization.embedding import (
     label_places,
 )
 from ahpcl.visualization.projection import Projection, even_sample, project
-from visualization.figure_text import assert_readable, texts
+from figure_text import assert_readable, texts
 
 
 @pytest.fixture(scope='module')

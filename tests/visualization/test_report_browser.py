@@ -10,6 +10,7 @@ from mmengine.config import Config
 from ahpcl.evaluation.run_data import RunData
 from ahpcl.visualization.report import report_page, write_page
 
+pytestmark = pytest.mark.campaign
 HOSTILE = '</script><script>alert(1)</script>'
 PATH = 'quotes " \' ` and <img src=x onerror=alert(2)>.png'
 ARGUMENTS = (

@@ -9,7 +9,7 @@ import torch
 from ahpcl.visualization.confusion import confusion_figure, ordered_confusion
 from ahpcl.visualization.size_histogram import size_histogram
 from ahpcl.visualization.sizes import sizes_figure
-from visualization.figure_text import assert_readable, texts
+from figure_text import assert_readable, texts
 
 
 @pytest.mark.parametrize('bins', [None, 4, 1000])

@@ -12,7 +12,7 @@ from ahpcl.visualization.colours import (
 )
 from ahpcl.visualization.tree import tree_figure
 from ahpcl.visualization.tree_nodes import select_tree
-from visualization.figure_text import assert_readable, texts
+from figure_text import assert_readable, texts
 
 
 @pytest.fixture(params=['independent', 'agglomerative'])

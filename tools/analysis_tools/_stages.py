@@ -56,7 +56,7 @@ def stage_features(
     """Pooled features (B, C) of every output of a stage.
 
     Args:
-        model: One of mmselfsup or ours, or a classifier of mmcls.
+        model: Of mmselfsup or ours, or a classifier of mmcls.
         inputs: Images, as its data preprocessor gives them.
         samples: Samples of these images.
         stage: One of :data:`STAGES`.

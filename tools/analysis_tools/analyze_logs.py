@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import _threads  # noqa: F401, I001  (before torch)
 from _cli import say
 
-import ahpcl  # noqa: F401  (patches mmengine)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine)
 from ahpcl.visualization.run_log import RunLog
 
 # Backends of matplotlib that open no window.

@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import _threads  # noqa: F401  # isort: skip  (before torch)
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from _cli import add_run_arguments, open_run
 from ahpcl.evaluation.cluster_table import (
     FORMATS,
@@ -79,7 +79,7 @@ def check_prototypes(run: RunData) -> None:
         why = f'some that are not of the {kind} of the config: give its own'
     raise ValueError(
         f'expected prototypes in {run.name}, got {why}; --tables features '
-        'needs none, and --fresh clusters the features again'
+        'needs none, and --fresh groups the features again'
     )
 
 

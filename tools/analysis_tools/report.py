@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import _threads  # noqa: F401  # isort: skip  (before torch)
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from _cli import add_config_options, open_run, say
 from ahpcl.visualization.report import (
     MAX_IMAGES,

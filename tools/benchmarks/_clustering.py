@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from _floor import synchronise
 from torch import Tensor
 
-from ahpcl.core.clustering.segments import segment_sum
+from ahpcl.core.clustering.rows import segment_sum
 
 # Li et al., ICLR 2021, as published: 20 iterations, best of 5 random starts.
 PCL_ITERATIONS = 20

@@ -24,7 +24,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 
 
 class _Enough(Exception):  # noqa: N818

@@ -21,7 +21,7 @@ from _runs import read_run
 from _tables import MIB, machine, markdown, method_name, write_json
 from mmengine.config import Config
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 
 TOOLS = Path(__file__).resolve().parents[1]
 COLUMNS = dict(

@@ -20,9 +20,9 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from ahpcl.datasets.epoch import set_epoch
-from ahpcl.engine.extraction import preprocessed
+from ahpcl.engine.two_views import view_preprocessing
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,8 +47,9 @@ def features_of(
     count, epoch = 0, 0
     while count < points:
         set_epoch(loader.dataset, epoch, 0)
+        preprocess = view_preprocessing(model, epoch, 0)
         for batch in loader:
-            views, _ = preprocessed(model, batch)
+            views, _ = preprocess(batch)
             for view in views:
                 rows.append(model.extract_keys(view).half())
                 count += len(view)

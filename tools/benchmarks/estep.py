@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ahpcl.core import PrototypeHierarchy
 from ahpcl.core.clustering.search import available_backends
-from ahpcl.engine import KMeansClustering
+from ahpcl.engine import ClusterRequest, KMeansClustering
 
 COLUMNS = dict(
     name=('clustering', ''),
@@ -151,11 +151,13 @@ def ours(
         found, cost = measured(
             lambda f=features, n=number, p=previous: clustering(
                 f,
-                tuple(args.clusters),
-                linkage=linkage,
-                temperature=0.2,
-                seed=args.seed + n,
-                previous=p,
+                ClusterRequest(
+                    num_clusters=tuple(args.clusters),
+                    linkage=linkage,
+                    temperature=0.2,
+                    seed=args.seed + n,
+                    previous=p,
+                ),
             ),
             features.device,
         )

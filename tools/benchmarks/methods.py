@@ -22,7 +22,7 @@ from typing import Any
 from _tables import MIB, machine, markdown, method_name, write_json
 from mmengine.config import Config, DictAction
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 COLUMNS = dict(

@@ -26,7 +26,7 @@ from _floor import copy_rate, floor_seconds, matmul_rate
 from _tables import machine, markdown, write_json
 from mmengine.dist import get_rank, get_world_size, init_dist
 
-from ahpcl.core import spherical_kmeans
+from ahpcl.core import KMeansSettings, spherical_kmeans
 from ahpcl.core.clustering.shards import ALONE
 from ahpcl.engine.rank_shards import RankShards
 
@@ -84,15 +84,16 @@ def steady(
         features = features[own]
         shards = RankShards(own.to(device), points)
     features = features.to(device)
+    settings = KMeansSettings(
+        n_iter=ITERATIONS, backend=args.backend, precision=args.precision
+    )
     costs = [
         measured(
             lambda: spherical_kmeans(
                 features,
                 clusters,
-                n_iter=ITERATIONS,
+                settings,
                 init=init,
-                backend=args.backend,
-                precision=args.precision,
                 shards=shards,
             ),
             device,

@@ -36,9 +36,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
-from ahpcl.core import build_hierarchy
-from ahpcl.datasets.epoch import transforms_with
+import ahpcl  # noqa: F401  (mends the host before it reads a config)
+from ahpcl.core import KMeansSettings, build_hierarchy
 from ahpcl.engine import EStep, KMeansClustering
 from ahpcl.models.feature_bank import FeatureBank
 
@@ -55,11 +54,7 @@ COLUMNS = dict(
 VARIANTS = {
     'as configured': {},
     'contiguous': {'model.memory_format': 'contiguous'},
-    'DeviceViews': {'model.data_preprocessor.type': 'DeviceViews'},
-    'DeviceViews, resident': {
-        'model.data_preprocessor.type': 'DeviceViews',
-        'model.data_preprocessor.resident': True,
-    },
+    'DeviceViews': {},  # see views_on_device
     'compile': {'model.compile': True},
     'bfloat16': {'optim_wrapper.type': 'BF16OptimWrapper'},
 }
@@ -80,12 +75,6 @@ class Trainer:
             cfg.train_dataloader, seed=0
         )
         self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
-        preprocessor = self.model.data_preprocessor
-        if hasattr(preprocessor, 'take_over'):
-            dataset = self.loader.dataset
-            preprocessor.take_over(
-                dataset, transforms_with(dataset, 'on_device')
-            )
         self.rates: list[float] = []
         self.cpu: list[float] = []
         self.waits: list[float] = []
@@ -187,6 +176,11 @@ def host_config(cfg: Config) -> Config:
     cfg = copy.deepcopy(cfg)
     ours = cfg.model
     batch = cfg.train_dataloader.batch_size
+    if ours.data_preprocessor.type == 'DeviceViews':
+        raise SystemExit(
+            'expected a config whose views are made by SeededMultiView, got '
+            'DeviceViews; the variant DeviceViews moves them to the device'
+        )
     mean_std = {k: v for k, v in ours.data_preprocessor.items() if k != 'type'}
     cfg.model = dict(
         type='mmselfsup.MoCo',
@@ -213,6 +207,14 @@ def host_config(cfg: Config) -> Config:
     return cfg
 
 
+def views_on_device(cfg: Config) -> None:
+    """Let the preprocessor make the views of the pipeline; changes cfg."""
+    dataset = cfg.train_dataloader.dataset
+    (views,) = (s for s in dataset.pipeline if s.type == 'SeededMultiView')
+    dataset.pipeline = [s for s in dataset.pipeline if s is not views]
+    cfg.model.data_preprocessor.update(views, type='DeviceViews')
+
+
 def use_prototypes(trainer: Trainer, cfg: Config) -> None:
     """Prototypes of the first window, of random features."""
     hook = next(h for h in cfg.custom_hooks if 'ladder' in h)
@@ -225,7 +227,9 @@ def use_prototypes(trainer: Trainer, cfg: Config) -> None:
     dims = trainer.model.queue.features.shape[0]
     rows = torch.randn(number, dims, generator=generator)
     hierarchy = build_hierarchy(
-        nn.functional.normalize(rows, dim=1), rungs, n_init=1, n_iter=2
+        nn.functional.normalize(rows, dim=1),
+        rungs,
+        KMeansSettings(n_init=1, n_iter=2),
     )
     trainer.model.head.set_prototypes(
         hierarchy.to(trainer.device), dict.fromkeys(rungs, 0.1)
@@ -321,6 +325,8 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
         for number, name in enumerate(args.variants):
             own = config_of(args, args.workers)
             own.merge_from_dict(VARIANTS[name])
+            if name == 'DeviceViews':
+                views_on_device(own)
             if args.decoded_cache and number:
                 cache = args.decoded_cache
                 own.train_dataloader.dataset.decoded_cache = cache

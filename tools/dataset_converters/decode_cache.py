@@ -106,10 +106,17 @@ def opened(
         if args.max_side is not None:
             settings['decoded_max_side'] = args.max_side
         dataset = DATASETS.build(settings)
-        if getattr(dataset, 'decoded', None) is None:
+        if not isinstance(dataset, ImageListDataset) or (
+            getattr(dataset, 'store', None) is not None
+        ):
             raise ValueError(
                 f'expected a data set that reads image files, got '
                 f'{settings["type"]}, whose images are in memory'
+            )
+        if dataset.decoded is None:
+            raise ValueError(
+                'no decoded cache was built, the log says why; give a folder '
+                'with enough room as --folder'
             )
         yield dataset
 

@@ -40,7 +40,7 @@ class ForkHook(Hook):
             return
         runner.resume(self.checkpoint)
         align_optimizer_state(runner.optim_wrapper.optimizer)
-        unwrap(runner.model).set_randomness(runner.seed, runner.iter)
+        unwrap(runner.model).start_training(runner.seed, runner.iter)
 
 
 @HOOKS.register_module()

@@ -15,15 +15,21 @@ import torch.nn.functional as F
 from mmengine.registry import DATASETS, MODELS, TASK_UTILS
 from torch import Tensor, nn
 
-from ahpcl.core import ClusterLadder, PrototypeHierarchy, spherical_kmeans
-from ahpcl.core.clustering.levels import prototype_level
-from ahpcl.core.clustering.lloyd import Clustering
-from ahpcl.core.clustering.points import unit_rows
+from ahpcl.core import (
+    Clustering,
+    ClusterLadder,
+    KMeansSettings,
+    PrototypeHierarchy,
+    spherical_kmeans,
+)
+from ahpcl.core.clustering.hierarchy import prototype_level
+from ahpcl.core.clustering.rows import unit_rows
+from ahpcl.engine import Clusterer, ClusterRequest
 
 
 @TASK_UTILS.register_module()
 @dataclass
-class OracleClustering:
+class OracleClustering(Clusterer):
     """One cluster for every class, or several, in place of a k-means.
 
     The ladder says how many: the number of classes, or a multiple of it. Then
@@ -47,11 +53,7 @@ class OracleClustering:
         linkage: str,
         device: torch.device,
     ) -> None:
-        """Check that the ladder is a multiple of the number of classes.
-
-        Raises:
-            ValueError: If it is not, or ``wrong`` is no share.
-        """
+        """Check that the ladder is a multiple of the number of classes."""
         classes = int(labels_of(self.dataset).max()) + 1
         if len(ladder.rungs) != 1 or ladder.rungs[0] % classes:
             raise ValueError(
@@ -61,27 +63,11 @@ class OracleClustering:
         if not 0 <= self.wrong <= 1:
             raise ValueError(f'expected wrong to be a share, got {self.wrong}')
 
-    def supports_sharding(self, linkage: str) -> bool:
-        """No."""
-        return False
-
-    def is_cold_start(self, epoch: int) -> bool:
-        """Always: nothing is kept."""
-        return True
-
     def __call__(
-        self,
-        features: Tensor,
-        num_clusters: tuple[int, ...],
-        *,
-        linkage: str,
-        temperature: float,
-        seed: int,
-        previous: PrototypeHierarchy | None = None,
-        epoch: int = 0,
+        self, features: Tensor, request: ClusterRequest
     ) -> PrototypeHierarchy:
-        """Clusters of features (N, D): means of the classes."""
-        (count,) = num_clusters
+        """Clusters whose centroids are the means of the classes."""
+        (count,) = request.num_clusters
         points = unit_rows(features.float())
         labels = labels_of(self.dataset)
         classes = int(labels.max()) + 1
@@ -91,17 +77,18 @@ class OracleClustering:
         labels = torch.where(chance, drawn, labels).to(points.device)
         own = count // classes
         if own > 1:
-            labels = _within_classes(points, labels, own, seed)
+            labels = _within_classes(points, labels, own, request.seed)
         sums = torch.zeros(count, points.shape[1], device=points.device)
         centroids = unit_rows(sums.index_add_(0, labels, points))
         distances = (points - centroids[labels]).norm(dim=1)
+        found = Clustering(
+            centroids,
+            labels,
+            distances,
+            objective=float(distances.double().square().mean()),
+        )
         return PrototypeHierarchy(
-            [
-                prototype_level(
-                    Clustering(centroids, labels, distances, 1, 0),
-                    temperature=temperature,
-                )
-            ]
+            [prototype_level(found, temperature=request.temperature)]
         )
 
 
@@ -113,7 +100,10 @@ def _within_classes(
     for label in range(int(labels.max()) + 1):
         own = labels == label
         result = spherical_kmeans(
-            points[own], clusters, n_iter=20, n_init=1, seed=seed + label
+            points[own],
+            clusters,
+            KMeansSettings(n_init=1),
+            seed=seed + label,
         )
         found[own] = label * clusters + result.assignments
     return found
@@ -141,11 +131,11 @@ class OtherClassNegatives(nn.Module):
     def check(self, hierarchy: PrototypeHierarchy) -> None:
         """Accept every hierarchy."""
 
-    def kept_keys(self, *args: Any) -> None:
+    def key_masks(self, *args: Any) -> None:
         """All keys."""
 
     @torch.no_grad()
-    def kept_prototypes(
+    def prototype_masks(
         self, hierarchy: Any, sample_idx: Tensor, generator: Any
     ) -> list[Tensor]:
         """Masks (B, K), one per level."""

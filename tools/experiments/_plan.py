@@ -346,11 +346,29 @@ def _digest(config: str, scale: str, options: str) -> str:
         for key in _DECISIVE
         if found.get(key) is not None
     }
+    _put_views_into_pipeline(content)
     replay = found.get('replay')
     if replay is not None:  # another config decides, too
         content['replayed'] = _digest(replay['config'], scale, '{}')
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _put_views_into_pipeline(content: dict[str, Any]) -> None:
+    """Write the views of a device as version 0.1 did, in place.
+
+    They stood in the pipeline of the data set then, and are the same bit for
+    bit, so rows that were planned or have run keep their digests.
+    """
+    preprocessor = (content.get('model') or {}).get('data_preprocessor') or {}
+    if 'views' not in preprocessor:
+        return
+    views = dict(type='SeededMultiView')
+    for name in {'views', 'num_views'} & preprocessor.keys():
+        views[name] = preprocessor.pop(name)
+    dataset = content['train_dataloader']['dataset']
+    load, pack = dataset['pipeline']
+    dataset['pipeline'] = [load, views, pack]
 
 
 @cache

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ahpcl.core import spherical_kmeans
+from ahpcl.core import KMeansSettings, spherical_kmeans
 from ahpcl.core.metrics import class_shares, nearest_neighbours
 from ahpcl.evaluation.run_data import RunData
 
@@ -45,7 +45,7 @@ def structure(run: RunData) -> dict[str, Any]:
         kmeans=[
             _shares(
                 spherical_kmeans(
-                    points, count, n_iter=20, n_init=1, seed=0
+                    points, count, KMeansSettings(n_init=1)
                 ).assignments,
                 labels,
             )

@@ -31,7 +31,7 @@ from _structure import structure
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from _memory import keep_freed_memory
 from ahpcl.evaluation.evaluate import evaluate
 from ahpcl.evaluation.run_data import RunData

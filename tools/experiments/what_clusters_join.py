@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from _plan import PLAN, read_plan
 from torch import Tensor
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from ahpcl.core import build_hierarchy, pair_precision
 from ahpcl.evaluation.run_data import RunData
 from ahpcl.visualization.gallery import gallery_figures
@@ -107,10 +107,10 @@ def clustered_again(run: RunData, colour: Tensor) -> dict[str, Tensor]:
     counts = tuple(own.num_clusters for own in run.hierarchy.levels)
     found = {}
     for name, points in (
-        ('again', run.points),
+        ('k-means again', run.points),
         ('without colour', without(run.points, colour)),
     ):
-        hierarchy = build_hierarchy(points, counts, n_init=5, seed=0)
+        hierarchy = build_hierarchy(points, counts)
         for level in hierarchy.levels:
             found[f'K = {level.num_clusters}, {name}'] = level.assignments
     return found

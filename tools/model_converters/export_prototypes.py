@@ -35,9 +35,10 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 from ahpcl.runtime.checkpoint_layout import unwrapped_key
+from ahpcl.runtime.train_state import kept_state
 
 Level = dict[str, Tensor | None]
 
@@ -114,7 +115,8 @@ def find_levels(content: Any, path: str) -> tuple[str, list[Level]]:
     """
     if not isinstance(content, Mapping):
         content = {}
-    hierarchy = (content.get('ahpcl') or {}).get('hierarchy')
+    kept = kept_state(content)
+    hierarchy = kept.get('hierarchy')
     if hierarchy is not None:
         levels = PrototypeHierarchy.from_state_dict(hierarchy).levels
         names = ('centroids', 'assignments', 'concentration', 'parents')
@@ -130,7 +132,7 @@ def find_levels(content: Any, path: str) -> tuple[str, list[Level]]:
     }
     if 'memory_bank.centroids' in state:
         return 'odc', [odc_level(state, path)]
-    labels = content.get('pseudo_labels')
+    labels = kept.get('pseudo_labels')
     if labels is not None:
         head = state.get('head.fc_cls.weight')
         number = int(labels.max()) + 1 if head is None else len(head)

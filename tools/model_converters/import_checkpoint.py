@@ -43,7 +43,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from resnet_shapes import find_shape
 
-import ahpcl  # noqa: F401  (patches mmengine before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from ahpcl.runtime.state_difference import compare_states, name_keys
 
 PROTOTYPES = 'head.loss.prototypes.'

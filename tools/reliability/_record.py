@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ahpcl.runtime.train_state import kept_state
+
 # Seconds and what is made of them; memory.
 _CLOCK = re.compile(r'(.*/)?(\w*seconds\w*|share|(data_)?time|memory|eta)$')
 
@@ -62,17 +64,32 @@ def differing_parts(
 ) -> list[str]:
     """Parts of two checkpoints that are not equal bit for bit.
 
-    Weights, the optimizer's state, schedulers, and the ladder, policy and
-    prototypes of the method.
+    Weights, the optimizer's state, schedulers, and what the method keeps
+    beside, such as ladder, policy and prototypes. Where the two agree in all
+    that both have, the names that only one of them has stand in brackets.
     """
     one, other = (
         torch.load(path, map_location='cpu', weights_only=True)
         for path in (first, second)
     )
-    names = ('state_dict', 'optimizer', 'param_schedulers', 'ahpcl')
+    names = ('state_dict', 'optimizer', 'param_schedulers')
+    parts = {name: (one.get(name), other.get(name)) for name in names}
+    parts['ahpcl'] = kept_state(one), kept_state(other)
     return [
-        name for name in names if not _same(one.get(name), other.get(name))
+        name + _names_of_one(*both)
+        for name, both in parts.items()
+        if not _same(*both)
     ]
+
+
+def _names_of_one(one: Any, other: Any) -> str:
+    """The keys that one of two dicts has, if that is all that differs."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return ''
+    both = one.keys() & other.keys()
+    if not all(_same(one[key], other[key]) for key in both):
+        return ''
+    return f' (only one has {", ".join(sorted(one.keys() ^ other.keys()))})'
 
 
 def _same(one: Any, other: Any) -> bool:

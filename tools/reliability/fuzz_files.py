@@ -283,7 +283,7 @@ def damaged_index(
     """The index of a decoded cache; half of them with right checksums.
 
     In a half of these one array is changed, and the archive around it is
-    made anew, as that has checksums too.
+    made again, as that has checksums too.
     """
     kind = dice.randrange(4)
     if kind < 2:

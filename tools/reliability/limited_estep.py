@@ -24,7 +24,7 @@ import _threads  # noqa: F401  # isort: skip  (before torch)
 import torch
 
 import ahpcl  # noqa: F401
-from ahpcl.core import build_hierarchy
+from ahpcl.core import KMeansSettings, build_hierarchy
 
 GIB = 2**30
 ROWS = 65_536  # made at once
@@ -83,10 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         hierarchy = build_hierarchy(
             rows,
             tuple(args.clusters),
-            n_init=1,
-            n_iter=args.iterations,
-            seed=0,
-            backend=args.backend,
+            KMeansSettings(
+                n_init=1, n_iter=args.iterations, backend=args.backend
+            ),
         )
     except (MemoryError, RuntimeError) as error:
         print(f'{args.limit} GiB did not do: {str(error).splitlines()[0]}')

@@ -25,6 +25,8 @@ def __pipelines(view, fit=()):
     return dict(
         view_pipeline=view,
         train_pipeline=[__load, two_views, __pack],
+        # For views that are made on the device (DeviceViews).
+        raw_pipeline=[__load, __pack],
         extract_pipeline=[__load, *fit, __pack],
         reference_pipeline=__role(fit, 'reference'),
         query_pipeline=__role(fit, 'query'),
@@ -42,14 +44,22 @@ def __pair(data, references, queries):
     )
 
 
+def __views(config):
+    """Where a config has its views: on the device, or in the pipeline."""
+    on_device = config.model.data_preprocessor
+    if 'views' in on_device:
+        return on_device
+    return config.train_dataloader.dataset.pipeline[1]
+
+
 def __one_view(config):
     """Every image is seen once in an epoch."""
-    config.train_dataloader.dataset.pipeline[1].num_views = [1]
+    __views(config).num_views = [1]
 
 
 def __add_small_views(config, data):
     """Small crops, which are otherwise changed as the two views are."""
-    views = config.train_dataloader.dataset.pipeline[1]
+    views = __views(config)
     small = data.small_views
     views.views.append([__crop(small.size, small.scale), *views.views[0][1:]])
     views.num_views = [2, small.number]

@@ -19,8 +19,13 @@ model = dict(
     backbone=dict(stem_channels=32, base_channels=32, strides=(2, 2, 2)),
     neck=dict(in_channels=128, hid_channels=256),
     head=dict(loss_inst=dict(temperature=0.1)),
-    data_preprocessor=dict(type='DeviceViews'),
+    data_preprocessor=dict(
+        type='DeviceViews',
+        views=[_base_.data.view_pipeline],
+        num_views=[2],
+    ),
 )
+train_dataloader = dict(dataset=dict(pipeline=_base_.data.raw_pipeline))
 custom_hooks = [
     dict(
         _base_.pop('cluster_hook'),

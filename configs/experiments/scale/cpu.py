@@ -27,7 +27,11 @@ model = dict(
     symmetric=True,
     backbone=dict(strides=(2, 2, 2)),
     head=dict(loss_inst=dict(temperature=0.1)),
-    data_preprocessor=dict(type='DeviceViews'),
+    data_preprocessor=dict(
+        type='DeviceViews',
+        views=[_base_.data.view_pipeline],
+        num_views=[2],
+    ),
 )
 
 __images = dict(
@@ -46,7 +50,7 @@ __in_process = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(
     batch_size=64,
     **__in_process,
-    dataset=dict(__train, pipeline=_base_.data.train_pipeline, _delete_=True),
+    dataset=dict(__train, pipeline=_base_.data.raw_pipeline, _delete_=True),
 )
 extract_dataloader = dict(
     **__in_process,

@@ -14,7 +14,14 @@ data = dict(
 )
 get_data = 'CONTRIBUTING.md, "Data", says how to get TIN-100'
 
-model = dict(symmetric=True, data_preprocessor=dict(type='DeviceViews'))
+model = dict(
+    symmetric=True,
+    data_preprocessor=dict(
+        type='DeviceViews',
+        views=[_base_.data.view_pipeline],
+        num_views=[2],
+    ),
+)
 __train, __val, __test = (
     dict(
         type='MiniImageNet',
@@ -29,7 +36,7 @@ __train, __val, __test = (
 )
 __extract = dict(__train, pipeline=_base_.data.extract_pipeline)
 train_dataloader = dict(
-    dataset=dict(__train, pipeline=_base_.data.train_pipeline, _delete_=True)
+    dataset=dict(__train, pipeline=_base_.data.raw_pipeline, _delete_=True)
 )
 extract_dataloader = dict(dataset=dict(__extract, _delete_=True))
 val_dataloader = dict(dataset=_base_.data.pair(_base_.data, __train, __val))

@@ -1,26 +1,28 @@
 """The relatives of the method, models and hooks; importing registers them."""
 
-from .cluster_cross_entropy import ClusterCrossEntropy
-from .gather_with_gradient import gather_with_gradient
+import importlib.util
+
 from .kmeans_labels import KMeansLabels
-from .moco import MoCoBaseline
-from .odc import OnlineDeepClustering
-from .odc_hook import OnlineClusteringHook
 from .online_memory import OnlineClusteringMemory
 from .pixels import PixelBackbone
-from .pseudo_label import PseudoLabelClassifier
-from .pseudo_label_hook import PseudoLabelHook
-from .simclr import SimCLRBaseline
 from .sinkhorn_labels import SinkhornLabels
-from .swav import SwAVBaseline
-from .swav_hook import SwAVScheduleHook
-from .swav_loss import SwappedPredictionLoss
-from .uniform_cluster_sampler import UniformClusterSampler
+
+if importlib.util.find_spec('mmselfsup') is not None:
+    from .odc import OnlineDeepClustering
+    from .odc_hook import OnlineClusteringHook
+    from .pseudo_label import ClusterCrossEntropy, PseudoLabelClassifier
+    from .pseudo_label_hook import PseudoLabelHook
+    from .simclr import SimCLRBaseline
+    from .swav import SwAVBaseline
+    from .swav_hook import SwAVScheduleHook
+    from .swav_loss import SwappedPredictionLoss
+    from .uniform_cluster_sampler import UniformClusterSampler
+else:
+    from . import without_mmselfsup as without_mmselfsup
 
 __all__ = [
     'ClusterCrossEntropy',
     'KMeansLabels',
-    'MoCoBaseline',
     'OnlineClusteringHook',
     'OnlineClusteringMemory',
     'OnlineDeepClustering',
@@ -33,5 +35,4 @@ __all__ = [
     'SwAVScheduleHook',
     'SwappedPredictionLoss',
     'UniformClusterSampler',
-    'gather_with_gradient',
 ]

@@ -1,19 +1,20 @@
 """Labels by k-means, DeepCluster's way."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
-from ahpcl.core.clustering.kmeans import spherical_kmeans
+from ahpcl.core import KMeansSettings, spherical_kmeans
 from ahpcl.core.clustering.search import resolve_backend
 from ahpcl.core.clustering.whitening import pca_whiten
+from ahpcl.core.validation import whole_number
+from ahpcl.engine.clusterer import settings_from
 
 
 @TASK_UTILS.register_module()
-@dataclass(frozen=True)
 class KMeansLabels:
     """PCA whitening, L2 normalisation, k-means without empty clusters.
 
@@ -26,21 +27,24 @@ class KMeansLabels:
     points, and a cluster that loses its images takes the image farthest from
     its centroid instead of half of another cluster.
 
-    Attributes:
+    Args:
         pca_dim: Components kept, at most as many as there are; None for the
             features themselves (normalised), as in ODC.
-        n_iter: Most iterations.
-        n_init: Restarts of which the best is taken.
-        backend: ``'auto'``, ``'torch'``, ``'faiss'`` or ``'flash'``.
-        spherical: Normalise the centroids in every iteration; the paper does
-            not.
+        settings: Options of :class:`ahpcl.core.KMeansSettings`. As in the
+            paper there is one restart and centroids are not normalised,
+            unless these say otherwise.
+
+    Raises:
+        ValueError: for an unknown option, or numbers out of range.
     """
 
-    pca_dim: int | None = 256
-    n_iter: int = 20
-    n_init: int = 1
-    backend: str = 'auto'
-    spherical: bool = False
+    def __init__(self, pca_dim: int | None = 256, **settings: Any) -> None:
+        if pca_dim is not None:
+            whole_number(pca_dim, 'labels.pca_dim', least=1)
+        self.pca_dim = pca_dim
+        self.settings = settings_from(
+            KMeansSettings, {'n_init': 1, 'spherical': False, **settings}
+        )
 
     @property
     def reads(self) -> str:
@@ -51,8 +55,7 @@ class KMeansLabels:
         """Refuse settings that cannot work.
 
         Raises:
-            ValueError: for fewer images than clusters, an unknown backend or
-                a number out of range.
+            ValueError: for fewer images than clusters.
             ImportError: if the backend is not installed.
         """
         if not 1 <= num_classes <= num_images:
@@ -60,14 +63,9 @@ class KMeansLabels:
                 f'expected 1 to {num_images} clusters (the number of '
                 f'images), got {num_classes}; lower model.head.num_classes'
             )
-        for name in ('n_iter', 'n_init', 'pca_dim'):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(
-                    f'expected labels.{name} of at least 1, got {value}'
-                )
-        device = 'cuda' if self.backend == 'flash' else 'cpu'
-        resolve_backend(self.backend, torch.device(device))
+        backend = self.settings.backend
+        device = 'cuda' if backend == 'flash' else 'cpu'
+        resolve_backend(backend, torch.device(device))
 
     def __call__(self, rows: Tensor, num_classes: int, *, seed: int) -> Tensor:
         """Label all images.
@@ -75,19 +73,14 @@ class KMeansLabels:
         Args:
             rows: (N, C) float32 features.
             num_classes: K.
-            seed: Of all draws.
+            seed: Seed of all random draws.
 
         Returns:
             (N,) int64 in [0, K), on the device of the rows.
         """
         if self.pca_dim is not None:
             rows = pca_whiten(rows, self.pca_dim)
+        rows = F.normalize(rows, dim=1)
         return spherical_kmeans(
-            F.normalize(rows, dim=1),
-            num_classes,
-            n_iter=self.n_iter,
-            n_init=self.n_init,
-            seed=seed,
-            backend=self.backend,
-            spherical=self.spherical,
+            rows, num_classes, self.settings, seed=seed
         ).assignments

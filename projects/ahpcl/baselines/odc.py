@@ -8,8 +8,11 @@ from mmselfsup.models.algorithms import ODC
 from torch import Tensor
 
 from ahpcl.baselines.online_memory import OnlineClusteringMemory
-from ahpcl.baselines.pseudo_label import batch_indices, check_enough_images
-from ahpcl.baselines.reinitialise import reinitialise
+from ahpcl.baselines.pseudo_label import (
+    batch_indices,
+    check_enough_images,
+    reinitialise,
+)
 from ahpcl.models.features import (
     PooledFeatures,
     check_view_shapes,
@@ -22,7 +25,7 @@ class OnlineDeepClustering(PooledFeatures, ODC):
     """ODC (Zhan et al., CVPR 2020): clusters that change in every step.
 
     Labels and features of all images are kept in memories; a step learns the
-    labels of its images, then moves their features and labels them anew.
+    labels of its images, then moves their features and labels them again.
     ``OnlineClusteringHook`` fills the memories, moves the centroids, gives up
     small clusters and weights the loss.
 
@@ -30,14 +33,13 @@ class OnlineDeepClustering(PooledFeatures, ODC):
 
     Args:
         backbone: Config of the backbone.
-        neck: Config of the neck, ``ODCNeck`` of the host.
-        head: Config of the classifier: ``ClsHead`` of the host with
+        neck: Config of the neck, ``ODCNeck`` of mmselfsup.
+        head: Config of the classifier: ``ClsHead`` of mmselfsup with
             ``loss=dict(type='ClusterCrossEntropy')``.
         memory_bank: Config of the memories, an
             :class:`OnlineClusteringMemory`.
-        pretrained: As in the host.
-        data_preprocessor: As in the host.
-        init_cfg: As in the host.
+        data_preprocessor: As in mmselfsup.
+        init_cfg: As in mmengine.
 
     Raises:
         ValueError: if head and memory differ in the number of clusters.
@@ -51,7 +53,6 @@ class OnlineDeepClustering(PooledFeatures, ODC):
         neck: dict,
         head: dict,
         memory_bank: dict,
-        pretrained: str | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -60,7 +61,6 @@ class OnlineDeepClustering(PooledFeatures, ODC):
             neck=neck,
             head=head,
             memory_bank=memory_bank,
-            pretrained=pretrained,
             data_preprocessor=dict(data_preprocessor or {}),
             init_cfg=init_cfg,
         )

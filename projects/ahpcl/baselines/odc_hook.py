@@ -9,15 +9,14 @@ from torch.utils.data import DataLoader
 
 from ahpcl.baselines.label_images import label_images
 from ahpcl.baselines.label_log import log_labels
+from ahpcl.baselines.odc import OnlineDeepClustering
 from ahpcl.core.clustering.cluster_weights import inverse_size_weights
 from ahpcl.core.seeding import seed_from
 from ahpcl.engine.extraction import build_extract_loader
-from ahpcl.runtime.invalid_values import invalid_value_message
+from ahpcl.models.protocols import require
 from ahpcl.runtime.mid_epoch import continues_epoch
-from ahpcl.utils.ranks import sync_batch_norm_stats
+from ahpcl.runtime.train_state import TrainState
 from ahpcl.utils.unwrap import unwrap
-
-_BANK = 'memory_bank.feature_bank'
 
 
 @HOOKS.register_module()
@@ -78,23 +77,30 @@ class OnlineClusteringHook(Hook):
                 f'{self._maker.reads!r}'
             )
         self._extract_config = extract_dataloader
-        self._resumed = False
         self._before: Tensor | None = None
         self._changed: list[Tensor] = []
         self._small = 0
 
+    def before_run(self, runner: Runner) -> None:
+        """Let there be a state before a checkpoint is loaded."""
+        TrainState.of(runner)
+
     def before_train(self, runner: Runner) -> None:
         """Check everything; cluster all images unless resumed."""
-        model = unwrap(runner.model)
-        if not hasattr(model, 'memory_bank'):
-            raise ValueError(
-                "expected a model of type 'OnlineDeepClustering' (with "
-                f'memory_bank), got {type(model).__name__}'
-            )
+        model = require(
+            unwrap(runner.model),
+            OnlineDeepClustering,
+            "a model of type 'OnlineDeepClustering'",
+            'leave the OnlineClusteringHook out of custom_hooks',
+        )
         train = runner.train_loop.dataloader
         loader = build_extract_loader(self._extract_config, runner)
         self._maker.check(len(train.dataset), model.num_classes)
-        if not self._resumed:
+        state = TrainState.of(runner)
+        state.keep(
+            'changes', self._changes, self._set_changes, within_epoch=True
+        )
+        if not state.resumed:
             self._fill(runner, model, loader)
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -125,7 +131,6 @@ class OnlineClusteringHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Write how the clusters moved."""
         model = unwrap(runner.model)
-        sync_batch_norm_stats(model)
         log_labels(
             runner,
             f'labels after epoch {runner.epoch + 1}',
@@ -140,56 +145,30 @@ class OnlineClusteringHook(Hook):
             ),
         )
 
-    def rank_state(self, runner: Runner) -> dict:
+    def _changes(self) -> dict:
         """How the clusters moved in the epoch so far."""
         return dict(
-            before=self._before.cpu(),
+            before=self._before,
             changed=[float(ratio) for ratio in self._changed],
             small=self._small,
         )
 
-    def restore_rank_state(self, state: dict) -> None:
-        """Go on with what :meth:`rank_state` gave."""
-        self._before = state['before']
-        self._changed = [torch.tensor(ratio) for ratio in state['changed']]
-        self._small = state['small']
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuse to resume with memories that are not those of the data."""
-        if not getattr(runner, '_resume', False):
-            return
-        bank = checkpoint.get('state_dict', {}).get(_BANK)
-        if bank is None:
-            raise ValueError(
-                f'expected a checkpoint with {_BANK!r}, got one of another '
-                'method; start from its weights with load_from=... and '
-                'resume=False'
-            )
-        model = unwrap(runner.model)
-        expected = tuple(model.memory_bank.feature_bank.shape)
-        if tuple(bank.shape) != expected:
-            raise ValueError(
-                f'expected a memory of shape {expected} in the checkpoint, '
-                f'got {tuple(bank.shape)}: it is of other data or settings; '
-                'start from its weights with load_from=... and resume=False'
-            )
-        self._resumed = True
+    def _set_changes(self, kept: dict) -> None:
+        self._before = kept['before']
+        self._changed = [torch.tensor(ratio) for ratio in kept['changed']]
+        self._small = kept['small']
 
     def _fill(
         self, runner: Runner, model: nn.Module, loader: DataLoader
     ) -> None:
-        try:
-            found = label_images(
-                model,
-                loader,
-                self._maker,
-                model.encode_neck,
-                model.num_classes,
-                seed=seed_from(runner.seed, 'labels', 'first'),
-            )
-        except FloatingPointError as error:
-            message = invalid_value_message(runner, str(error))
-            raise FloatingPointError(message) from error
+        found = label_images(
+            model,
+            loader,
+            self._maker,
+            model.encode_neck,
+            model.num_classes,
+            seed=seed_from(runner.seed, 'labels', 'first'),
+        )
         log_labels(
             runner,
             'first labels',

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.model.weight_init import initialize
 from mmengine.registry import MODELS
 from mmselfsup.models.algorithms import DeepCluster
-from torch import Tensor
+from torch import Tensor, nn
 
-from ahpcl.baselines.reinitialise import reinitialise
 from ahpcl.models.features import (
     PooledFeatures,
     check_view_shapes,
@@ -15,6 +17,38 @@ from ahpcl.models.features import (
     pool_features,
     sample_indices,
 )
+from ahpcl.utils.random_state import random_state_kept
+
+
+@MODELS.register_module()
+class ClusterCrossEntropy(nn.Module):
+    """Cross entropy with a weight per class, a weighted mean over the batch.
+
+    DeepCluster and ODC were published with ``torch.nn.CrossEntropyLoss``,
+    which divides by the sum of the weights in the batch, so that only their
+    ratios count. mmselfsup's loss divides by the number of images; with its
+    weights, which sum to 1 over the classes, every gradient is K times
+    smaller than published.
+
+    ``class_weight``, (K,) or None for equal weights, is set by the algorithm.
+    """
+
+    class_weight: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.class_weight = None
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            logits: (B, K).
+            labels: (B,) int64.
+        """
+        return F.cross_entropy(
+            logits.float(), labels, weight=self.class_weight
+        )
 
 
 @MODELS.register_module()
@@ -25,7 +59,7 @@ class PseudoLabelClassifier(PooledFeatures, DeepCluster):
     Visual Features", ECCV 2018) and other methods that alternate between
     labelling all images and learning the labels. ``PseudoLabelHook`` makes
     the labels and hands them over; a step looks them up by ``sample_idx``, so
-    that no worker can hold old ones, as it does in the host.
+    that no worker can hold old ones, as it does in mmselfsup.
 
     Different from the paper: no Sobel filter before the first layer, so that
     the backbone is the one of all methods (it was to keep AlexNet and VGG
@@ -34,11 +68,10 @@ class PseudoLabelClassifier(PooledFeatures, DeepCluster):
     Args:
         backbone: Config of the backbone.
         neck: Config of the neck, such as ``AvgPool2dNeck``.
-        head: Config of the classifier: ``ClsHead`` of the host with
+        head: Config of the classifier: ``ClsHead`` of mmselfsup with
             ``loss=dict(type='ClusterCrossEntropy')``.
-        pretrained: As in the host.
-        data_preprocessor: As in the host.
-        init_cfg: As in the host.
+        data_preprocessor: As in mmselfsup.
+        init_cfg: As in mmengine.
     """
 
     def __init__(
@@ -46,7 +79,6 @@ class PseudoLabelClassifier(PooledFeatures, DeepCluster):
         backbone: dict,
         neck: dict,
         head: dict,
-        pretrained: str | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -54,7 +86,6 @@ class PseudoLabelClassifier(PooledFeatures, DeepCluster):
             backbone=backbone,
             neck=neck,
             head=head,
-            pretrained=pretrained,
             data_preprocessor=dict(data_preprocessor or {}),
             init_cfg=init_cfg,
         )
@@ -159,7 +190,7 @@ class PseudoLabelClassifier(PooledFeatures, DeepCluster):
         """Initialise the classifier afresh, as its ``init_cfg`` says.
 
         Args:
-            seed: Of the draw; the global random state stays as it is.
+            seed: Seed of the draw; the global random state stays as it is.
         """
         reinitialise(self.head, seed)
 
@@ -198,3 +229,20 @@ def check_enough_images(num_classes: int, num_images: int) -> None:
             f'{num_images} images for {num_classes} clusters; lower '
             'model.head.num_classes (the papers have 128 images per cluster)'
         )
+
+
+@torch.no_grad()
+def reinitialise(module: BaseModule, seed: int) -> None:
+    """Initialise a module afresh, as its ``init_cfg`` says.
+
+    Args:
+        module: With at least one parameter.
+        seed: Seed of the draw; the global random state stays as it is.
+    """
+    device = next(module.parameters()).device
+    with random_state_kept(seed, device):
+        for part in module.modules():
+            if hasattr(part, 'reset_parameters'):
+                part.reset_parameters()
+        if module.init_cfg:
+            initialize(module, module.init_cfg)

@@ -9,16 +9,15 @@ from torch.utils.data import DataLoader
 
 from ahpcl.baselines.label_images import Labelling, label_images
 from ahpcl.baselines.label_log import log_labels
+from ahpcl.baselines.pseudo_label import PseudoLabelClassifier
 from ahpcl.core.clustering.cluster_weights import inverse_size_weights
 from ahpcl.core.seeding import seed_from
 from ahpcl.engine.extraction import build_extract_loader
-from ahpcl.runtime.invalid_values import invalid_value_message
+from ahpcl.models.protocols import require
 from ahpcl.runtime.mid_epoch import continues_epoch
 from ahpcl.runtime.optimizer_state import forget_steps
-from ahpcl.utils.ranks import sync_batch_norm_stats
+from ahpcl.runtime.train_state import TrainState
 from ahpcl.utils.unwrap import unwrap
-
-_KEY = 'pseudo_labels'
 
 
 @HOOKS.register_module()
@@ -26,9 +25,8 @@ class PseudoLabelHook(Hook):
     """The clustering step of DeepCluster and its relatives.
 
     Before an epoch it extracts all images on all ranks, makes labels on rank
-    0 and hands them to a :class:`PseudoLabelClassifier`. The labels are in
-    the checkpoint under ``pseudo_labels`` and are restored on resume, not by
-    ``load_from``.
+    0 and hands them to a :class:`PseudoLabelClassifier`. The labels are part
+    of the :class:`TrainState`.
 
     Takes the place of the host's ``DeepClusterHook``, which needs CUDA, DDP
     and faiss-gpu, and writes labels into the data set, of which persistent
@@ -81,16 +79,19 @@ class PseudoLabelHook(Hook):
             )
         self._extract_config = extract_dataloader
         self._loader: DataLoader | None = None
-        self._resumed: Tensor | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Let there be a state before a checkpoint is loaded."""
+        TrainState.of(runner)
 
     def before_train(self, runner: Runner) -> None:
-        """Build and check everything; restore the labels on resume."""
-        model = unwrap(runner.model)
-        if not hasattr(model, 'set_pseudo_labels'):
-            raise ValueError(
-                "expected a model of type 'PseudoLabelClassifier' (with "
-                f'set_pseudo_labels), got {type(model).__name__}'
-            )
+        """Build and check everything; declare the labels as state."""
+        model = require(
+            unwrap(runner.model),
+            PseudoLabelClassifier,
+            "a model of type 'PseudoLabelClassifier'",
+            'leave the PseudoLabelHook out of custom_hooks',
+        )
         train = runner.train_loop.dataloader
         if self.uniform_sampling and not hasattr(
             train.sampler, 'set_uniform_indices'
@@ -104,15 +105,23 @@ class PseudoLabelHook(Hook):
         self._loader = build_extract_loader(self._extract_config, runner)
         num_images = len(train.dataset)
         self._maker.check(num_images, model.num_classes)
-        if self._resumed is not None:
-            if len(self._resumed) != num_images:
+
+        def pseudo_labels() -> Tensor | None:
+            labels = model.pseudo_labels
+            return None if labels is None else labels.int()
+
+        def set_pseudo_labels(labels: Tensor) -> None:
+            if len(labels) != num_images:
                 raise ValueError(
                     f'expected labels of {num_images} images in the '
-                    f'checkpoint, got {len(self._resumed)}: it is of other '
-                    'data; start from its weights with load_from=... and '
+                    f'checkpoint, got {len(labels)}: it is of other data; '
+                    'start from its weights with load_from=... and '
                     'resume=False'
                 )
-            self._hand_over(runner, model, self._resumed)
+            self._hand_over(runner, model, labels)
+
+        state = TrainState.of(runner)
+        state.keep('pseudo_labels', pseudo_labels, set_pseudo_labels)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Label all images, if it is time for it."""
@@ -123,18 +132,14 @@ class PseudoLabelHook(Hook):
         if previous is not None and runner.epoch % self.interval:
             return
         logits = self._maker.reads == 'logits'
-        try:
-            found = label_images(
-                model,
-                self._loader,
-                self._maker,
-                model.encode_logits if logits else model.encode_features,
-                model.num_classes,
-                seed=seed_from(runner.seed, 'labels', runner.epoch),
-            )
-        except FloatingPointError as error:
-            message = invalid_value_message(runner, str(error))
-            raise FloatingPointError(message) from error
+        found = label_images(
+            model,
+            self._loader,
+            self._maker,
+            model.encode_logits if logits else model.encode_features,
+            model.num_classes,
+            seed=seed_from(runner.seed, 'labels', runner.epoch),
+        )
         self._log(runner, model, found, previous)
         self._hand_over(runner, model, found.labels)
         if self.reset_head:
@@ -142,27 +147,6 @@ class PseudoLabelHook(Hook):
             forget_steps(
                 runner.optim_wrapper.optimizer, model.head.parameters()
             )
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Let all ranks have the same statistics of batch norm."""
-        sync_batch_norm_stats(unwrap(runner.model))
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the labels; runs on rank 0 only."""
-        labels = unwrap(runner.model).pseudo_labels
-        checkpoint[_KEY] = None if labels is None else labels.cpu().int()
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the labels for :meth:`before_train`, on resume only."""
-        if not getattr(runner, '_resume', False):
-            return
-        if _KEY not in checkpoint:
-            raise ValueError(
-                f'expected a checkpoint with {_KEY!r}, got one of another '
-                'method; start from its weights with load_from=... and '
-                'resume=False'
-            )
-        self._resumed = checkpoint[_KEY]
 
     def _hand_over(
         self, runner: Runner, model: nn.Module, labels: Tensor

@@ -1,14 +1,15 @@
-"""SimCLR on the host's algorithm, with its whole gradient on many ranks."""
+"""mmselfsup's SimCLR, with the complete gradient on many ranks."""
 
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
 from mmselfsup.models.algorithms import SimCLR
 from torch import Tensor
+from torch.distributed.nn.functional import all_gather
 
-from ahpcl.baselines.gather_with_gradient import gather_with_gradient
 from ahpcl.core.contrast.batches import full_precision, strict_top1
 from ahpcl.models.features import PooledFeatures, check_view_shapes
 
@@ -19,12 +20,12 @@ class SimCLRBaseline(PooledFeatures, SimCLR):
 
     Chen et al., "A Simple Framework for Contrastive Learning of Visual
     Representations", ICML 2020: NT-Xent, equation 1 and algorithm 1. Masks
-    and head are the host's ``SimCLR``. Its own part is what that lacks:
+    and head are mmselfsup's ``SimCLR``. Its own part is what that lacks:
 
-    - the gradient over several ranks is complete, where the host's is too
-      small by their number;
+    - the gradient over several ranks is complete, where mmselfsup's is
+      too small by their number;
     - similarities are float32 under autocast;
-    - views that are not two of one size are refused, where the host fails in
+    - views that are not two of one size are refused, where mmselfsup fails in
       a reshape;
     - ``acc_inst`` is logged, and features can be evaluated.
 
@@ -36,9 +37,9 @@ class SimCLRBaseline(PooledFeatures, SimCLR):
     Args:
         backbone: Config of the backbone.
         neck: Config of the neck.
-        head: Config of the head, ``ContrastiveHead`` of the host.
-        data_preprocessor: As in mmengine; ``SelfSupDataPreprocessor`` of the
-            host unless a type is given.
+        head: Config of the head, ``ContrastiveHead`` of mmselfsup.
+        data_preprocessor: As in mmengine; mmselfsup's
+            ``SelfSupDataPreprocessor`` unless a type is given.
         init_cfg: As in mmengine.
     """
 
@@ -54,7 +55,7 @@ class SimCLRBaseline(PooledFeatures, SimCLR):
             backbone,
             neck,
             head,
-            # A copy, as the host writes a default into it.
+            # A copy, as mmselfsup writes a default into it.
             data_preprocessor=dict(data_preprocessor or {}),
             init_cfg=init_cfg,
         )
@@ -127,6 +128,20 @@ class SimCLRBaseline(PooledFeatures, SimCLR):
             cosines[partner].unsqueeze(1),
             cosines[negatives.bool()].view(total, total - 2),
         )
+
+
+def gather_with_gradient(rows: Tensor) -> Tensor:
+    """The rows (n, ...) of all ranks as one (world * n, ...), in rank order.
+
+    The gradient of the rows is that of the sum of all ranks' losses. With a
+    loss that is the same on every rank, and gradients that parallel training
+    averages over the ranks, it is the gradient of one process with the whole
+    batch. (mmselfsup's ``GatherLayer`` keeps the part of its own rank's loss
+    alone, which makes that gradient too small by the number of ranks.)
+    """
+    if get_world_size() == 1:
+        return rows
+    return torch.cat(all_gather(rows))
 
 
 def _check_views(shapes: Sequence[tuple[int, ...]]) -> None:

@@ -1,4 +1,4 @@
-"""SwAV on the host's algorithm, for any device and number of views."""
+"""mmselfsup's SwAV, for any device and number of views."""
 
 import itertools
 from collections.abc import Sequence
@@ -23,21 +23,22 @@ class SwAVBaseline(PooledFeatures, SwAV):
     """Swapped assignments between views.
 
     Caron et al., "Unsupervised Learning of Visual Features by Contrasting
-    Cluster Assignments", NeurIPS 2020. Neck and head are the host's; the loss
-    is :class:`SwappedPredictionLoss`. Views of one size, which follow each
-    other, share a forward; a pipeline with small crops makes it multi-crop.
+    Cluster Assignments", NeurIPS 2020. Neck and head are mmselfsup's; the
+    loss is :class:`SwappedPredictionLoss`. Views of one size, which follow
+    each other, share a forward; a pipeline with small crops makes it
+    multi-crop.
 
     Differs from the paper in what the configs share with all methods: SGD
     instead of LARS, and the augmentation.
 
     Args:
         backbone: Config of the backbone.
-        neck: Config of the neck, ``SwAVNeck`` of the host, or another that
+        neck: Config of the neck, ``SwAVNeck`` of mmselfsup, or another that
             takes pooled features (``with_avg_pool=False``).
         head: ``dict(type='SwAVHead', loss=dict(type=
             'SwappedPredictionLoss', ...))``.
-        data_preprocessor: As in the host.
-        init_cfg: As in the host.
+        data_preprocessor: As in mmselfsup.
+        init_cfg: As in mmengine.
     """
 
     def __init__(

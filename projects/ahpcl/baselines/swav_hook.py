@@ -3,28 +3,27 @@
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 
+from ahpcl.baselines.swav import SwAVBaseline
+from ahpcl.baselines.swav_loss import SwappedPredictionLoss
+from ahpcl.models.protocols import require
 from ahpcl.runtime.optimizer_state import forget_steps
-from ahpcl.utils.ranks import sync_batch_norm_stats
+from ahpcl.runtime.train_state import TrainState
 from ahpcl.utils.unwrap import unwrap
-
-_KEY = 'swav'
 
 
 @HOOKS.register_module()
 class SwAVScheduleHook(Hook):
     """Starts the queue, and keeps the prototypes fixed at first.
 
-    Caron et al., NeurIPS 2020, appendix A. The queues of all ranks are in the
-    checkpoint under ``swav``, as every rank has its own, and are restored on
-    resume with as many ranks; with another number they fill anew. Takes the
-    place of the host's ``SwAVHook``, which needs CUDA and keeps the queue in
-    files beside the checkpoints.
+    Caron et al., NeurIPS 2020, appendix A. The queue of every rank is part of
+    the :class:`TrainState`; on resume with another number of ranks the queues
+    fill again. Takes the place of mmselfsup's ``SwAVHook``, which needs CUDA
+    and keeps the queue in files beside the checkpoints.
 
     Args:
         queue_start_epoch: Epoch, from 0, from which features are kept.
@@ -45,25 +44,32 @@ class SwAVScheduleHook(Hook):
         self.queue_start_epoch = queue_start_epoch
         self.freeze_iters = freeze_iters
         self._kept: list[Tensor] = []
-        self._all_queues: Tensor | None = None
-        self._resumed: dict | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Let there be a state before a checkpoint is loaded."""
+        TrainState.of(runner)
 
     def before_train(self, runner: Runner) -> None:
-        """Restore the queue on resume."""
+        """Declare the queue as state."""
         loss = self._loss(runner)
-        if self._resumed is None or self._resumed['queues'] is None:
-            return
-        queues = self._resumed['queues']
-        expected = (get_world_size(), *loss.queue.shape)
-        if tuple(queues.shape) != expected:
-            runner.logger.warning(
-                f'expected queues of the shape {expected} in the checkpoint, '
-                f'got {tuple(queues.shape)}: they fill anew'
-            )
-            return
-        loss.queue.copy_(queues[get_rank()])
-        loss.queue_filled = self._resumed['filled']
-        self._all_queues = queues
+
+        def queue() -> dict | None:
+            if not loss.queue_filled:
+                return None
+            return dict(features=loss.queue, filled=loss.queue_filled)
+
+        def set_queue(kept: dict) -> None:
+            found, expected = kept['features'].shape, loss.queue.shape
+            if found != expected:
+                runner.logger.warning(
+                    f'expected a queue of the shape {tuple(expected)} in the '
+                    f'checkpoint, got {tuple(found)}: it fills again'
+                )
+                return
+            loss.queue.copy_(kept['features'])
+            loss.queue_filled = kept['filled']
+
+        TrainState.of(runner).keep('queue', queue, set_queue, per_rank=True)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the queue when it is time."""
@@ -95,42 +101,16 @@ class SwAVScheduleHook(Hook):
                 weight.copy_(kept)
         forget_steps(runner.optim_wrapper.optimizer, weights)
 
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Gather what the checkpoint keeps, on all ranks."""
-        sync_batch_norm_stats(unwrap(runner.model))
-        self._gather(runner)
-
-    def _gather(self, runner: Runner) -> None:
-        loss = self._loss(runner)
-        if loss.queue_started and loss.queue.numel():
-            self._all_queues = torch.stack(all_gather(loss.queue)).cpu()
-
-    def rank_state(self, runner: Runner) -> dict:
-        """Gather the queues for a checkpoint within an epoch, too."""
-        self._gather(runner)
-        return {}
-
-    def restore_rank_state(self, state: dict) -> None:
-        """Nothing: the queues are restored before training."""
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the queues; runs on rank 0 only."""
-        checkpoint[_KEY] = dict(
-            queues=self._all_queues,
-            filled=self._loss(runner).queue_filled,
+    def _loss(self, runner: Runner) -> SwappedPredictionLoss:
+        model = require(
+            unwrap(runner.model),
+            SwAVBaseline,
+            "a model of type 'SwAVBaseline'",
+            'leave the SwAVScheduleHook out of custom_hooks',
         )
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the state for :meth:`before_train`, on resume only."""
-        if getattr(runner, '_resume', False):
-            self._resumed = checkpoint.get(_KEY)
-
-    def _loss(self, runner: Runner) -> nn.Module:
-        head = getattr(unwrap(runner.model), 'head', None)
-        loss = getattr(head, 'loss', None)
-        if not hasattr(loss, 'queue_started'):
-            raise ValueError(
-                'expected a model with head.loss of type '
-                f"'SwappedPredictionLoss', got {type(loss).__name__}"
-            )
-        return loss
+        return require(
+            model.head.loss,
+            SwappedPredictionLoss,
+            "model.head.loss of type 'SwappedPredictionLoss'",
+            "set model.head.loss=dict(type='SwappedPredictionLoss', ...)",
+        )

@@ -1,8 +1,8 @@
-"""The one place that knows the host's versions.
+"""The one place that knows the versions of mmselfsup, mmengine and mmcv.
 
-Each fix in :data:`FIXES` mends one defect of mmengine, mmcv or mmselfsup,
-names its symptom and the thread about it, and switches itself off where
-the host is healthy. :func:`apply_all` runs once, when ``ahpcl`` is imported;
+Each fix in :data:`FIXES` patches one defect of one of these packages, names
+its symptom and the thread about it, and switches itself off where the
+package is healthy. :func:`apply_all` runs once, when ``ahpcl`` is imported;
 :func:`status` says what it did.
 """
 
@@ -43,7 +43,7 @@ _RECORDS: dict[str, Record] = {}
 
 
 def apply_all() -> tuple[str, ...]:
-    """Applies every fix that the host at hand needs, once per process.
+    """Applies every fix that the installed packages need, once per process.
 
     Returns:
         Names of the fixes in force. A second call changes nothing and

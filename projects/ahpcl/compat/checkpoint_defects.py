@@ -22,14 +22,14 @@ _DAMAGED = (
 
 
 def defect_of(path: str | os.PathLike) -> str | None:
-    """What is wrong with a checkpoint's file; None if nothing is.
+    """Says what is wrong with a checkpoint's file; None if nothing is.
 
     Files of torch are archives with a checksum for each tensor, which is
     compared. Those of before torch 1.6, and those written without, have
     none: they pass if they are not cut off.
 
     Args:
-        path: Of the file, which is read once; nothing in it runs.
+        path: The file. It is read once, and nothing in it runs.
 
     Returns:
         A clause such as 'was cut off'.
@@ -55,7 +55,7 @@ def defect_of(path: str | os.PathLike) -> str | None:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file exists and begins as torch's archives do."""
+    """Tells whether a file exists and begins as torch's archives do."""
     if not path.is_file():
         return False
     with path.open('rb') as file:

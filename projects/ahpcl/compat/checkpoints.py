@@ -1,4 +1,4 @@
-"""Pickled checkpoints: refused with a clear message, or trusted by name."""
+"""Refuses pickled checkpoints with a clear message, unless told to trust."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PickledCheckpointError(pickle.UnpicklingError):
 
 
 def trusts_pickle() -> bool:
-    """Whether the user has opted in to loading pickled checkpoints."""
+    """Tells whether the user has opted in to loading pickled checkpoints."""
     return any(
         os.environ.get(name, '').lower() in _YES
         for name in (TRUST_VARIABLE, _TORCH_TRUST)
@@ -37,7 +37,7 @@ def trusts_pickle() -> bool:
 
 @contextmanager
 def _environment(**variables: str | None) -> Iterator[None]:
-    """Sets (or, with None, unsets) environment variables for a while."""
+    """Sets (with None: unsets) environment variables within the context."""
     before = {name: os.environ.get(name) for name in variables}
 
     def put(values: dict[str, str | None]) -> None:
@@ -55,7 +55,7 @@ def _environment(**variables: str | None) -> Iterator[None]:
 
 
 def _culprit(error: BaseException) -> str:
-    """Names the object that a safe load stumbled over, if torch says."""
+    """Finds the object that a safe load stumbled over, if torch says."""
     found = re.search(r'GLOBAL ([\w.]+)|class ([\w.]+)', str(error))
     if found:
         return f'pickled Python objects ({found[1] or found[2]})'
@@ -63,7 +63,7 @@ def _culprit(error: BaseException) -> str:
 
 
 def _without_program(content: Any) -> Any:
-    """Takes out a config in Python, which the host would run on resume.
+    """Removes a config in Python, which mmengine would run on resume.
 
     ``Runner.resume`` runs ``meta['config']``, which old checkpoints have,
     to read the number of GPUs from it.
@@ -86,8 +86,8 @@ def _refuse_damaged(filename: str | os.PathLike) -> None:
     defect = defect_of(path)
     if defect is not None:
         raise ValueError(
-            f'expected a whole checkpoint, got {filename}: it {defect}; take '
-            'another, or copy it anew'
+            f'expected a complete checkpoint, got {filename}: it {defect}; '
+            'take another, or copy it again'
         )
 
 

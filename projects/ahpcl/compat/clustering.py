@@ -15,7 +15,7 @@ _MODULE = 'mmselfsup.utils.clustering'
 
 
 class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Calls a function once on a module that is imported some day.
+    """Calls a function once, on a module that may be imported later.
 
     Importing the module now would import faiss with it.
 
@@ -60,7 +60,7 @@ class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 class _FaissWithKeyword:
-    """faiss as one module of the host sees it: ``eigen_power`` accepted."""
+    """faiss for one module of mmselfsup: it accepts ``eigen_power``."""
 
     def __init__(self, faiss: Any):
         self._faiss = faiss
@@ -79,8 +79,8 @@ class _FaissWithKeyword:
         return self._faiss.PCAMatrix(d_in, d_out, eigen_power, random_rotation)
 
 
-def _mend(module: Any) -> None:
-    """Mends the loaded host module if its faiss rejects the keyword."""
+def _patch(module: Any) -> None:
+    """Patches the loaded module if its faiss rejects the keyword."""
     if module.faiss is None:
         return
     try:
@@ -97,9 +97,9 @@ def _needed() -> bool:
 
 def _apply() -> None:
     if _MODULE in sys.modules:
-        _mend(sys.modules[_MODULE])
+        _patch(sys.modules[_MODULE])
     else:
-        sys.meta_path.insert(0, _AfterImport(_MODULE, _mend))
+        sys.meta_path.insert(0, _AfterImport(_MODULE, _patch))
 
 
 PCA_WHITENING = Fix(
@@ -107,7 +107,7 @@ PCA_WHITENING = Fix(
     symptom=(
         'TypeError: PCAMatrix ... unexpected keyword argument '
         "'eigen_power', in DeepCluster and ODC with PCA (faiss >= 1.14); "
-        'probed when the host first imports its clustering'
+        'probed when mmselfsup first imports its clustering'
     ),
     upstream='mmselfsup 1.0.0 utils/clustering.py; no thread known',
     needed=_needed,

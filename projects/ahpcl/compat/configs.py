@@ -1,4 +1,4 @@
-"""``_base_ = 'ahpcl::...'``: the project's configs, wherever they lie."""
+"""Resolves ``_base_ = 'ahpcl::...'`` to the configs of this project."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _apply() -> None:
 CONFIG_PATHS = Fix(
     name='config-paths',
     symptom=(
-        "_base_ = 'ahpcl::...' is unknown, as the host resolves its own "
+        "_base_ = 'ahpcl::...' is unknown, as mmengine resolves its own "
         'packages only, and tags what it resolves with a scope'
     ),
     upstream='mmengine 0.10.7 config/utils.py MODULE2PACKAGE, by design',

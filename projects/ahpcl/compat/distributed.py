@@ -24,13 +24,13 @@ _LAUNCHERS = ('_init_dist_pytorch', '_init_dist_slurm', '_init_dist_mpi')
 
 
 def _on_cpu(module: nn.Module) -> bool:
-    """Whether all of a module lives on the CPU."""
+    """Tells whether all parameters of a module are on the CPU."""
     return all(p.device.type == 'cpu' for p in module.parameters())
 
 
 @contextmanager
 def _no_cuda_device() -> Iterator[None]:
-    """Makes ``torch.cuda.set_device`` do nothing for a while."""
+    """Makes ``torch.cuda.set_device`` do nothing within the context."""
     original = torch.cuda.set_device
     torch.cuda.set_device = lambda device: None
     try:
@@ -40,7 +40,7 @@ def _no_cuda_device() -> Iterator[None]:
 
 
 def _init_dist(original: Any) -> Any:
-    """Wraps one of the host's launchers for machines without CUDA."""
+    """Wraps one of mmengine's launchers for machines without CUDA."""
 
     @functools.wraps(original)
     def init_dist(backend: str, **kwargs: Any) -> None:
@@ -55,7 +55,7 @@ def _init_dist(original: Any) -> Any:
 
 
 def _launcher_needed(name: str) -> bool:
-    """Whether a launcher sets a CUDA device without asking for one."""
+    """Tells whether a launcher sets a CUDA device without checking for one."""
     function = getattr(dist_utils, name)
     if hasattr(function, '_ahpcl'):
         return False
@@ -83,7 +83,7 @@ def _leave() -> None:
 
 
 def _then_leave(original: Any) -> Any:
-    """Wraps one of the host's launchers to end its group at the exit."""
+    """Wraps one of mmengine's launchers to end its group at the exit."""
 
     @functools.wraps(original)
     def init_dist(backend: str, **kwargs: Any) -> None:
@@ -124,12 +124,12 @@ def _wrap_init(change: Any) -> None:
 
 
 def _drop_device_ids(module: nn.Module, kwargs: dict) -> tuple:
-    """On the CPU there is no device to list."""
+    """Drops the device list, which a model on the CPU must not have."""
     return module, {**kwargs, 'device_ids': None, 'output_device': None}
 
 
 def _revert_batch_norm(module: nn.Module, kwargs: dict) -> tuple:
-    """On the CPU batch norm cannot be synchronised."""
+    """Takes synchronised batch norm out, which the CPU does not support."""
     if any(isinstance(m, nn.SyncBatchNorm) for m in module.modules()):
         print_log(
             'SyncBatchNorm works on CUDA devices only: on the CPU every '
@@ -185,7 +185,7 @@ SYNC_BATCH_NORM = Fix(
     name='sync-batch-norm',
     symptom=(
         'ValueError: SyncBatchNorm layers only work with GPU modules, for '
-        "several processes on the CPU (the host's necks default to it)"
+        "several processes on the CPU (mmselfsup's necks default to it)"
     ),
     upstream='mmengine 0.10.7 runner/runner.py wrap_model; no thread known',
     needed=lambda: _wrapper_needed(_revert_batch_norm),

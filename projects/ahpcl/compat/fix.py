@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fix:
-    """One narrow mend of one defect of the host.
+    """One narrow patch of one defect of mmselfsup, mmengine or mmcv.
 
     Attributes:
         name: Short name, unique in the table.
         symptom: What a user sees without the fix.
         upstream: Where the defect lives, and the thread about it.
-        needed: Whether the host at hand has the defect: a probe of its
-            behaviour where it has one, of its code elsewhere. False where
-            the host is healthy, absent, or already mended.
-        apply: Mends it.
+        needed: Tells whether the installed package has the defect. It
+            probes the behaviour where that is possible, and the code
+            elsewhere. It is False where the package is healthy, absent, or
+            already patched.
+        apply: Patches it.
     """
 
     name: str
@@ -47,11 +48,11 @@ class Record:
 
 
 def settle(fix: Fix) -> Record:
-    """Applies a fix if the host needs it, and says what was done.
+    """Applies a fix if the installed package needs it; reports the outcome.
 
-    A probe that no longer fits the host (an import or a name that has
-    gone) switches its fix off: a host that changed so much has to be
-    looked at afresh, and importing the package must not fail over it.
+    A probe that no longer fits the package (an import or a name is gone)
+    switches its fix off: a package that changed so much has to be looked at
+    again, and importing ``ahpcl`` must not fail over it.
 
     Args:
         fix: The fix.
@@ -63,8 +64,8 @@ def settle(fix: Fix) -> Record:
         needed = fix.needed()
         if needed:
             fix.apply()
-        reason = 'the host has the defect' if needed else 'not needed here'
+        reason = 'the defect is there' if needed else 'not needed here'
     except (ImportError, AttributeError) as error:
         needed = False
-        reason = f'the host no longer fits the probe: {error}'
+        reason = f'the probe no longer fits: {error}'
     return Record(fix.name, fix.symptom, fix.upstream, needed, reason)

@@ -1,4 +1,4 @@
-"""Loaders built from a config: scope tags, and workers that are not there."""
+"""Cleans loader configs of scope tags and of workers they do not have."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def drop_scope(config: dict) -> dict:
     """Returns the config without scope tags on its two functions.
 
     Args:
-        config: Of a loader; unchanged.
+        config: Config of a loader. It is not changed.
 
     Returns:
         The same config where there is nothing to drop, else a copy.
@@ -57,7 +57,7 @@ def drop_persistence(config: dict) -> dict:
     """Returns the config without ``persistent_workers`` if it has none.
 
     Args:
-        config: Of a loader; unchanged.
+        config: Config of a loader. It is not changed.
 
     Returns:
         The same config where there is nothing to drop, else a copy.

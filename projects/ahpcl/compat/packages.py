@@ -1,4 +1,4 @@
-"""Installed packages, found without ``pkg_resources``."""
+"""Finds installed packages without ``pkg_resources``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HOLDERS = (
 
 
 def _spec(module: str) -> Any:
-    """The spec of a regular package or module, or None."""
+    """Returns the spec of a regular package or module, or None."""
     try:
         spec = importlib.util.find_spec(module)
     except (ModuleNotFoundError, ValueError):
@@ -31,7 +31,7 @@ def _spec(module: str) -> Any:
 
 
 def _is_distributed(name: str) -> bool:
-    """Whether a distribution of this name is installed."""
+    """Tells whether a distribution of this name is installed."""
     try:
         metadata.distribution(name)
     except metadata.PackageNotFoundError:
@@ -40,7 +40,7 @@ def _is_distributed(name: str) -> bool:
 
 
 def is_installed(package: str) -> bool:
-    """Whether a distribution or a module of this name is installed.
+    """Tells whether a distribution or module of this name is installed.
 
     Args:
         package: Name of a distribution (``mmcv-lite``) or module (``mmcv``).
@@ -89,7 +89,7 @@ def duplicate_mmcv() -> str | None:
     """Says what to do where two distributions own the module ``mmcv``.
 
     Returns:
-        The problem and the way out, or None where there is none.
+        The problem and its remedy, or None where there is no problem.
     """
     names = ('mmcv', 'mmcv-full', 'mmcv-lite')
     found = [name for name in names if _is_distributed(name)]

@@ -14,8 +14,8 @@ from PIL import Image
 
 from .fix import Fix
 
-# Every place that holds the function by name. A module that is not loaded
-# yet takes the mended one when it is.
+# Every module that holds the function by name. One that is not loaded yet
+# takes the patched function when it is.
 _HOLDERS = (
     'mmcv',
     'mmcv.image',
@@ -68,10 +68,10 @@ def _needed() -> bool:
 
 
 def _apply() -> None:
-    mended = _adjust_hue(photometric.adjust_hue)
+    patched = _adjust_hue(photometric.adjust_hue)
     for name in _HOLDERS:
         if hasattr(sys.modules.get(name), 'adjust_hue'):
-            sys.modules[name].adjust_hue = mended  # type: ignore[attr-defined]
+            sys.modules[name].adjust_hue = patched  # type: ignore[attr-defined]
 
 
 HUE_WRAP = Fix(
@@ -82,7 +82,7 @@ HUE_WRAP = Fix(
     ),
     upstream=(
         'mmcv image/photometric.py adjust_hue on NumPy 2, also in mmcv '
-        'main; mended in the fork at '
+        'main; fixed in the fork at '
         'https://github.com/VBTI-development/onedl-mmcv/pull/41'
     ),
     needed=_needed,

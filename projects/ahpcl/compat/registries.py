@@ -1,4 +1,4 @@
-"""Three registries of the host that look for a module it never had."""
+"""Three registries of mmselfsup that look for a module it never had."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MISSING = 'mmselfsup.engine.runner'
 
 
 def _registries() -> list[Any]:
-    """The host's registries that point at the missing module."""
+    """Returns the registries of mmselfsup that point at the missing module."""
     if importlib.util.find_spec('mmselfsup') is None:
         return []
     from mmselfsup import registry

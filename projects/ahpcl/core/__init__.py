@@ -1,4 +1,4 @@
-"""The method as pure functions of tensors; no registry, no rank."""
+"""The method as pure functions of tensors, without registry or ranks."""
 
 from ahpcl.core.clustering.agreement import (
     ClusteringAgreement,
@@ -12,9 +12,11 @@ from ahpcl.core.clustering.balance import balanced_assignment
 from ahpcl.core.clustering.concentration import concentration
 from ahpcl.core.clustering.equal_codes import equal_labels, sinkhorn
 from ahpcl.core.clustering.hierarchy import build_hierarchy, check_hierarchy
-from ahpcl.core.clustering.kmeans import KMeansResult, spherical_kmeans
+from ahpcl.core.clustering.kmeans import spherical_kmeans
+from ahpcl.core.clustering.points import Clustering
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy, PrototypeLevel
 from ahpcl.core.clustering.search import available_backends
+from ahpcl.core.clustering.settings import KMeansSettings
 from ahpcl.core.contrast.losses import info_nce, smoothing_factor
 from ahpcl.core.contrast.prototype_loss import proto_nce
 from ahpcl.core.metrics.episodes import EpisodeResult, few_shot_episodes
@@ -33,11 +35,12 @@ from .seeding import seed_from
 
 __all__ = [
     'ClusterLadder',
+    'Clustering',
     'ClusteringAgreement',
     'Decision',
     'EpisodeResult',
     'FixedPolicy',
-    'KMeansResult',
+    'KMeansSettings',
     'PlateauPolicy',
     'Policy',
     'PrototypeHierarchy',

@@ -1,4 +1,4 @@
-"""Checks of what a user hands to the clustering."""
+"""Checks of the arguments of the clustering."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from torch import Tensor
 
 from ahpcl.core.validation import whole_number
 
-__all__ = ['LINKAGES', 'check_counts', 'check_features', 'check_init']
+__all__ = [
+    'LINKAGES',
+    'check_counts',
+    'check_features',
+    'check_init',
+    'check_weights',
+]
 
 LINKAGES = ('independent', 'agglomerative', 'divisive')
 
 
 def check_features(features: Tensor, *, may_be_empty: bool = False) -> Tensor:
-    """Features as finite float32 without a graph.
+    """Return features as finite float32 without a graph.
 
     Args:
         features: (N, D).
@@ -25,6 +31,10 @@ def check_features(features: Tensor, *, may_be_empty: bool = False) -> Tensor:
     Raises:
         ValueError: If they are not (N, D) floating point, are empty, or
             hold NaN, infinity or a row whose squared length overflows.
+
+    Examples:
+        >>> check_features(torch.ones(2, 3, dtype=torch.float64)).dtype
+        torch.float32
     """
     least = 0 if may_be_empty else 1
     if features.ndim != 2 or len(features) < least or features.shape[1] < 1:
@@ -49,10 +59,14 @@ def check_features(features: Tensor, *, may_be_empty: bool = False) -> Tensor:
 
 
 def check_init(init: Tensor, num_clusters: int, features: Tensor) -> Tensor:
-    """Warm start as float32 on the features' device.
+    """Return a warm start as float32 on the features' device.
 
     Raises:
         ValueError: If the shape does not fit or a value is not finite.
+
+    Examples:
+        >>> check_init(torch.eye(2), 2, torch.ones(5, 2)).shape
+        torch.Size([2, 2])
     """
     shape = (num_clusters, features.shape[1])
     if tuple(init.shape) != shape:
@@ -65,18 +79,46 @@ def check_init(init: Tensor, num_clusters: int, features: Tensor) -> Tensor:
     return init
 
 
+def check_weights(weights: Tensor, features: Tensor) -> Tensor:
+    """Return weights of points as float32 on the features' device.
+
+    Raises:
+        ValueError: If the shape does not fit, a weight is negative or not
+            finite, or all are 0.
+
+    Examples:
+        >>> check_weights(torch.tensor([1, 2]), torch.ones(2, 3))
+        tensor([1., 2.])
+    """
+    if weights.shape != features.shape[:1]:
+        raise ValueError(
+            f'expected weights of shape ({len(features)},), got '
+            f'{tuple(weights.shape)}'
+        )
+    weights = weights.detach().to(features.device, torch.float32)
+    if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        raise ValueError('expected finite weights >= 0')
+    if not bool((weights > 0).any()) and len(weights) > 0:
+        raise ValueError('expected a weight above 0, got only zeros')
+    return weights
+
+
 def check_counts(
     num_clusters: Sequence[int],
     num_points: int,
     linkage: str,
     min_ratio: float,
 ) -> tuple[int, ...]:
-    """The cluster counts of a hierarchy, descending.
+    """Return the cluster counts of a hierarchy, descending.
 
     Raises:
         ValueError: If they repeat, are not whole and positive, exceed the
             number of points or, where they are to be nested, lie too close;
             or if the linkage is unknown.
+
+    Examples:
+        >>> check_counts([10, 40, 20], 100, 'agglomerative', 1.25)
+        (40, 20, 10)
     """
     if linkage not in LINKAGES:
         raise ValueError(
@@ -94,8 +136,6 @@ def check_counts(
             f'expected at most {num_points} clusters (the number of points), '
             f'got {counts[0]}; drop that count'
         )
-    if not min_ratio >= 1:
-        raise ValueError(f'expected min_ratio >= 1, got {min_ratio}')
     if linkage == 'independent':
         return counts
     close = [

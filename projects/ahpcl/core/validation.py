@@ -10,7 +10,7 @@ __all__ = ['checked_rungs', 'finite_number', 'whole_number']
 
 
 def whole_number(value: object, what: str, *, least: int | None = None) -> int:
-    """`value` as an int.
+    """Return `value` as an int.
 
     Args:
         value: An int, or what behaves as one (a NumPy integer).
@@ -19,6 +19,14 @@ def whole_number(value: object, what: str, *, least: int | None = None) -> int:
 
     Raises:
         ValueError: If it is a float, a bool, text, or too small.
+
+    Examples:
+        >>> whole_number(3, 'the window', least=1)
+        3
+        >>> whole_number(2.5, 'the window')
+        Traceback (most recent call last):
+            ...
+        ValueError: expected the window to be a whole number, got 2.5
     """
     try:
         if isinstance(value, bool):
@@ -40,10 +48,14 @@ def finite_number(
     least: float = -math.inf,
     most: float = math.inf,
 ) -> float:
-    """`value` as a finite float from `least` to `most`.
+    """Return `value` as a finite float from `least` to `most`.
 
     Raises:
         ValueError: If it is not.
+
+    Examples:
+        >>> finite_number(1, 'growth', least=1)
+        1.0
     """
     number = float(value)
     if not (math.isfinite(number) and least <= number <= most):
@@ -59,10 +71,14 @@ def finite_number(
 
 
 def checked_rungs(rungs: Sequence[int]) -> tuple[int, ...]:
-    """Cluster counts as a tuple, strictly monotone and positive.
+    """Return cluster counts as a tuple, strictly monotone and positive.
 
     Raises:
-        ValueError: If they are not; it names the value and the way out.
+        ValueError: If they are not; the message names the value and a remedy.
+
+    Examples:
+        >>> checked_rungs([40, 20, 10])
+        (40, 20, 10)
     """
     values = tuple(whole_number(k, 'every rung') for k in rungs)
     if not values:

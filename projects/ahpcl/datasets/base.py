@@ -40,12 +40,13 @@ class ImageListDataset(DecodedDataset):
         lazy_init: Read nothing before first use.
         max_refetch: Tries for another sample where a pipeline returns None.
         decoded_cache: Folder of a :class:`DecodedCache` of the images, built
-            before first use; ``'auto'`` for one of its own in ``data_root``,
-            see :func:`ahpcl.datasets.decoded_cache_open.default_folder`; None
-            to decode every image every time.
-        decoded_max_side: Reduce longer sides to it in the cache, px, for huge
-            photographs: they are other pixels then. None keeps every pixel,
-            so that the cache changes nothing.
+            before first use, outside of ``data_root``; ``'auto'`` for one in
+            the user's cache folder if it is small and can be, see
+            :func:`ahpcl.datasets.decoded_cache_open.open_automatic`; None to
+            decode every image every time.
+        decoded_max_side: Reduce longer sides to it, px, for large
+            photographs, with and without a cache alike: they are other
+            pixels then. None keeps every pixel.
 
     Raises:
         OSError: if the disk has no room for the cache.
@@ -128,7 +129,7 @@ class ImageListDataset(DecodedDataset):
         return f'{type(self).__name__}(data_root={self.data_root!r})'
 
     def get_gt_labels(self) -> np.ndarray | None:
-        """Labels in the order of the dataset.
+        """Return labels in the order of the dataset.
 
         Returns:
             int64 array (N,), or None if no image has one. Images without a
@@ -144,7 +145,7 @@ class ImageListDataset(DecodedDataset):
         )
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Classes of an image, as mmengine's ClassBalancedDataset asks."""
+        """Return the classes of an image, for ClassBalancedDataset."""
         label = self.get_data_info(idx).get('gt_label')
         return [] if label is None else [int(label)]
 
@@ -170,7 +171,7 @@ class ImageListDataset(DecodedDataset):
 
 
 def _limited(entries: list[dict], limit: int) -> list[int]:
-    """Places of at most ``limit`` entries, ascending."""
+    """Return places of at most ``limit`` entries, ascending."""
     total = len(entries)
     if limit >= total:
         return list(range(total))

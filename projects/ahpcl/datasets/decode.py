@@ -1,4 +1,4 @@
-"""From an image file to an array of 8-bit colour pixels."""
+"""Decodes image files to arrays of 8-bit colour pixels."""
 
 import io
 import os
@@ -71,7 +71,7 @@ def read_rgb(
     Args:
         path: The file.
         background: RGB colour shown through transparent pixels.
-        content: Of the file, where it has been read already.
+        content: Content of the file, where it has been read already.
 
     Returns:
         uint8 array (H, W, 3), channels R, G, B.
@@ -90,7 +90,7 @@ def read_rgb(
 
 
 def unreadable(error: Exception, path: str | os.PathLike[str]) -> str:
-    """The message about a file that could not be read, with the way out.
+    """Return the message about an unreadable file, with a remedy.
 
     Args:
         error: What was raised.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .decoded_index import CacheIndex
+from .decoded_index import CacheIndex, DamagedCacheError
 
 
 class DecodedCache:
@@ -21,11 +22,11 @@ class DecodedCache:
     file, and drops them where memory is short. Images are stored as the
     model takes them, uint8 (3, H, W), channels B, G, R, each in its own size.
 
-    A cache that is built anew in the same folder gets another file: who has
+    A cache that is built again in the same folder gets another file: who has
     this one open keeps reading it.
 
     Args:
-        folder: Of the cache.
+        folder: Folder of the cache.
 
     Raises:
         ValueError: if the files are damaged, truncated or of another version.
@@ -46,24 +47,15 @@ class DecodedCache:
     def __deepcopy__(self, memo: dict[int, Any]) -> DecodedCache:
         return self
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {'folder': self.folder, 'build': self.index.build}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state['folder'])
-        if self.index.build != state['build']:
-            raise ValueError(
-                f'expected the decoded cache {self.folder} as it was, got '
-                'another build: it was built anew while workers started; '
-                'start again'
-            )
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened_again, (self.folder, self.index.build)
 
     def bgr(self, place: int) -> np.ndarray:
-        """A private copy of one image, uint8 (H, W, 3), B, G, R."""
+        """Return a private copy of one image, uint8 (H, W, 3), B, G, R."""
         return np.ascontiguousarray(self._image(place).transpose(1, 2, 0))
 
     def block(self, places: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Images at once.
+        """Return several images at once.
 
         Args:
             places: n places in the cache.
@@ -88,26 +80,46 @@ class DecodedCache:
         )
 
     def _image(self, place: int) -> np.ndarray:
-        """One image as it lies there, uint8 (3, H, W)."""
+        """Return one image as it is stored, uint8 (3, H, W)."""
         start, stop = self.index.offsets[place : place + 2]
         return self._pixels[start:stop].reshape(3, *self.index.shapes[place])
 
     def _map(self) -> np.ndarray:
-        """The pixels of all images, (bytes,) uint8, checked for length."""
+        """Map the pixels of all images, (bytes,) uint8, of checked length."""
         file = self.folder / self.index.pixel_file
         size = file.stat().st_size if file.is_file() else 0
         if size != self.index.pixel_bytes:
-            raise ValueError(
+            raise DamagedCacheError(
                 f'expected {self.index.pixel_bytes} bytes in {file}, got '
                 f'{size}: the decoded cache is truncated; delete the folder '
-                f'{self.folder}, and it is built anew'
+                f'{self.folder}, and it is built again'
             )
         mapped = np.memmap(file, dtype=np.uint8, mode='r').view(np.ndarray)
         end = int(self.index.offsets[-1])
         if mapped[end:].tobytes() != self.index.build:
-            raise ValueError(
+            raise DamagedCacheError(
                 f'expected the pixels of build {self.index.build.hex()} in '
                 f'{file}, got others; delete the folder {self.folder}, and '
-                'it is built anew'
+                'it is built again'
             )
         return mapped[:end]
+
+
+def _opened_again(folder: Path, build: bytes) -> DecodedCache | None:
+    """Return the cache in a spawned worker; None if it is gone.
+
+    The worker then decodes its images, to the same pixels.
+    """
+    try:
+        cache = DecodedCache(folder)
+        if cache.index.build == build:
+            return cache
+        why = 'it was built again meanwhile'
+    except (OSError, ValueError) as error:
+        why = str(error)
+    warnings.warn(
+        f'the decoded cache {folder} is not used in this worker, which '
+        f'decodes every image: {why}',
+        stacklevel=2,
+    )
+    return None

@@ -1,4 +1,4 @@
-"""Decodes images into a cache, whole or not at all."""
+"""Decodes images into a cache, atomically."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .scan import usable_cores
 
 T = TypeVar('T')
 
-# What must stay free on the disk beside the cache.
+# Space that must stay free on the disk beside the cache.
 _SPARE = 2**26
-_INDEX_BYTES = 64  # of the index, for an image
+_INDEX_BYTES = 64  # size of the index for one image
 
 
 def build_cache(
@@ -34,18 +34,21 @@ def build_cache(
     *,
     root: str | os.PathLike[str] = '',
     max_side: int | None = None,
-) -> None:
-    """Decode images into a cache, in the place of one that is there.
+) -> int:
+    """Decode images into a cache, which replaces an existing one.
 
     An interrupted build leaves nothing that looks like a cache.
 
     Args:
-        folder: Of the cache; made if need be.
-        paths: Of the images.
+        folder: Folder of the cache. It is made where it does not exist.
+        paths: Paths of the images.
         root: Folder of the data, see
             :func:`ahpcl.datasets.decoded_index.name_hashes`.
         max_side: Reduce longer sides to it (Pillow's box filter), px; None
             keeps every pixel.
+
+    Returns:
+        How many images were reduced.
 
     Raises:
         ValueError: if `max_side` is below 1 or an image cannot be read.
@@ -64,14 +67,16 @@ def build_cache(
     build = os.urandom(16)
     partial = folder / f'images-{build.hex()}.part'
     shapes, hashes, stats = [], [], []
+    num_reduced = 0
     try:
         with partial.open('wb') as stream:
-            for image, content, stat in watched(
+            for image, was_reduced, content, stat in watched(
                 _ordered(lambda path: _decode(path, max_side), paths),
                 'Decoding images',
                 len(paths),
             ):
                 stream.write(image)
+                num_reduced += was_reduced
                 shapes.append(image.shape[1:])
                 hashes.append(np.frombuffer(content, np.uint8))
                 stats.append((stat.st_size, stat.st_mtime_ns))
@@ -95,10 +100,11 @@ def build_cache(
         index.write(folder)
     finally:
         partial.unlink(missing_ok=True)
+    return num_reduced
 
 
 def remove_cache(folder: Path) -> None:
-    """Delete the files of a cache, and what builds have left behind."""
+    """Delete the files of a cache, and leftovers of interrupted builds."""
     (folder / INDEX).unlink(missing_ok=True)
     for pattern in ('images-*.bin', 'images-*.part', f'{INDEX}.*.part'):
         for file in folder.glob(pattern):
@@ -106,7 +112,7 @@ def remove_cache(folder: Path) -> None:
 
 
 def reduced(image: np.ndarray, max_side: int | None) -> np.ndarray:
-    """An image (H, W, 3) with its longer side at most `max_side`."""
+    """Return an image (H, W, 3) with its longer side at most `max_side`."""
     height, width = image.shape[:2]
     size = _bounded(width, height, max_side)
     if size == (width, height):
@@ -128,41 +134,28 @@ def _bounded(width: int, height: int, max_side: int | None) -> tuple[int, int]:
 
 def _decode(
     path: str, max_side: int | None
-) -> tuple[np.ndarray, bytes, os.stat_result]:
-    """An image, a hash of its file, and the state of that before it."""
+) -> tuple[np.ndarray, bool, bytes, os.stat_result]:
+    """Return an image, if it was reduced, its file's hash and old state."""
     try:
         stat = os.stat(path)
         content = Path(path).read_bytes()
     except OSError as error:
         raise ValueError(unreadable(error, path)) from error
-    image = reduced(read_rgb(path, content=content), max_side)
+    whole = read_rgb(path, content=content)
+    image = reduced(whole, max_side)
     planes = np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1))
-    return planes, digest(content), stat
+    return planes, image is not whole, digest(content), stat
 
 
 def _check_room(
     folder: Path, paths: Sequence[str], max_side: int | None
 ) -> None:
-    """Whether the disk has room, by the images' headers.
+    """Check that the disk has room, by the images' headers.
 
     Raises:
         OSError: if not.
     """
-
-    def pixels(path: str) -> int:
-        try:
-            with Image.open(path) as image:
-                width, height = _bounded(*image.size, max_side)
-        except Exception:
-            return 0  # said with its path when it is decoded
-        return width * height
-
-    need = sum(
-        3 * count + _INDEX_BYTES
-        for count in watched(
-            _ordered(pixels, paths), 'Measuring images', len(paths)
-        )
-    )
+    need = _bytes(paths, max_side)
     free = shutil.disk_usage(folder).free
     if need + _SPARE > free:
         raise OSError(
@@ -175,12 +168,46 @@ def _check_room(
         )
 
 
+def estimated_bytes(
+    paths: Sequence[str], max_side: int | None, sample: int = 512
+) -> int:
+    """Return what a cache of some images takes on disk, about, in bytes.
+
+    Args:
+        paths: Path of every image.
+        max_side: Longest side in the cache, px; None for every pixel.
+        sample: Images whose headers are read, spread evenly over the list.
+    """
+    count = min(sample, len(paths))
+    some = [paths[i * len(paths) // count] for i in range(count)]
+    return _bytes(some, max_side) * len(paths) // count
+
+
+def _bytes(paths: Sequence[str], max_side: int | None) -> int:
+    """Return what a cache of these images takes on disk, by their headers."""
+
+    def pixels(path: str) -> int:
+        try:
+            with Image.open(path) as image:
+                width, height = _bounded(*image.size, max_side)
+        except Exception:
+            return 0  # said with its path when it is decoded
+        return width * height
+
+    return sum(
+        3 * count + _INDEX_BYTES
+        for count in watched(
+            _ordered(pixels, paths), 'Measuring images', len(paths)
+        )
+    )
+
+
 def _mib(size: int) -> str:
     return f'{size / 2**20:,.0f} MiB'
 
 
 def _ordered(work: Callable[[str], T], paths: Sequence[str]) -> Iterator[T]:
-    """Results in order, by threads, a bounded number ahead."""
+    """Yield results in order; threads work a bounded number ahead."""
     workers = min(16, usable_cores())
     with ThreadPoolExecutor(workers) as pool:
         waiting = iter(paths)

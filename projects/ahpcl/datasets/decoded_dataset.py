@@ -1,4 +1,4 @@
-"""A data set whose images may be at hand decoded, on disk or in memory."""
+"""A data set that may have its images decoded, on disk or in memory."""
 
 import logging
 from collections.abc import Sequence
@@ -9,9 +9,10 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .decode import WHITE
+from .decode import WHITE, read_rgb
 from .decoded_cache import DecodedCache
-from .decoded_cache_open import default_folder, open_or_build
+from .decoded_cache_build import reduced
+from .decoded_cache_open import open_automatic, open_or_build
 from .decoded_index import name_hashes
 from .whole_batch import fetch
 
@@ -20,7 +21,7 @@ class Pictures(Protocol):
     """Decoded images, on disk or in memory."""
 
     def block(self, places: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Some of them, as ``DecodedDataset.image_block`` gives them."""
+        """Returns some images, as ``DecodedDataset.image_block`` does."""
 
 
 class DecodedDataset(BaseDataset):
@@ -28,8 +29,8 @@ class DecodedDataset(BaseDataset):
 
     Args:
         decoded_cache: See :class:`ahpcl.datasets.base.ImageListDataset`.
-        decoded_max_side: See there.
-        **kwargs: Of mmengine's data set.
+        decoded_max_side: See that class, too.
+        **kwargs: Arguments of mmengine's data set.
 
     Attributes:
         decoded: The cache that is in use, or None.
@@ -57,10 +58,8 @@ class DecodedDataset(BaseDataset):
         if self._fully_initialized:
             return
         super().full_init()
-        if self.decoded_cache is None:
-            return
         try:
-            self._open_cache(self.decoded_cache)
+            self._open_cache()
         except Exception:
             self._fully_initialized = False
             raise
@@ -71,26 +70,30 @@ class DecodedDataset(BaseDataset):
         self._found = None
 
     def get_subset(self, indices: int | Sequence[int]) -> 'DecodedDataset':
-        """A part of the images as a data set, see mmengine."""
+        """Return a part of the images as a data set, see mmengine."""
         subset = super().get_subset(indices)
         subset._found = None
         return subset
 
     def prepare_data(self, idx: int) -> Any:
-        """Entry ``idx`` through the pipeline, its pixels from the cache."""
+        """Run an entry through the pipeline, its pixels from the cache."""
         info = self.get_data_info(idx)
         if self.decoded is not None:
             _, places = self._at_hand()
             info['img'] = self.decoded.bgr(places[info['sample_idx']])
+        elif self.decoded_max_side is not None and not self._in_memory():
+            # The same pixels as from a cache.
+            image = reduced(read_rgb(info['img_path']), self.decoded_max_side)
+            info['img'] = np.ascontiguousarray(image[:, :, ::-1])
         return self.pipeline(info)
 
     def image_block(
         self, indices: Sequence[int]
     ) -> tuple[Tensor, Tensor | None] | None:
-        """Images as they are stored, at once.
+        """Return images as they are stored, at once.
 
         Args:
-            indices: Of n images.
+            indices: Indices of n images.
 
         Returns:
             uint8 (n, 3, H, W), channels B, G, R; and, where sizes differ, the
@@ -107,48 +110,55 @@ class DecodedDataset(BaseDataset):
         return pictures.block(places[np.asarray(indices)])
 
     def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
-        """The items of a batch, for which a loader asks at once.
+        """Return the items of a batch, for which a loader asks at once.
 
         See :func:`ahpcl.datasets.whole_batch.fetch`.
         """
         return fetch(self, indices)
 
-    def _open_cache(self, folder: str) -> None:
-        if getattr(self, 'store', None) is not None:
-            print_log(
-                f'{self.describe()} has its images in memory: decoded_cache '
-                'is not used',
-                logger='current',
-                level=logging.WARNING,
-            )
+    def _open_cache(self) -> None:
+        if self._in_memory():
+            if self.decoded_cache not in (None, 'auto'):
+                print_log(
+                    f'{self.describe()} has its images in memory: '
+                    'decoded_cache is not used',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            return
+        if self.decoded_cache is None and self.decoded_max_side is None:
             return
         for transform in self.pipeline.transforms:
             background = getattr(transform, 'background', WHITE)
             if background != WHITE:
                 raise ValueError(
                     'expected a white background in LoadImageBGR with '
-                    f'decoded_cache, got {background}: the cache holds '
-                    'transparent images over white; leave one of them out'
+                    'decoded_cache or decoded_max_side, got '
+                    f'{background}: both have transparent images over white; '
+                    'leave one of them out'
                 )
-        paths = self._paths()
-        if folder == 'auto':
-            folder = str(
-                default_folder(self.data_root, paths, self.decoded_max_side)
-            )
-        self.decoded, places = open_or_build(
-            folder,
-            paths,
-            root=self.data_root,
-            max_side=self.decoded_max_side,
+        if self.decoded_cache is None:
+            return
+        options: dict[str, Any] = dict(
+            root=self.data_root, max_side=self.decoded_max_side
         )
-        self._found = self.decoded, places
+        if self.decoded_cache == 'auto':
+            found = open_automatic(self._paths(), **options)
+        else:
+            found = open_or_build(self.decoded_cache, self._paths(), **options)
+        if found is not None:
+            self.decoded, self._found = found[0], found
+
+    def _in_memory(self) -> bool:
+        return getattr(self, 'store', None) is not None
 
     def _paths(self) -> list[str]:
         return [self.get_data_info(i)['img_path'] for i in range(len(self))]
 
     def _at_hand(self) -> tuple[Pictures, np.ndarray] | None:
-        """Where decoded images are, and which of them are ours."""
-        if self._found is None:
+        """Return where decoded images are, and which of them are ours."""
+        # A cache that a worker could not open again is None.
+        if self._found is None or self._found[0] is None:
             self._found = self._pictures()
         return self._found
 

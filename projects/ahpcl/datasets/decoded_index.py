@@ -43,6 +43,10 @@ _BROKEN = (
 )
 
 
+class DamagedCacheError(ValueError):
+    """The files of a decoded cache are not as they were written."""
+
+
 @dataclass
 class CacheIndex:
     """What is where in the file of pixels, and what it was made from.
@@ -56,7 +60,7 @@ class CacheIndex:
         names: A hash of every name, see :func:`name_hashes`, (N,) uint64.
         file_sizes: Bytes of every file, (N,) int64.
         mtimes: When it was changed, ns, (N,) int64.
-        hashes: Of its content, (N, 16) uint8.
+        hashes: Hashes of its content, (N, 16) uint8.
     """
 
     max_side: int
@@ -82,7 +86,7 @@ class CacheIndex:
         return int(self.offsets[-1]) + len(self.build)
 
     def places(self, names: np.ndarray) -> np.ndarray:
-        """Where images are, by the hashes of their names.
+        """Return where images are, by the hashes of their names.
 
         Args:
             names: (M,) uint64.
@@ -96,7 +100,7 @@ class CacheIndex:
         return np.where(self.names[places] == names, places, -1)
 
     def write(self, folder: Path) -> None:
-        """Write the index whole into a folder, in the place of another."""
+        """Write the index into a folder atomically, over an older one."""
         buffer = io.BytesIO()
         np.savez(
             buffer,
@@ -144,9 +148,9 @@ class CacheIndex:
                 )
             index._check()
         except _BROKEN as error:
-            raise ValueError(
+            raise DamagedCacheError(
                 f'expected the index of a decoded cache, got {path}: {error}; '
-                f'delete the folder {folder}, and it is built anew'
+                f'delete the folder {folder}, and it is built again'
             ) from error
         return index
 
@@ -178,17 +182,17 @@ def _array(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
 
 
 def digest(content: bytes) -> bytes:
-    """128 bits of some content."""
+    """Return a hash of some content, 128 bits."""
     return hashlib.blake2b(content, digest_size=_DIGEST).digest()
 
 
 def name_hashes(
     paths: Sequence[str], root: str | os.PathLike[str] = ''
 ) -> np.ndarray:
-    """64 bits of the name of every image, its path below the data's folder.
+    """Hash the name of every image, its path below the data's folder.
 
     Args:
-        paths: Of the images.
+        paths: Paths of the images.
         root: Folder of the data, so that they may move together.
 
     Returns:

@@ -65,7 +65,7 @@ class Digits(InMemoryDataset):
         return f'Digits(split={self.split!r})'
 
     def load_data_list(self) -> list[dict]:
-        """Entries with ``gt_label``, and ``img`` on access."""
+        """Return entries with ``gt_label``, and ``img`` on access."""
         store, labels = _load(self.img_size)
         self.store = store
         rank: dict[int, int] = {}
@@ -85,7 +85,7 @@ class Digits(InMemoryDataset):
 
 
 def _is_in(split: str, number: int) -> bool:
-    """Whether a split has the image with this number within its digit."""
+    """Tell whether a split has the image with this number within its digit."""
     if split == 'all':
         return True
     test = number % _TEST_EVERY == _TEST_EVERY - 1
@@ -99,7 +99,7 @@ def _is_in(split: str, number: int) -> bool:
 
 @lru_cache(maxsize=4)
 def _load(img_size: int) -> tuple[ImageStore, np.ndarray]:
-    """All images at a size, once per process, and their labels (N,)."""
+    """Return all images at a size, once per process, and their labels (N,)."""
     from sklearn.datasets import load_digits
 
     raw = load_digits()

@@ -13,6 +13,9 @@ def set_epoch(dataset: Any, epoch: int, seed: int) -> int:
     Workers that already run see the change, see
     :class:`ahpcl.datasets.transforms.multi_view.EpochClock`.
 
+    Looks through wrapped and joined datasets (mmengine's and torch's, also a
+    data loader) and nested transforms.
+
     Args:
         dataset: A dataset, or a wrapper around one or more.
         epoch: Epoch, from 0.
@@ -21,23 +24,7 @@ def set_epoch(dataset: Any, epoch: int, seed: int) -> int:
     Returns:
         How many transforms were found.
     """
-    found = transforms_with(dataset, 'set_epoch')
-    for transform in found:
-        transform.set_epoch(epoch, seed)
-    return len(found)
-
-
-def transforms_with(dataset: Any, attribute: str) -> list[Any]:
-    """The transforms of a dataset that have an attribute.
-
-    Looks through wrapped and joined datasets (mmengine's and torch's, also a
-    data loader) and nested transforms.
-
-    Args:
-        dataset: A dataset, or a wrapper around one or more.
-        attribute: Its name.
-    """
-    found = []
+    found = 0
     visited: set[int] = set()
     waiting: list[Any] = [(dataset, False)]
     while waiting:
@@ -48,8 +35,9 @@ def transforms_with(dataset: Any, attribute: str) -> list[Any]:
         if isinstance(thing, list | tuple):
             waiting += [(part, is_transform) for part in thing]
             continue
-        if is_transform and hasattr(thing, attribute):
-            found.append(thing)
+        if is_transform and hasattr(thing, 'set_epoch'):
+            thing.set_epoch(epoch, seed)
+            found += 1
         for name in _INSIDE:
             part = (
                 vars(thing).get(name) if hasattr(thing, '__dict__') else None

@@ -2,24 +2,60 @@
 
 import os
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS
+from PIL import Image
 
 from .base import ImageListDataset
 
+# A file with such an ending is meant as an image: where it cannot be read,
+# that is said.
 IMAGE_EXTENSIONS = (
-    '.jpg',
-    '.jpeg',
-    '.png',
-    '.bmp',
-    '.gif',
-    '.webp',
-    '.tif',
-    '.tiff',
-    '.ppm',
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.dib', '.gif'),
+    *('.webp', '.tif', '.tiff', '.ppm', '.pgm', '.pbm', '.pnm'),
+    *('.jp2', '.j2k', '.jpx', '.avif', '.tga'),
 )
+# Formats that are told by their content alone, whatever the file is called.
+_SNIFFED = (
+    *('JPEG', 'PNG', 'BMP', 'GIF', 'WEBP', 'TIFF', 'PPM', 'JPEG2000', 'AVIF'),
+    *('MPO', 'QOI', 'SGI', 'SUN', 'PSD'),
+)
+# Folders about which the log has said already what is used of them.
+_described: set[tuple[str, tuple[str, ...] | None]] = set()
+
+
+@dataclass
+class _Files:
+    """The files below a folder.
+
+    Attributes:
+        images: Sorted paths below the folder, with '/'.
+        used: Number of images by ending.
+        left_out: Number of other files by ending.
+        hidden: Number of files and folders whose names begin with a dot.
+    """
+
+    images: list[str] = field(default_factory=list)
+    used: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    hidden: int = 0
+
+    def describe(self, why: str) -> str:
+        """Say how many files of which endings are used, and which not."""
+        text = f'uses {len(self.images)} images ({_by_ending(self.used)})'
+        left_out = []
+        if self.left_out:
+            count = self.left_out.total()
+            left_out.append(f'{count} ({_by_ending(self.left_out)}) {why}')
+        if self.hidden:
+            left_out.append(f'{self.hidden} whose names begin with a dot')
+        if left_out:
+            text += f'; leaves out {" and ".join(left_out)}'
+        return text
 
 
 @DATASETS.register_module()
@@ -27,11 +63,14 @@ class UnlabelledFolder(ImageListDataset):
     """All images below a folder: any nesting, no labels, no list files.
 
     Sorted by path. Files and folders whose names start with a dot are left
-    out; links to folders are followed, each folder once.
+    out; links to folders are followed, each folder once. The log says how
+    many files of which endings are used, and which are not.
 
     Args:
         data_root: The folder.
-        extensions: File name endings, in any case.
+        extensions: Only files with these name endings, in any case. None for
+            all files with the usual endings of images and all others, also
+            without an ending, whose content is that of an image.
         labels_from_folders: Take the top-level folder as the class of an
             image, numbered in sorted order, for those who have such folders.
         per_class: (start, stop): use the images at these places of every
@@ -48,7 +87,7 @@ class UnlabelledFolder(ImageListDataset):
         self,
         data_root: str,
         *,
-        extensions: tuple[str, ...] = IMAGE_EXTENSIONS,
+        extensions: tuple[str, ...] | None = None,
         labels_from_folders: bool = False,
         per_class: tuple[int, int] | None = None,
         **kwargs: Any,
@@ -66,10 +105,11 @@ class UnlabelledFolder(ImageListDataset):
                     f'{tuple(per_class)}, got False'
                 )
         self.per_class = per_class
-        self.extensions = tuple(
-            ending.lower() if ending.startswith('.') else f'.{ending.lower()}'
-            for ending in extensions
-        )
+        self.extensions: tuple[str, ...] | None = None
+        if extensions is not None:
+            self.extensions = tuple(
+                f'.{ending.lower().removeprefix(".")}' for ending in extensions
+            )
         self.labels_from_folders = labels_from_folders
         super().__init__(data_root, **kwargs)
 
@@ -89,17 +129,27 @@ class UnlabelledFolder(ImageListDataset):
                 f'expected a folder of images, got {self.data_root!r}, which '
                 f'{what}; set data_root'
             )
-        images, others = self._find(root)
+        files = self._find(root)
+        images = files.images
         if not images:
-            seen = ', '.join(
-                f'{count} {ending or "without ending"}'
-                for ending, count in others.most_common(5)
-            )
+            looked_for = ', '.join(self.extensions or IMAGE_EXTENSIONS)
+            if self.extensions is None:
+                looked_for += ' and, in all others, for the content of images'
             raise ValueError(
                 f'expected images in {self.data_root!r} or below, got none; '
-                f'looked for {", ".join(self.extensions)} and found '
-                f'{seen or "no files"}; set data_root or extensions'
+                f'looked for {looked_for} and found '
+                f'{_by_ending(files.left_out) or "no files"}; set data_root '
+                'or extensions'
             )
+        seen = (str(root), self.extensions)
+        if seen not in _described:
+            _described.add(seen)
+            why = (
+                'that are no images'
+                if self.extensions is None
+                else 'whose endings are not among extensions'
+            )
+            print_log(f'{root}: {files.describe(why)}', logger='current')
         entries = [{'img_path': str(root / name)} for name in images]
         if self.labels_from_folders:
             self._label(entries, images)
@@ -110,7 +160,7 @@ class UnlabelledFolder(ImageListDataset):
     def _part_of_every_class(
         self, entries: list[dict], start: int, stop: int
     ) -> list[dict]:
-        """The images at the places start to stop - 1 of every class."""
+        """Return the images at the places start to stop - 1 of every class."""
         seen: Counter[int] = Counter()
         part = []
         for entry in entries:
@@ -128,10 +178,9 @@ class UnlabelledFolder(ImageListDataset):
                 )
         return part
 
-    def _find(self, root: Path) -> tuple[list[str], Counter[str]]:
-        """Sorted paths of images below root, and endings of other files."""
-        images: list[str] = []
-        others: Counter[str] = Counter()
+    def _find(self, root: Path) -> _Files:
+        """Return the files below root."""
+        found = _Files()
         visited: set[str] = set()
         for folder, subfolders, files in os.walk(root, followlinks=True):
             real = os.path.realpath(folder)
@@ -139,19 +188,27 @@ class UnlabelledFolder(ImageListDataset):
                 subfolders.clear()
                 continue
             visited.add(real)
-            subfolders[:] = sorted(
-                name for name in subfolders if not name.startswith('.')
-            )
+            shown = [name for name in subfolders if not name.startswith('.')]
+            found.hidden += len(subfolders) - len(shown)
+            subfolders[:] = sorted(shown)
             for name in files:
                 if name.startswith('.'):
+                    found.hidden += 1
                     continue
-                ending = os.path.splitext(name)[1].lower()
-                if ending in self.extensions:
-                    path = Path(folder, name).relative_to(root)
-                    images.append(path.as_posix())
+                path = Path(folder, name)
+                ending = path.suffix.lower()
+                if self._is_image(path, ending):
+                    found.images.append(path.relative_to(root).as_posix())
+                    found.used[ending] += 1
                 else:
-                    others[ending] += 1
-        return sorted(images), others
+                    found.left_out[ending] += 1
+        found.images.sort()
+        return found
+
+    def _is_image(self, path: Path, ending: str) -> bool:
+        if self.extensions is not None:
+            return ending in self.extensions
+        return ending in IMAGE_EXTENSIONS or _has_image_content(path)
 
     def _label(self, entries: list[dict], images: list[str]) -> None:
         """Add the label of the top-level folder to every entry."""
@@ -169,3 +226,22 @@ class UnlabelledFolder(ImageListDataset):
         for entry, top in zip(entries, tops, strict=True):
             entry['gt_label'] = numbers[top]
         self._metainfo.setdefault('classes', classes)
+
+
+def _has_image_content(path: Path) -> bool:
+    """Tell whether a file begins like a known image format."""
+    try:
+        with Image.open(path, formats=_SNIFFED):
+            return True
+    except Exception:  # Pillow's readers raise many kinds
+        return False
+
+
+def _by_ending(counts: Counter[str]) -> str:
+    """Describe endings as '20 .jpg, 3 without an ending'."""
+    parts = [
+        f'{count} {ending or "without an ending"}'
+        for ending, count in counts.most_common(8)
+    ]
+    rest = counts.total() - sum(count for _, count in counts.most_common(8))
+    return ', '.join([*parts, *([f'{rest} others'] if rest else [])])

@@ -49,11 +49,11 @@ class ImageStore:
         return self
 
     def bgr(self, index: int) -> np.ndarray:
-        """A private copy of one image, uint8 (H, W, 3), channels B, G, R."""
+        """Return a private copy of one image, uint8 (H, W, 3), B, G, R."""
         return np.ascontiguousarray(self._image(index).numpy()[:, :, ::-1])
 
     def block(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Images at once.
+        """Return several images at once.
 
         Args:
             indices: n places in the store.
@@ -71,7 +71,7 @@ class ImageStore:
         return block[:, [2, 1, 0]], sizes
 
     def _image(self, index: int) -> Tensor:
-        """One image as it lies there, uint8 (H, W, 3), R, G, B."""
+        """Return one image as it lies there, uint8 (H, W, 3), R, G, B."""
         which = bisect.bisect_right(self._starts, index) - 1
         return self._blocks[which][index - self._starts[which]]
 
@@ -87,7 +87,7 @@ class InMemoryDataset(ImageListDataset):
     store: ImageStore | None = None
 
     def get_data_info(self, idx: int) -> dict:
-        """Entry ``idx`` with ``sample_idx``, and ``img`` if in memory."""
+        """Return an entry with ``sample_idx``, and ``img`` if in memory."""
         info = super().get_data_info(idx)
         place = info.pop('store_index', None)
         if place is not None:
@@ -109,6 +109,6 @@ class InMemoryDataset(ImageListDataset):
 
 
 def _writeable(block: np.ndarray) -> np.ndarray:
-    """A contiguous block that torch takes without a warning."""
+    """Return a contiguous block that torch takes without a warning."""
     block = np.ascontiguousarray(block)
     return block if block.flags.writeable else block.copy()

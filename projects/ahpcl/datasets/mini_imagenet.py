@@ -60,7 +60,7 @@ class MiniImageNet(InMemoryDataset):
     Raises:
         ValueError: if an option is unknown, a file, folder or column is
             missing, images cannot be used, a class has too few, or none is
-            left. The message names what was found and the way out.
+            left. The message names what was found and a remedy.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class MiniImageNet(InMemoryDataset):
         return [items[place] for place in sorted(kept)]
 
     def _counts(self, label: str, total: int) -> tuple[int, int]:
-        """Images of a class in parts 'train' and 'test'."""
+        """Return images of a class in parts 'train' and 'test'."""
         test = self.test_per_class
         train = self.train_per_class
         if test is None:

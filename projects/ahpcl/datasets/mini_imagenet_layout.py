@@ -40,7 +40,7 @@ class Item:
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key of a name that compares numbers in it by value."""
+    """Return a sort key of a name that compares numbers in it by value."""
     return tuple(
         (1, int(part), '') if part.isdecimal() else (0, 0, part)
         for part in re.split(r'(\d+)', name)
@@ -81,7 +81,7 @@ def find_layout(root: Path) -> str:
 
 
 def cache_file(root: Path, split: str) -> Path | None:
-    """The pickled cache of a split, None if there is none."""
+    """Return the pickled cache of a split, None if there is none."""
     for name in CACHES[split]:
         if (root / name).is_file():
             return root / name

@@ -17,8 +17,8 @@ import numpy as np
 
 # Signed, unsigned, float and complex numbers, booleans, bytes, text.
 _DTYPE_CODE = re.compile(r'[<>=|]?[biufcSU?][0-9]*')
-_KEY_LENGTH = 4096  # of names
-_KEY_BITS = 64  # of numbers
+_KEY_LENGTH = 4096  # longest name
+_KEY_BITS = 64  # largest number
 # Numbers can be chosen so that all fall into one place of a hash table. Few
 # of them do no harm, nor do small ones; names are hashed with a secret.
 _FEW = 1000
@@ -99,7 +99,7 @@ def _bytes(raw: Any) -> bytes | bytearray:
 
 
 def _check_shape(shape: Any, raw: bytes | bytearray) -> None:
-    """Refuse shapes that do not fit, those of arrays of nothing too."""
+    """Refuse shapes that do not fit, also those of empty arrays."""
     if (
         not isinstance(shape, tuple)
         or len(shape) > _AXES
@@ -113,8 +113,8 @@ def _check_key(key: Any, held: int) -> None:
     """Refuse what takes long to hash or to compare.
 
     Args:
-        key: Of a dict, or a member of a set.
-        held: How many there are already.
+        key: Key of a dict, or a member of a set.
+        held: Number of keys that there are already.
     """
     if key is None:
         return
@@ -150,7 +150,7 @@ def _pairs(items: list[Any]) -> Iterable[tuple[Any, Any]]:
 
 
 class _Memo(dict[int, Any]):
-    """What a pickle may name again, by numbers below its length."""
+    """Objects that a pickle may refer to again, by small numbers."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class _Memo(dict[int, Any]):
 
 
 class _Bounded:
-    """A file, of which no more is asked than there is."""
+    """A file that refuses to read more than it has."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size = file, size
@@ -178,7 +178,7 @@ class _Bounded:
 # The one in Python: that in C hashes keys and fills its memo before anything
 # here is asked.
 class _ArrayUnpickler(pickle._Unpickler):
-    """Makes arrays and plain containers, in the measure of the file."""
+    """Makes arrays and plain containers, in proportion to the file."""
 
     dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch}
 
@@ -208,11 +208,11 @@ class _ArrayUnpickler(pickle._Unpickler):
         self._allowed = allowed
 
     def read_all(self) -> Any:
-        """What the file holds.
+        """Return what the file holds.
 
         Raises:
             UnsafePickleError: if it asks for anything else.
-            Exception: of many kinds, if it is broken.
+            Exception: any of many kinds, if the file is broken.
         """
         value = self.load()
         _check_unfolded(value, 4 * self._size + 2**20)
@@ -236,7 +236,7 @@ class _ArrayUnpickler(pickle._Unpickler):
             )
 
     def _encode(self, text: str, encoding: Any) -> bytes:
-        """Bytes as Python 3 writes them for Python 2."""
+        """Return bytes as Python 3 writes them for Python 2."""
         if encoding not in ('latin1', 'latin-1'):
             raise UnsafePickleError(
                 f'expected latin1 bytes, got encoding {encoding!r}'
@@ -245,14 +245,14 @@ class _ArrayUnpickler(pickle._Unpickler):
         return text.encode('latin1')
 
     def _scalar(self, dtype: Any, data: Any) -> Any:
-        """A numpy number."""
+        """Return a numpy number."""
         self._spend(len(data))
         return np.frombuffer(_bytes(data), dtype=_real(dtype))[0]
 
     def _buffer(
         self, buffer: Any, dtype: Any, shape: Any, order: Any
     ) -> np.ndarray:
-        """An array over pickled bytes (protocol 5)."""
+        """Return an array over pickled bytes (protocol 5)."""
         self._spend(len(buffer))
         raw = _bytes(buffer)
         _check_shape(shape, raw)
@@ -265,7 +265,7 @@ class _ArrayUnpickler(pickle._Unpickler):
         return made
 
     def _ordered(self, items: Any = ()) -> OrderedDict[Any, Any]:
-        """Empty, or of pairs, as Python 2 wrote it."""
+        """Return an empty object, or one of pairs, as Python 2 wrote it."""
         pairs = self._listed(items)
         if not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
             raise UnsafePickleError('it has an OrderedDict of no pairs')
@@ -373,21 +373,21 @@ _ARRAY = _Named()
 
 
 def _reconstruct(kind: Any, shape: Any, dtype: Any) -> np.ndarray:
-    """An empty array, to be filled by its pickled state."""
+    """Return an empty array, to be filled by its pickled state."""
     if kind is not _ARRAY:
         raise UnsafePickleError('it asks for a special array class')
     return np.empty(0, dtype=np.int8).view(_Array)
 
 
 def _no_bytes(*arguments: Any) -> bytes:
-    """What Python 3 writes for no bytes at all, for Python 2."""
+    """Return what Python 3 writes for no bytes at all, for Python 2."""
     if arguments:
         raise UnsafePickleError('it calls bytes')
     return b''
 
 
 def _parts(value: Any) -> list[Any] | None:
-    """Values of a container, None for anything else."""
+    """Return values of a container, None for anything else."""
     if isinstance(value, dict):
         return list(value.values())
     if isinstance(value, list | tuple | set | frozenset):
@@ -396,13 +396,13 @@ def _parts(value: Any) -> list[Any] | None:
 
 
 def _check_unfolded(value: Any, limit: int) -> None:
-    """Refuse what is small only as long as nobody walks through it.
+    """Refuse containers that are small but huge to walk through.
 
     A list may hold one list twice, that another twice, and so on.
 
     Args:
         value: Containers of anything.
-        limit: Of what there would be if nothing were shared: bytes of
+        limit: Limit of what there would be if nothing were shared: bytes of
             arrays, and one for all else.
     """
     sizes: dict[int, int | None] = {}  # by id, None while being counted

@@ -1,4 +1,4 @@
-"""Samples that know nothing but their index, sent between processes as one."""
+"""Sends samples that hold only their index in one piece."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class SampleList:
 
     A worker sends every tensor of every sample by itself, which takes longer
     than to load small images. Most readers want the indices only; the others
-    find a sequence of the host's samples here.
+    find a sequence of mmengine's samples here.
 
-    It is no ``Sequence`` by type, or loaders and the host's preprocessor
+    It is no ``Sequence`` by type, or loaders and mmselfsup's preprocessor
     would walk through it.
 
     Args:
-        indices: (B,) int64, of the images.
+        indices: Indices of the images, (B,) int64.
         sample: Type of a sample.
         value: Type of its ``sample_idx``, with ``value`` (1,) int64.
     """
@@ -38,7 +38,7 @@ class SampleList:
 
     @classmethod
     def of(cls, samples: Sequence[Any]) -> SampleList | None:
-        """The same samples, if they hold their index only; else None."""
+        """Pack samples that hold their index only; None for others."""
         if not all(map(_is_plain, samples)):
             return None
         return cls(
@@ -75,7 +75,7 @@ class SampleList:
 
 
 def _is_plain(sample: Any) -> bool:
-    """Whether a sample has a sample_idx (1,) and nothing else."""
+    """Tell whether a sample has a sample_idx (1,) and nothing else."""
     if not isinstance(sample, BaseDataElement):
         return False
     if sample.keys() != ['sample_idx'] or sample.metainfo_keys():

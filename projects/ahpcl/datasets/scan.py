@@ -1,4 +1,4 @@
-"""Find unreadable image files before training, not in hour seven of it."""
+"""Finds unreadable image files before training, not hours into it."""
 
 import os
 from collections.abc import Sequence
@@ -159,7 +159,7 @@ def _open(path: str, full: bool) -> _Finding:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

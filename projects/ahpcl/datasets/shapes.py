@@ -1,4 +1,4 @@
-"""Images whose hierarchy is known: the truth to test levels against."""
+"""Rendered images with a known hierarchy, to test levels against."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -143,7 +143,7 @@ class HierarchicalShapes(InMemoryDataset):
 
 
 def _class_names(branching: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
-    """Names of the classes of the three levels, coarse first."""
+    """Return names of the classes of the three levels, coarse first."""
     families, shapes, marks = branching
     coarse = tuple(FAMILIES)[:families]
     middle = tuple(f'{c}/{s}' for c in coarse for s in FAMILIES[c][:shapes])
@@ -160,7 +160,7 @@ def _draw(
     branching: tuple[int, ...],
     nuisance: float,
 ) -> ImageStore:
-    """All images of a dataset; loaders of the same one share them."""
+    """Return all images of a dataset; loaders of the same one share them."""
     classes = [name.split('/') for name in _class_names(branching)[2]]
     images = np.empty((num_images, img_size, img_size, 3), dtype=np.uint8)
     for place in range(num_images):

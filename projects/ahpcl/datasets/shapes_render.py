@@ -64,7 +64,7 @@ def render(
 
 
 def _colours(rng: np.random.Generator) -> np.ndarray:
-    """Background, shape, mark and clutter colours, (4, 3).
+    """Draw background, shape, mark and clutter colours, (4, 3).
 
     Shape and background, and mark and shape, differ in luma.
     """
@@ -84,7 +84,7 @@ def _shaded(
     nuisance: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """A background with a linear gradient, (size, size, 3)."""
+    """Return a background with a linear gradient, (size, size, 3)."""
     slope = rng.uniform(-25.0, 25.0, 2) * nuisance
     ramp = np.linspace(-1.0, 1.0, size)
     shade = slope[0] * ramp[:, None] + slope[1] * ramp[None, :]
@@ -94,7 +94,7 @@ def _shaded(
 def _clutter(
     size: int, nuisance: float, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """Opacity (size, size) of some short lines and specks."""
+    """Return the opacity (size, size) of some short lines and specks."""
     pieces = rng.random((3, 4))
     count = round(3 * nuisance * rng.random())
     if not count:
@@ -113,7 +113,7 @@ def _clutter(
 def _pose(
     size: int, nuisance: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Matrix (2, 2) and offset (2,) from unit coordinates to the canvas."""
+    """Return what maps unit coordinates to the canvas: (2, 2) and (2,)."""
     turn, scale, dx, dy = rng.random(4)
     angle = nuisance * math.tau * (turn - 0.5)
     side = size * _FINE
@@ -126,7 +126,7 @@ def _pose(
 def _mask(
     outline: Outline, pose: tuple[np.ndarray, np.ndarray], size: int
 ) -> np.ndarray:
-    """Opacity (size, size) of polygons."""
+    """Return the opacity (size, size) of polygons."""
     matrix, offset = pose
     canvas = Image.new('L', (size * _FINE, size * _FINE))
     draw = ImageDraw.Draw(canvas)
@@ -147,7 +147,7 @@ def _over(
 
 
 def _arc(first: float, last: float, steps: int = 40) -> np.ndarray:
-    """Points on the unit circle between two angles in degrees."""
+    """Return points on the unit circle between two angles in degrees."""
     angles = np.radians(np.linspace(first, last, steps))
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
@@ -170,7 +170,7 @@ def _box(
 
 
 def _arms(*degrees: float, width: float = 0.3) -> Outline:
-    """Bars from the centre outwards."""
+    """Return bars from the centre outwards."""
     arms = []
     for degree in degrees:
         turn = math.radians(degree)
@@ -186,7 +186,7 @@ def _arms(*degrees: float, width: float = 0.3) -> Outline:
 
 
 def _drop() -> np.ndarray:
-    """A circle that runs into a rounded tip above."""
+    """Return a circle that runs into a rounded tip above."""
     body = _arc(-30, 210) * 0.62 + np.array([0.0, 0.3])
     tip = _arc(210, 330, 8) * 0.12 + np.array([0.0, -0.85])
     return np.concatenate([body, tip])

@@ -1,4 +1,4 @@
-"""Batches that are fetched at once, and how all batches are put together."""
+"""Fetches batches in one piece, and collates all batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLANK = np.zeros((1, 1, 3), np.uint8)
 
 
 class WholeBatch(Sequence):
-    """A batch that is one already; other collate functions see its items.
+    """A batch in one piece. Other collate functions see its single items.
 
     Args:
         batch: ``inputs``, a list of one tensor (B, 3, H, W), uint8, B, G, R;
@@ -48,29 +48,39 @@ def collate_batches(items: Sequence[Any]) -> dict:
     """Put the items of a batch together.
 
     A :class:`WholeBatch` is passed on; anything else becomes what mmengine's
-    ``default_collate`` makes of it. Samples that hold an index only become a
+    ``default_collate`` makes of it. Single images of several sizes get zeros
+    beside them and the batch their ``sizes``, as ``DeviceViews`` takes them;
+    other preprocessors refuse them. Samples that hold an index only become a
     :class:`SampleList`.
 
     Args:
         items: What the data set gave.
 
     Raises:
-        ValueError: if images differ in size.
+        ValueError: if views differ in size.
     """
     if isinstance(items, WholeBatch):
         return items.batch
     if not isinstance(items[0], dict) or 'inputs' not in items[0]:
         return default_collate(items)
+    sizes = None
     for views in zip(*(item['inputs'] for item in items), strict=True):
         shapes = sorted({tuple(view.shape) for view in views})
-        if len(shapes) > 1:
+        if len(shapes) == 1:
+            continue
+        if len(items[0]['inputs']) > 1:
             raise ValueError(
-                f'expected images of one size in a batch, got {shapes[0]} and '
-                f'{shapes[-1]}; crop or resize them in the pipeline (images '
-                'of several sizes reach DeviceViews from a data set that is '
-                'not wrapped in another)'
+                f'expected views of one size in a batch, got {shapes[0]} and '
+                f'{shapes[-1]}; crop or resize them in the pipeline'
             )
+        block, sizes = pad_images(views)
+        items = [
+            {**item, 'inputs': [image]}
+            for item, image in zip(items, block, strict=True)
+        ]
     batch = default_collate(items)
+    if sizes is not None:
+        batch['sizes'] = sizes
     if 'data_samples' in batch:
         samples = SampleList.of(batch['data_samples'])
         if samples is not None:
@@ -79,30 +89,21 @@ def collate_batches(items: Sequence[Any]) -> dict:
 
 
 def fetch(dataset: Any, indices: Sequence[int]) -> Sequence[Any]:
-    """The items of a batch, whole where that can be.
+    """Return the items of a batch, as one block where that is possible.
 
-    It can where the pipeline leaves images as they are: ``LoadImageBGR``,
-    perhaps ``SeededMultiView`` whose views are made on the device, and
-    ``PackSelfSupInputs`` with nothing but ``sample_idx``.
+    It is possible where the images are decoded and the pipeline leaves them
+    as they are: ``LoadImageBGR``, and ``PackSelfSupInputs`` with nothing but
+    ``sample_idx``.
 
     Args:
         dataset: An :class:`ahpcl.datasets.base.ImageListDataset`.
-        indices: Of the images.
+        indices: Indices of the images.
     """
-    views, pack = _raw(dataset.pipeline.transforms)
-    if pack is None:
+    pack = _raw_packing(dataset.pipeline.transforms)
+    found = None if pack is None else dataset.image_block(indices)
+    if found is None:
         return [dataset[index] for index in indices]
-    if getattr(views, 'resident', False):
-        # The device has the images: only the indices travel.
-        block, sizes = torch.zeros(len(indices), 3, 0, 0).byte(), None
-    else:
-        found = dataset.image_block(indices)
-        if found is None or (views is None and found[1] is not None):
-            items = [dataset[index] for index in indices]
-            if views is None:
-                return items
-            found = pad_images([item['inputs'][0] for item in items])
-        block, sizes = found
+    block, sizes = found
     blank = pack({'img': _BLANK, 'sample_idx': 0})['data_samples']
     batch = {
         'inputs': [block],
@@ -134,20 +135,17 @@ def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     return found, sizes
 
 
-def _raw(transforms: Sequence[Any]) -> tuple[Any | None, Any | None]:
-    """Views and packing of a pipeline that changes no pixel, or Nones."""
-    if len(transforms) not in (2, 3):
-        return None, None
-    load, *views, pack = transforms
+def _raw_packing(transforms: Sequence[Any]) -> Any | None:
+    """Return the packing of a pipeline that changes no pixel, else None."""
+    if len(transforms) != 2:
+        return None
+    load, pack = transforms
     raw = (
         isinstance(load, LoadImageBGR)
-        and all(getattr(view, 'on_device', False) for view in views)
         and type(pack).__name__ == 'PackSelfSupInputs'
         and pack.key == 'img'
         and list(pack.algorithm_keys) == ['sample_idx']
         and not pack.pseudo_label_keys
         and not pack.meta_keys
     )
-    if not raw:
-        return None, None
-    return (views[0] if views else None), pack
+    return pack if raw else None

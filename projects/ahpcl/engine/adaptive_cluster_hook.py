@@ -10,9 +10,13 @@ from torch.utils.data import DataLoader
 
 from ahpcl.core import ClusterLadder, Decision, PrototypeHierarchy
 from ahpcl.models.feature_bank import FeatureBank
-from ahpcl.runtime.invalid_values import invalid_value_message
+from ahpcl.models.protocols import (
+    LearnsPrototypes,
+    TakesPrototypes,
+    require,
+)
 from ahpcl.runtime.mid_epoch import continues_epoch
-from ahpcl.utils.ranks import sync_batch_norm_stats
+from ahpcl.runtime.train_state import TrainState
 from ahpcl.utils.unwrap import unwrap
 
 from .cluster_log import ClusterLog
@@ -20,7 +24,7 @@ from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
 from .extraction import build_extract_loader
 from .extraction_settings import ExtractionSettings
-from .ladders import build_ladder
+from .schedule import build_ladder
 
 
 @HOOKS.register_module()
@@ -30,8 +34,7 @@ class AdaptiveClusterHook(Hook):
     Before an epoch it clusters the features of all images at the rungs in use
     and hands the prototypes to the head; after it, it shows the means of the
     training signals to the policy and moves the ladder as the policy says.
-    Its state is in the checkpoint under ``ahpcl`` and is restored on resume,
-    not by ``load_from``.
+    What of it must survive a stop it declares to :class:`TrainState`.
 
     Args:
         extract_dataloader: Config of a loader over the training images, in
@@ -119,18 +122,27 @@ class AdaptiveClusterHook(Hook):
         self._last: EStepResult | None = None
         self._agreement: float | None = None
         self._epoch_start = 0.0
-        self._resumed: dict | None = None
 
     # ---- the circle -----------------------------------------------------
 
+    def before_run(self, runner: Runner) -> None:
+        """Let there be a state before a checkpoint is loaded."""
+        TrainState.of(runner)
+
     def before_train(self, runner: Runner) -> None:
-        """Build and check everything; restore the state on resume."""
-        model = unwrap(runner.model)
-        if not hasattr(model, 'extract_keys'):
-            raise ValueError(
-                "expected a model of type 'AHPCL' (with extract_keys), got "
-                f'{type(model).__name__}'
-            )
+        """Build and check everything; declare what persists."""
+        model = require(
+            unwrap(runner.model),
+            LearnsPrototypes,
+            "a model of type 'AHPCL'",
+            'leave the AdaptiveClusterHook out of custom_hooks',
+        )
+        require(
+            model.head,
+            TakesPrototypes,
+            "model.head of type 'HPCLHead'",
+            "set model.head=dict(type='HPCLHead')",
+        )
         train = runner.train_loop.dataloader
         loader = build_extract_loader(self._extract_config, runner)
         self.ladder = build_ladder(self._ladder_config, len(train.dataset))
@@ -148,11 +160,8 @@ class AdaptiveClusterHook(Hook):
             self._extraction,
             self._keep_keys(model, len(train.dataset)),
         )
-        if self._resumed is not None:
-            self._restore(model, self._resumed)
-        else:
-            model.copy_query_to_key()
-        model.set_randomness(runner.seed, runner.iter)
+        self._declare(TrainState.of(runner), model)
+        model.start_training(runner.seed, runner.iter)
         self._log.plan(
             runner,
             self.ladder,
@@ -171,19 +180,15 @@ class AdaptiveClusterHook(Hook):
         due = (runner.epoch - self.warmup_epochs) % self.interval == 0
         if previous is not None and not due and self._fits(previous):
             return
-        try:
-            self._last = self._estep.run(
-                model,
-                self.ladder.current,
-                temperature=model.head.temperature,
-                seed=runner.seed,
-                epoch=runner.epoch,
-                previous=previous,
-                fresh=self._is_fresh(runner.epoch),
-            )
-        except FloatingPointError as error:
-            message = invalid_value_message(runner, str(error))
-            raise FloatingPointError(message) from error
+        self._last = self._estep.run(
+            model,
+            self.ladder.current,
+            temperature=model.head.temperature,
+            seed=runner.seed,
+            epoch=runner.epoch,
+            previous=previous,
+            fresh=self._is_fresh(runner.epoch),
+        )
         self._agreement = self._last.mean_agreement()
         self._hand_over(model, self._last.hierarchy)
         self._log.estep(runner, self._last)
@@ -201,7 +206,6 @@ class AdaptiveClusterHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Show the means to the policy and step the ladder."""
         model = unwrap(runner.model)
-        sync_batch_norm_stats(model)
         device = next(model.parameters()).device
         means = self._means.compute(device)
         self._means.reset()
@@ -236,56 +240,35 @@ class AdaptiveClusterHook(Hook):
 
     # ---- what persists --------------------------------------------------
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the state; runs on rank 0 only."""
-        hierarchy = unwrap(runner.model).head.hierarchy
-        checkpoint['ahpcl'] = dict(
-            ladder=self.ladder.state_dict(),
-            policy=None if self.policy is None else self.policy.state_dict(),
-            hierarchy=(
-                None if hierarchy is None else hierarchy.to('cpu').state_dict()
-            ),
-            means=self._means.state_dict(),
-            agreement=self._agreement,
-            linkage=self.linkage,
-            log=self._log.state_dict(),
+    def _declare(self, state: TrainState, model: nn.Module) -> None:
+        device = next(model.parameters()).device
+
+        def hierarchy() -> dict | None:
+            found = model.head.hierarchy
+            return None if found is None else found.state_dict()
+
+        def set_hierarchy(kept: dict) -> None:
+            found = PrototypeHierarchy.from_state_dict(kept)
+            self._hand_over(model, found.to(device))
+
+        def set_agreement(kept: float) -> None:
+            self._agreement = kept
+
+        state.keep_object('ladder', self.ladder)
+        state.keep_object('policy', self.policy)
+        state.keep_object('bank', self._estep.bank)
+        state.keep_object('log', self._log)
+        # Its smoothing is that of the ladder, which is there again.
+        state.keep('hierarchy', hierarchy, set_hierarchy)
+        state.keep_object(
+            'means', self._means, per_rank=True, within_epoch=True
         )
-        if self._estep.bank is not None:
-            checkpoint['ahpcl']['bank'] = self._estep.bank.state_dict()
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the state for :meth:`before_train`, on resume only."""
-        if not getattr(runner, '_resume', False):
-            return
-        if 'ahpcl' not in checkpoint:
-            raise ValueError(
-                "expected a checkpoint with the state 'ahpcl', got one of "
-                'another method; start from its weights with '
-                'load_from=... and resume=False'
-            )
-        self._resumed = checkpoint['ahpcl']
-
-    def rank_state(self, runner: Runner) -> dict:
-        """What of the epoch so far only this rank knows."""
-        return self._means.state_dict()
-
-    def restore_rank_state(self, state: dict) -> None:
-        """Go on with what :meth:`rank_state` gave."""
-        self._means.load_state_dict(state)
-
-    def _restore(self, model: nn.Module, state: dict) -> None:
-        self.ladder.load_state_dict(state['ladder'])
-        if self.policy is not None and state['policy'] is not None:
-            self.policy.load_state_dict(state['policy'])
-        self._means.load_state_dict(state['means'])
-        self._agreement = state['agreement']
-        self._log.load_state_dict(state['log'])
-        if self._estep.bank is not None and 'bank' in state:
-            self._estep.bank.load_state_dict(state['bank'])
-        if state['hierarchy'] is not None:
-            hierarchy = PrototypeHierarchy.from_state_dict(state['hierarchy'])
-            device = next(model.parameters()).device
-            self._hand_over(model, hierarchy.to(device))
+        state.keep(
+            'agreement',
+            lambda: self._agreement,
+            set_agreement,
+            within_epoch=True,
+        )
 
     # ---- helpers --------------------------------------------------------
 
@@ -299,12 +282,6 @@ class AdaptiveClusterHook(Hook):
     ) -> FeatureBank | None:
         if self.features == 'extract':
             return None
-        if not hasattr(model, 'keep_keys'):
-            raise ValueError(
-                "expected features='extract' with "
-                f"{type(model).__name__}, got 'bank': only AHPCL keeps the "
-                'keys of the training pass'
-            )
         return model.keep_keys(num_images)
 
     def _is_fresh(self, epoch: int) -> bool:

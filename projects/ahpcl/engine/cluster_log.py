@@ -151,7 +151,7 @@ def forget_scalars(runner: Runner, rungs: set[int]) -> None:
     for rung in rungs:
         name = f'train/acc_proto_k{rung}'
         runner.message_hub.log_scalars.pop(name, None)
-        # The host keeps the name among those to resume and warns for ever.
+        # mmengine keeps the name among those to resume and warns for ever.
         runner.message_hub._resumed_keys.pop(name, None)
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from ahpcl.models.feature_bank import FeatureBank
 from ahpcl.utils.progress import pulse
 from ahpcl.utils.ranks import on_rank_0
 
-from .clustering import KMeansClustering
+from .clusterer import Clusterer, ClusterRequest
 from .extraction import (
     FeatureShard,
     extract_shard,
@@ -80,7 +80,7 @@ class EStep:
     Args:
         dataloader: Over the training images in order, see
             :func:`check_extract_loader`.
-        clustering: Settings of the k-means.
+        clustering: Makes the prototypes of the features.
         linkage: ``'independent'``, ``'agglomerative'`` or ``'divisive'``.
         extraction: How features are computed; None for float32.
         bank: Keys of the training pass, to use in place of an extraction.
@@ -89,7 +89,7 @@ class EStep:
     def __init__(
         self,
         dataloader: DataLoader,
-        clustering: KMeansClustering,
+        clustering: Clusterer,
         linkage: str,
         extraction: ExtractionSettings | None = None,
         bank: FeatureBank | None = None,
@@ -117,7 +117,7 @@ class EStep:
             model: The unwrapped algorithm.
             num_clusters: The rungs in use.
             temperature: tau, the mean of the concentrations.
-            seed: Of the run; k-means draws by (seed, epoch, K).
+            seed: Seed of the run; k-means draws by (seed, epoch, K).
             epoch: From 0.
             previous: The hierarchy of the E-step before.
             fresh: Whether to extract features though there is a bank. A
@@ -130,19 +130,20 @@ class EStep:
         start = time.perf_counter()
         features = self._features(model, fresh)
         extracted = time.perf_counter()
-        settings = dict(
+        request = ClusterRequest(
+            num_clusters=tuple(num_clusters),
             linkage=self.linkage,
             temperature=temperature,
             seed=seed_from(seed, 'kmeans', epoch),
-            previous=previous,
             epoch=epoch,
+            previous=previous,
         )
         cluster = (
             self._in_parts
             if self.clustering.supports_sharding(self.linkage)
             else self._on_rank_0
         )
-        hierarchy = cluster(features, tuple(num_clusters), settings)
+        hierarchy = cluster(features, request)
         agreement = on_rank_0(
             lambda: agreement_by_level(hierarchy, previous), 'agreement'
         )
@@ -164,21 +165,21 @@ class EStep:
         return shard
 
     def _in_parts(
-        self, shard: FeatureShard, counts: tuple[int, ...], settings: dict
+        self, shard: FeatureShard, request: ClusterRequest
     ) -> PrototypeHierarchy:
         with pulse('E-step: clusters'):
             return self.clustering(
-                shard.features, counts, shards=shard.shards, **settings
+                shard.features, replace(request, shards=shard.shards)
             )
 
     def _on_rank_0(
-        self, shard: FeatureShard, counts: tuple[int, ...], settings: dict
+        self, shard: FeatureShard, request: ClusterRequest
     ) -> PrototypeHierarchy:
         features = whole_features(shard)
 
         def cluster() -> dict:
             with pulse('E-step: clusters'):
-                found = self.clustering(features, counts, **settings)
+                found = self.clustering(features, request)
                 return found.to('cpu').state_dict()
 
         state = on_rank_0(cluster, 'clustering')

@@ -1,4 +1,4 @@
-"""Features of the whole training set for the E-step."""
+"""Features of all training images for the E-step."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,7 +120,7 @@ def whole_features(shard: FeatureShard) -> Tensor:
 
 
 def shard_of(features: Tensor) -> FeatureShard:
-    """The part of a rank of features (N, D) that every rank has whole."""
+    """The part of a rank of features (N, D) that every rank has all of."""
     own = torch.arange(len(features), device=features.device)
     own = own.tensor_split(get_world_size())[get_rank()]
     return FeatureShard(features[own], rank_shards(own, len(features)))
@@ -130,7 +130,7 @@ def _owned(indices: Tensor, num_images: int) -> tuple[Tensor, Tensor]:
     """Places of the rows that a rank keeps, and images that none has.
 
     Args:
-        indices: Of the own rows, (n,).
+        indices: Indices of the images of the own rows, (n,).
         num_images: N.
 
     Returns:
@@ -155,8 +155,8 @@ def build_extract_loader(
     """Build and check the loader of a hook, when training starts.
 
     Args:
-        config: Of the loader.
-        runner: Whose training images it must pass over.
+        config: Config of the loader.
+        runner: The runner, whose training images it must pass over.
 
     Raises:
         ValueError: see :func:`check_extract_loader`.
@@ -170,8 +170,8 @@ def check_extract_loader(loader: DataLoader, train: DataLoader) -> None:
     """Check that a loader passes over the very images that are trained on.
 
     Args:
-        loader: Of the E-step.
-        train: Of the training loop.
+        loader: Loader of the E-step.
+        train: Loader of the training loop.
 
     Raises:
         ValueError: if it shuffles, drops images or has other ones.
@@ -230,9 +230,9 @@ def preprocessed(model: nn.Module, batch: object) -> tuple:
     """Images as the model takes them, with their samples.
 
     Args:
-        model: The unwrapped algorithm, of either host: what its data
-            preprocessor gives is a pair, or a dict with these two keys.
-        batch: Collated.
+        model: The unwrapped algorithm, of mmselfsup or mmpretrain: what its
+            data preprocessor gives is a pair, or a dict with these two keys.
+        batch: Collated samples.
 
     Returns:
         Inputs, a tensor (B, C, H, W) or a list of views, and data samples.

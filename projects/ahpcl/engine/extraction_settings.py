@@ -16,23 +16,21 @@ PRECISIONS = ('auto', 'float32', 'bfloat16')
 
 @dataclass(frozen=True)
 class ExtractionSettings:
-    """Precision and layout of the encoder's pass over all images.
+    """Precision of the encoder's pass over all images.
 
-    Features leave the encoder as float32 in any case.
+    Features leave the encoder as float32 in any case. On CUDA devices images
+    are laid out channels last.
 
     Attributes:
-        precision: Of the encoder: ``'float32'``, ``'bfloat16'`` (autocast),
-            or ``'auto'``, which is bfloat16 on CUDA devices that compute in
-            it, else float32.
-        channels_last: Whether images are laid out channels last; None for
-            on CUDA.
+        precision: Precision of the encoder: ``'float32'``, ``'bfloat16'``
+            (autocast), or ``'auto'``, which is bfloat16 on CUDA devices that
+            compute in it, else float32.
 
     Raises:
         ValueError: for another precision.
     """
 
     precision: str = 'float32'
-    channels_last: bool | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -54,10 +52,7 @@ class ExtractionSettings:
 
     def laid_out(self, inputs: Inputs, device: torch.device) -> Inputs:
         """The images in the memory layout to use."""
-        last = self.channels_last
-        if last is None:
-            last = device.type == 'cuda'
-        if not last:
+        if device.type != 'cuda':
             return inputs
         if isinstance(inputs, Tensor):
             return inputs.contiguous(memory_format=torch.channels_last)

@@ -21,9 +21,10 @@ class FeatureHealthHook(Hook):
     the same work, without a collective call, and rank 0 writes.
 
     Args:
-        interval: Epochs.
-        num_images: Evenly from the training set.
-        **limits: Of :func:`ahpcl.core.metrics.feature_health.collapse_alarms`.
+        interval: Epochs between two measurements.
+        num_images: Number of images, taken evenly from the training set.
+        **limits: Limits of
+            :func:`ahpcl.core.metrics.feature_health.collapse_alarms`.
 
     Raises:
         ValueError: If a number is below 1, or 2 images.

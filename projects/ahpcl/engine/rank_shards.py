@@ -13,8 +13,8 @@ class RankShards(Shards):
     """The parts of a set on the ranks of `torch.distributed`.
 
     Args:
-        indices: Of the own points among all, ascending, (n,) int64; every
-            point belongs to one rank.
+        indices: Indices of the own points among all, ascending, (n,) int64;
+            every point belongs to one rank.
         num_points: N.
     """
 

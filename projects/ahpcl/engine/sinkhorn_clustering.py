@@ -1,6 +1,6 @@
 """An E-step of clusters of equal size, by optimal transport."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.registry import TASK_UTILS
@@ -12,41 +12,35 @@ from ahpcl.core import (
     check_hierarchy,
     seed_from,
 )
-from ahpcl.core.clustering.equal_clusters import equal_clusters
-from ahpcl.core.clustering.levels import prototype_level
+from ahpcl.core.clustering.equal_clusters import (
+    EqualSizeSettings,
+    equal_clusters,
+)
+from ahpcl.core.clustering.hierarchy import prototype_level
+
+from .clusterer import Clusterer, ClusterRequest, settings_from
 
 
 @TASK_UTILS.register_module()
-@dataclass(frozen=True)
-class SinkhornClustering:
-    """Settings of :func:`ahpcl.core.clustering.equal_clusters.equal_clusters`.
+class SinkhornClustering(Clusterer):
+    """Clusters of equal size, at every rung by itself.
 
     Self-labelling of all images (SeLa, Asano et al., ICLR 2020) in place of
-    k-means. For ``AdaptiveClusterHook(clustering=dict(type=
-    'SinkhornClustering'))``; levels are independent.
+    k-means, see :func:`ahpcl.core.clustering.equal_clusters.equal_clusters`.
+    For ``AdaptiveClusterHook(clustering=dict(type='SinkhornClustering'))``.
 
-    Attributes:
-        rounds: Of labels and prototypes in turn.
-        epsilon: Temperature of the transport, in units of the spread of the
-            similarities.
-        max_iter: Rounds of Sinkhorn and Knopp at most.
-        tolerance: Of the sizes.
-        n_iter: Iterations of the k-means at the start.
-        backend: Of that k-means.
-        alpha: Smoothing of the concentration for small clusters.
-        clip: Percentiles to which the concentration is clipped.
+    Args:
         warm_start: Start from the last prototypes of the same K.
+        settings: Options of ``EqualSizeSettings``: ``rounds``, ``epsilon``,
+            ``max_iter`` and ``tolerance``.
+
+    Raises:
+        ValueError: for an unknown option, or numbers out of range.
     """
 
-    rounds: int = 3
-    epsilon: float = 0.05
-    max_iter: int = 200
-    tolerance: float = 0.02
-    n_iter: int = 10
-    backend: str = 'auto'
-    alpha: float = 10.0
-    clip: tuple[float, float] = (10, 90)
-    warm_start: bool = False
+    def __init__(self, *, warm_start: bool = False, **settings: Any) -> None:
+        self.warm_start = warm_start
+        self.settings = settings_from(EqualSizeSettings, settings)
 
     def check(
         self,
@@ -55,77 +49,36 @@ class SinkhornClustering:
         linkage: str,
         device: torch.device,
     ) -> None:
-        """Check that every window of a ladder can be clustered.
-
-        Raises:
-            ValueError: for a nested linkage, rungs that cannot be filled, or
-                numbers out of range.
-            ImportError: if the backend is not installed.
-        """
+        """Refuse a nested linkage, and rungs that cannot be filled."""
         if linkage != 'independent':
             raise ValueError(
                 "expected linkage='independent' with SinkhornClustering, got "
                 f'{linkage!r}: nested clusters cannot be of equal size at '
                 'every level'
             )
-        for name in ('rounds', 'epsilon', 'max_iter', 'tolerance', 'n_iter'):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f'expected clustering.{name} above 0, got '
-                    f'{getattr(self, name)}'
-                )
-        for rung in ladder.rungs:
-            check_hierarchy(
-                (rung,),
-                num_images,
-                linkage=linkage,
-                backend=self.backend,
-                balance=None,
-                min_ratio=1.0,
-                device=device,
-            )
-
-    def supports_sharding(self, linkage: str) -> bool:
-        """No: equal sizes need the features of all images at once."""
-        return False
-
-    def is_cold_start(self, epoch: int) -> bool:
-        """Whether the E-step of an epoch, from 0, takes no warm start."""
-        return not self.warm_start
+        check_hierarchy(
+            ladder.rungs,
+            num_images,
+            self.settings.kmeans,
+            linkage=linkage,
+            device=device,
+        )
 
     def __call__(
-        self,
-        features: Tensor,
-        num_clusters: tuple[int, ...],
-        *,
-        linkage: str,
-        temperature: float,
-        seed: int,
-        previous: PrototypeHierarchy | None = None,
-        epoch: int = 0,
+        self, features: Tensor, request: ClusterRequest
     ) -> PrototypeHierarchy:
-        """Cluster features (N, D) at every count of ``num_clusters``."""
-        assert linkage == 'independent'  # check() looked
-        known = {}
-        if not self.is_cold_start(epoch) and previous is not None:
-            known = {lv.num_clusters: lv.centroids for lv in previous.levels}
+        """Label the images of every rung; its seed follows from its count."""
+        init = self.warm_centroids(request)
         return PrototypeHierarchy(
             prototype_level(
                 equal_clusters(
                     features,
                     k,
-                    rounds=self.rounds,
-                    epsilon=self.epsilon,
-                    max_iter=self.max_iter,
-                    tolerance=self.tolerance,
-                    n_iter=self.n_iter,
-                    seed=seed_from(seed, k),
-                    init=known.get(k),
-                    backend=self.backend,
+                    self.settings,
+                    seed=seed_from(request.seed, k),
+                    init=init.get(k),
                 ),
-                temperature=temperature,
-                alpha=self.alpha,
-                clip=tuple(self.clip),
+                temperature=request.temperature,
             )
-            for k in sorted(num_clusters, reverse=True)
+            for k in sorted(request.num_clusters, reverse=True)
         )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
-from mmengine.dataset import default_collate
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ahpcl.core import seed_from
-from ahpcl.datasets import set_epoch
-from ahpcl.datasets.epoch import transforms_with
+from ahpcl.datasets import collate_batches, set_epoch
 from ahpcl.models.features import first_view, pool_features
+from ahpcl.models.protocols import MakesViews
 from ahpcl.utils.random_state import random_state_kept
 
 from .extraction import preprocessed
@@ -36,17 +36,16 @@ def two_view_features(
 
     Args:
         model: The unwrapped algorithm.
-        dataset: Of the training, with its augmentation.
-        num_images: Evenly from the data set; at most all of them.
-        seed: Of the views.
+        dataset: Training images, with their augmentation.
+        num_images: Number of images, taken evenly from the data set; at
+            most all of them.
+        seed: Seed of the views.
         batch_size: Images at once.
 
     Returns:
         (M, C) and (M, C) float32 on the device of the model.
     """
     dataset = _twin(dataset)
-    for transform in transforms_with(dataset, 'on_device'):
-        transform.on_device = False  # these views are made here
     total = len(dataset)
     number = min(num_images, total)
     places = [i * total // number for i in range(number)]
@@ -57,21 +56,48 @@ def two_view_features(
         for epoch in (-1, -2):
             set_epoch(dataset, epoch, seed)
             with random_state_kept(seed_from(seed, 'view', epoch)):
-                views.append(_features(model, dataset, places, batch_size))
+                preprocess = view_preprocessing(model, epoch, seed)
+                views.append(
+                    _features(model, dataset, places, batch_size, preprocess)
+                )
     finally:
         model.train(training)
     return views[0], views[1]
 
 
+def view_preprocessing(
+    model: nn.Module, epoch: int, seed: int
+) -> Callable[[dict], tuple]:
+    """What makes augmented inputs of a batch, of the model in eval mode.
+
+    Args:
+        model: The unwrapped algorithm. Its preprocessor makes the views, or
+            takes those that the pipeline has made.
+        epoch: Epoch of views that the preprocessor makes.
+        seed: Seed of views that the preprocessor makes.
+
+    Returns:
+        A function of a batch that gives views and samples.
+    """
+    maker = model.data_preprocessor
+    if isinstance(maker, MakesViews) and maker.num_views:
+        return lambda batch: maker.make_views(batch, epoch, seed)
+    return lambda batch: preprocessed(model, batch)
+
+
 def _features(
-    model: nn.Module, dataset: Dataset, places: list[int], batch_size: int
+    model: nn.Module,
+    dataset: Dataset,
+    places: list[int],
+    batch_size: int,
+    preprocess: Callable[[dict], tuple],
 ) -> Tensor:
     """Pooled features of the first view of some images, (M, C)."""
     rows = []
     for start in range(0, len(places), batch_size):
         chosen = places[start : start + batch_size]
-        batch = default_collate([dataset[i] for i in chosen])
-        inputs, _ = preprocessed(model, batch)
+        batch = collate_batches([dataset[i] for i in chosen])
+        inputs, _ = preprocess(batch)
         rows.append(pool_features(model.extract_feat(first_view(inputs))))
     return torch.cat(rows)
 

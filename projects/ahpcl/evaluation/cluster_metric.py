@@ -1,4 +1,4 @@
-"""How well a fresh k-means of the features agrees with the labels."""
+"""Measures how well a k-means of the features agrees with the labels."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ahpcl.core import spherical_kmeans
+from ahpcl.core import KMeansSettings, spherical_kmeans
 from ahpcl.core.metrics.cluster_quality import grouping_report
 from ahpcl.core.validation import whole_number
 
@@ -24,17 +24,17 @@ class ClusterMetric(FeatureMetric):
     labels only the last two. Images without a label count for no agreement.
 
     Args:
-        num_clusters: K, or several, whose results are logged under ``k<K>/``;
-            None for the number of classes.
+        num_clusters: Number of clusters K, or several, whose results are
+            logged under ``k<K>/``; None for the number of classes.
         fit: ``'all'``: the k-means is fitted on all images, whatever their
             role, and all are scored. ``'reference'``: it is fitted on the
             images with the role 'reference', and those with the role 'query'
             are given to the nearest centroid and scored, so that what is
             scored was not fitted on.
-        n_init: Restarts of which the best objective is taken.
-        seed: Of the k-means and of the silhouette's sample.
-        collect_device: As in mmengine.
-        prefix: As in mmengine.
+        n_init: Restarts; the one with the best objective is taken.
+        seed: Seed of the k-means and of the sample for the silhouette.
+        collect_device: Where results are gathered, as in mmengine.
+        prefix: Prefix of the logged names, as in mmengine.
     """
 
     default_prefix = 'cluster'
@@ -91,7 +91,10 @@ class ClusterMetric(FeatureMetric):
         found = {}
         for count in self._counts(known):
             result = spherical_kmeans(
-                fitted, count, n_iter=50, n_init=self.n_init, seed=self.seed
+                fitted,
+                count,
+                KMeansSettings(n_iter=50, n_init=self.n_init),
+                seed=self.seed,
             )
             assignments = result.assignments
             if self.fit == 'reference':

@@ -19,7 +19,7 @@ Table = dict[str, np.ndarray]
 
 
 def image_table(run: RunData) -> Table:
-    """A row for every training image, in the order of the set.
+    """Return a row for every training image, in the order of the set.
 
     Columns ``index``, ``path``, ``label`` and ``class`` where they are
     known, and for every level ``k<K>_cluster``, ``k<K>_phi`` (of its
@@ -51,7 +51,7 @@ def image_table(run: RunData) -> Table:
 
 
 def prototype_table(run: RunData, level: int) -> Table:
-    """A row for every prototype of a level.
+    """Return a row for every prototype of a level.
 
     Columns ``cluster``, ``size``, ``phi``, ``distance`` (mean of its images,
     NaN without), ``parent`` and ``parent_share`` (of its images in that
@@ -95,7 +95,7 @@ def prototype_table(run: RunData, level: int) -> Table:
 
 
 def feature_table(run: RunData) -> Table:
-    """A row for every training image: its features, and keys if it has any.
+    """Return a row for every training image: features, and keys if any.
 
     Columns ``index``, ``path``, ``feature`` (N, C), the pooled features of
     the query backbone, and ``key`` (N, D), the unit rows of the key encoder.

@@ -12,14 +12,14 @@ from torch.utils.data import Dataset
 
 
 def digest_of(name: str, model: nn.Module, dataset: Dataset) -> str:
-    """Tells weights, images, labels and transforms apart.
+    """Return a digest that tells weights, images and transforms apart.
 
     Images in memory are told apart by their pixels, files by their paths,
     sizes and times of change.
 
     Args:
-        name: Of the use that is made of the images.
-        model: Whose weights count.
+        name: What the images are used for.
+        model: The model whose weights count.
         dataset: Images with their transforms, or several such sets, joined.
 
     Returns:

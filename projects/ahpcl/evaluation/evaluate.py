@@ -40,7 +40,7 @@ def evaluate(
         run: The checkpoint and its images.
         tasks: Names, see :data:`~ahpcl.evaluation.tasks.TASKS`; None for all
             that take seconds and that the images allow.
-        features: Of :attr:`RunData.evaluation`, if they are at hand.
+        features: Features of :attr:`RunData.evaluation`, if they are at hand.
         save: Called with the results after every task, so that none is lost.
         say: Called with a line for whoever waits.
 
@@ -111,7 +111,7 @@ def evaluate(
 def _check(
     metrics: dict[str, list[FeatureMetric]], labels: Tensor, query: Tensor
 ) -> None:
-    """Raises with all that cannot be measured, before hours are spent."""
+    """Raise with all that cannot be measured, before hours are spent."""
     problems = []
     for task, parts in metrics.items():
         for metric in parts:
@@ -130,7 +130,7 @@ def _measure(
     labels: Tensor,
     query: Tensor,
 ) -> dict[str, float]:
-    """What a metric says of the images that count for it."""
+    """Return what a metric says of the images that count for it."""
     rows = features.features.to(run.device)
     if metric.needs_images:
         metric.set_model(run.model)
@@ -142,14 +142,14 @@ def _measure(
 
 
 def _alignment(run: RunData) -> dict[str, float]:
-    """Of two augmented views of some training images."""
+    """Return features of two augmented views of some training images."""
     dataset = DATASETS.build(run.config.train_dataloader.dataset)
     views = two_view_features(run.model, dataset, ALIGNED_IMAGES)
     return {'health/alignment': alignment(*views)}
 
 
 def raw_images(run: RunData) -> Tensor:
-    """The evaluation images as the model is given them, (N, C, H, W) uint8."""
+    """Return the evaluation images as the model sees them, (N, C, H, W)."""
     assert run.evaluation_loader is not None
     return torch.stack(
         [
@@ -161,7 +161,7 @@ def raw_images(run: RunData) -> Tensor:
 
 
 def _unbatched(inputs: Any) -> list[Tensor]:
-    """Images of a batch; of several views the first."""
+    """Return the images of a batch; of several views the first."""
     first = inputs[0]
     if isinstance(inputs, list) and first.ndim == 4:
         return list(first)
@@ -169,7 +169,7 @@ def _unbatched(inputs: Any) -> list[Tensor]:
 
 
 def _seen_classes(run: RunData, features: FeatureSet) -> int:
-    """Classes that are among those of the training images, by name."""
+    """Return classes that are among those of the training images, by name."""
     dataset = run.training_loader.dataset
     trained = set(dataset.metainfo.get('classes') or ())
     return len(trained & set(features.classes))

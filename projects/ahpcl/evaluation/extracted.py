@@ -11,21 +11,22 @@ from torch.utils.data import DataLoader, Dataset
 from ahpcl.datasets.transforms import SetRole
 from ahpcl.engine.extraction import extract_features, preprocessed
 from ahpcl.models.features import pool_features
+from ahpcl.models.protocols import EncodesKeys
 
 from .feature_set import FeatureSet
 
 
 def training_features(model: nn.Module, loader: DataLoader) -> FeatureSet:
-    """Features, and keys where the method has them, of training images.
+    """Extract features of training images, and keys if the method has any.
 
     Args:
         model: The unwrapped algorithm.
-        loader: Over all training images, in order.
+        loader: Loader over all training images, in order.
 
     Raises:
         FloatingPointError: If a feature is NaN or infinite.
     """
-    has_keys = hasattr(model, 'extract_keys')
+    has_keys = isinstance(model, EncodesKeys)
     widths = []
 
     def encode(inputs: Any) -> Tensor:
@@ -49,11 +50,11 @@ def training_features(model: nn.Module, loader: DataLoader) -> FeatureSet:
 
 @torch.no_grad()
 def evaluation_features(model: nn.Module, loader: DataLoader) -> FeatureSet:
-    """Features, labels and roles of a validation loader's images.
+    """Extract features, labels and roles of a validation loader's images.
 
     Args:
         model: The unwrapped algorithm, in eval mode.
-        loader: As for the val loop, in order.
+        loader: Loader as for the val loop, in order.
 
     Raises:
         FloatingPointError: If a feature is NaN or infinite.
@@ -80,7 +81,7 @@ class Known(NamedTuple):
 
     Args:
         labels: Classes (N,) int64, -1 where unknown.
-        query: (N,) bool, True for images that are tested.
+        query: Mask, (N,) bool, True for images that are tested.
         paths: File, or another name, of every image.
     """
 
@@ -93,7 +94,8 @@ def known_of(dataset: Dataset) -> Known:
     """Look at the entries of a data set.
 
     Args:
-        dataset: Or several, joined; the pipeline of each may set the role.
+        dataset: A data set, or several joined; the pipeline of each may set
+            the role.
     """
     labels: list[int] = []
     query: list[bool] = []
@@ -114,6 +116,6 @@ def known_of(dataset: Dataset) -> Known:
 
 
 def class_names(dataset: Dataset) -> tuple[str, ...]:
-    """Names of the classes; empty if the set has none."""
+    """Return names of the classes; empty if the set has none."""
     names = dataset.metainfo.get('classes') or ()
     return tuple(map(str, names))

@@ -21,8 +21,8 @@ class FeatureCache:
     """A folder of feature files, each with what it was made from.
 
     Args:
-        folder: For the files; None keeps none.
-        stem: Their names begin with it.
+        folder: Folder of the files; None keeps no files.
+        stem: Beginning of their names.
     """
 
     def __init__(self, folder: str | os.PathLike | None, stem: str) -> None:
@@ -38,10 +38,10 @@ class FeatureCache:
         replaced.
 
         Args:
-            name: Of the use, or a folder of images.
+            name: Name of the use, or a folder of images.
             model: The unwrapped algorithm.
-            loader: Over the images.
-            extract: Makes the features.
+            loader: Loader over the images.
+            extract: Function that makes the features.
         """
         digest = digest_of(name, model, loader.dataset)
         file = None
@@ -61,13 +61,13 @@ class FeatureCache:
         try:
             found = FeatureSet.load(file)
         except ValueError as error:
-            print_log(f'{error}; extracting anew', logger='current')
+            print_log(f'{error}; extracting again', logger='current')
             return None
         if found.digest == digest:
             return found
         print_log(
             f'{file} is of other weights, images or transforms; extracting '
-            'anew',
+            'again',
             logger='current',
         )
         return None

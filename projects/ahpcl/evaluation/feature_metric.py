@@ -36,7 +36,7 @@ class FeatureMetric(BaseMetric):
             )
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Metrics of all images; empty if it needs labels and has none."""
+        """Compute the metrics; empty if they need labels and have none."""
         if self.needs_labels:
             results = [row for row in results if row['label'] >= 0]
         if not results:
@@ -50,8 +50,8 @@ class FeatureMetric(BaseMetric):
         """Refuse images that cannot be measured, before features are there.
 
         Args:
-            labels: (N,) from 0; -1 where unknown.
-            query: (N,) True for images that are tested.
+            labels: Classes, (N,), from 0; -1 where unknown.
+            query: Mask, (N,), True for images that are tested.
 
         Raises:
             ValueError: If :meth:`measure` could not work with them.
@@ -70,15 +70,15 @@ class FeatureMetric(BaseMetric):
         """Compute the metrics.
 
         Args:
-            features: (N, C).
-            labels: (N,); -1 where unknown, unless ``needs_labels``.
-            query: (N,) True for images that are tested, False for those that
-                may be learnt from.
+            features: Features, (N, C).
+            labels: Classes, (N,); -1 where unknown, unless ``needs_labels``.
+            query: Mask, (N,), True for images that are tested, False for those
+                that may be learnt from.
         """
 
 
 def label_of(sample: dict) -> int:
-    """The class of a sample of either host, -1 without one."""
+    """Return the class of a sample of mmselfsup or mmcls, -1 without one."""
     label = sample.get('gt_label')
     if isinstance(label, dict):
         label = label.get('value', label.get('label'))
@@ -89,7 +89,7 @@ def check_roles(query: Tensor) -> None:
     """Refuse images that all have one role.
 
     Args:
-        query: (N,) True for images that are tested.
+        query: Mask, (N,), True for images that are tested.
 
     Raises:
         ValueError: If no image, or every image, is a reference.
@@ -109,8 +109,9 @@ def check_reference_classes(
     """Refuse classes that the references teach too little of.
 
     Args:
-        labels: (N,) from 0; -1 where unknown, and such images do not count.
-        query: (N,) True for images that are tested.
+        labels: Classes, (N,), from 0; -1 where unknown, and such images do not
+            count.
+        query: Mask, (N,), True for images that are tested.
         least: References that every class needs.
 
     Raises:

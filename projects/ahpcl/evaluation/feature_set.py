@@ -20,8 +20,8 @@ class FeatureSet:
     Args:
         features: Pooled features of the query backbone, (N, C) float32.
         labels: Classes from 0, (N,) int64; -1 where unknown.
-        query: (N,) bool, True for images that are tested, False for those
-            that may be learnt from.
+        query: Mask, (N,) bool, True for images that are tested, False for
+            those that may be learnt from.
         keys: Unit rows of the key encoder, (N, D) float32, in the space of
             the prototypes; None for a method without.
         paths: File, or another name, of every image.
@@ -58,7 +58,7 @@ class FeatureSet:
 
     @property
     def num_images(self) -> int:
-        """N."""
+        """Number of images N."""
         return len(self.features)
 
     @property
@@ -67,7 +67,7 @@ class FeatureSet:
         return bool((self.labels >= 0).any())
 
     def class_name(self, label: int) -> str:
-        """Name of a class; its number if it has none."""
+        """Return the name of a class; its number if it has none."""
         return class_name(self.classes, label)
 
     def save(self, path: str | os.PathLike) -> None:
@@ -132,5 +132,5 @@ class FeatureSet:
 
 
 def class_name(classes: Sequence[str], label: int) -> str:
-    """Name of a class; its number if it has none."""
+    """Return the name of a class; its number if it has none."""
     return classes[label] if 0 <= label < len(classes) else str(label)

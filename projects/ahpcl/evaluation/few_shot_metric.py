@@ -28,14 +28,14 @@ class FewShotMetric(FeatureMetric):
         shots: Labelled images per class, or several such numbers.
         queries: Images per class to classify; None for all others.
         episodes: Number of episodes.
-        seed: Of the episodes.
+        seed: Seed of the episodes.
         classifier: One of :data:`ahpcl.core.metrics.episodes.CLASSIFIERS`, or
             several. The nearest centroid is logged as ``5way_1shot``, the
             others with their name behind it.
         transductive: Also log the nearest centroid that sees all queries of
             the episode at once, as ``..._transductive``: an easier problem.
-        collect_device: As in mmengine.
-        prefix: As in mmengine.
+        collect_device: Where results are gathered, as in mmengine.
+        prefix: Prefix of the logged names, as in mmengine.
 
     Raises:
         ValueError: If a classifier is unknown.

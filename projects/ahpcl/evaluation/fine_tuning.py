@@ -1,4 +1,4 @@
-"""What fine-tuning is made of: a copy of a backbone, and augmentation."""
+"""Parts of fine-tuning: a copy of a backbone, and augmentation."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Learner:
         self.device = next(model.parameters()).device
         with torch.no_grad():
             width = self._features(image).shape[1]
-        # Without drawing weights that are not wanted.
+        # Weights of zeros need no draw from the random state.
         self.head = nn.utils.skip_init(nn.Linear, width, classes)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
         self.head.to(self.device)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W) uint8."""
+        """Return logits (B, classes) of images (B, C, H, W) uint8."""
         return self.head(self._features(images))
 
     @torch.no_grad()
     def scores(self, images: Tensor, batch_size: int) -> Tensor:
-        """(M, classes) on the CPU, in eval mode."""
+        """Return logits (M, classes) on the CPU, in eval mode."""
         self.backbone.eval()
         return torch.cat(
             [self(part).cpu() for part in images.split(batch_size)]
@@ -57,7 +57,7 @@ class Learner:
 def augmented(
     images: Tensor, padding: int, flip: bool, generator: torch.Generator
 ) -> Tensor:
-    """Every image moved by some pixels and perhaps flipped."""
+    """Return every image moved by some pixels and perhaps flipped."""
     count, _, height, width = images.shape
     if padding:
         padded = F.pad(images, [padding] * 4)

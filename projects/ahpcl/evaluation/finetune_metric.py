@@ -34,21 +34,21 @@ class FineTuneMetric(FeatureMetric):
     al., "SimCLR", ICML 2020, section 6; here with SGD, random crops and
     flips of the images as they are evaluated) and tested on those with the
     role 'query'. The model stays as it is. In a val or test loop it needs
-    :class:`ModelAccessHook`. In one process.
+    :class:`ModelAccessHook`. It works in one process only.
 
     Args:
         fractions: Shares of the labels; of every class at least one image.
-        epochs: For every share.
-        least_steps: Steps at least, however few images there are.
-        batch_size: Of the steps.
-        lr: Of the linear layer.
-        backbone_lr: Of the backbone.
-        weight_decay: Of all weights.
+        epochs: Epochs of training for every share.
+        least_steps: Fewest steps, however few images there are.
+        batch_size: Images in a step.
+        lr: Learning rate of the linear layer.
+        backbone_lr: Learning rate of the backbone.
+        weight_decay: Weight decay of all weights.
         padding: Pixels that a crop may be moved by.
         flip: Whether images are flipped at random; not for digits or letters.
-        seed: Of shares, order, crops and flips.
-        collect_device: As in mmengine.
-        prefix: As in mmengine.
+        seed: Seed of shares, order, crops and flips.
+        collect_device: Where results are gathered, as in mmengine.
+        prefix: Prefix of the logged names, as in mmengine.
 
     Raises:
         ValueError: If a share is not between 0 and 1, or a number is out of
@@ -126,8 +126,8 @@ class FineTuneMetric(FeatureMetric):
 
         Args:
             features: The images, (N, C, H, W).
-            labels: (N,).
-            query: (N,).
+            labels: Classes, (N,).
+            query: Mask of the images that are tested, (N,).
 
         Raises:
             ValueError: If no model was.
@@ -146,9 +146,9 @@ class FineTuneMetric(FeatureMetric):
 
         Args:
             model: The unwrapped algorithm; stays as it is.
-            images: As they are evaluated, (N, C, H, W) uint8.
-            labels: (N,) from 0; images with -1 do not count.
-            query: (N,) True for images that are tested.
+            images: Images as they are evaluated, (N, C, H, W) uint8.
+            labels: Classes, (N,), from 0; images with -1 do not count.
+            query: Mask, (N,), True for images that are tested.
 
         Returns:
             ``top1_1pct`` and the like, percent.

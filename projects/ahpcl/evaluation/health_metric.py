@@ -20,9 +20,9 @@ class HealthMetric(FeatureMetric):
     :class:`ahpcl.engine.FeatureHealthHook`.
 
     Args:
-        seed: Of the samples that large sets are cut to.
-        collect_device: As in mmengine.
-        prefix: As in mmengine.
+        seed: Seed of the samples that large sets are cut to.
+        collect_device: Where results are gathered, as in mmengine.
+        prefix: Prefix of the logged names, as in mmengine.
     """
 
     default_prefix = 'health'

@@ -16,11 +16,11 @@ from ahpcl.models.features import first_view, pool_features
 
 
 def load_image(dataset: Dataset, index: int) -> np.ndarray:
-    """An image before any augmentation, (H, W, 3) uint8 RGB.
+    """Return an image before any augmentation, (H, W, 3) uint8 RGB.
 
     Args:
-        dataset: Whose pipeline begins with a transform that loads.
-        index: Of the image.
+        dataset: A data set whose pipeline begins with a loading transform.
+        index: Index of the image.
 
     Raises:
         ValueError: If the pipeline does not begin so.
@@ -37,7 +37,7 @@ def load_image(dataset: Dataset, index: int) -> np.ndarray:
 
 
 def _inner(dataset: Any, index: int) -> tuple[Any, int]:
-    """The set of a joined one that an image is from, and its place there."""
+    """Find the part of a joined set that an image is from, and its place."""
     if not hasattr(dataset, 'datasets'):
         return dataset, index
     which, place = dataset._get_ori_dataset_idx(index)
@@ -48,12 +48,12 @@ def _inner(dataset: Any, index: int) -> tuple[Any, int]:
 def encode_image(
     model: nn.Module, dataset: Dataset, path: str | os.PathLike
 ) -> Tensor:
-    """Pooled features of an image file, (C,) float32 on the CPU.
+    """Return pooled features of an image file, (C,) float32 on the CPU.
 
     Args:
         model: The unwrapped algorithm, in eval mode.
-        dataset: Whose transforms the image passes.
-        path: Of the image.
+        dataset: The data set whose transforms the image passes.
+        path: Path of the image.
 
     Raises:
         ValueError: If there is no such file or it is no image.

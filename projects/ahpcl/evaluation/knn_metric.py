@@ -20,13 +20,13 @@ class KNNMetric(FeatureMetric):
     Discrimination", CVPR 2018). Any number of images.
 
     Args:
-        k: Neighbours; all where there are fewer references. Several are
+        k: Number of neighbours, at most all references. Several are
             logged as ``top1_k<k>``.
         temperature: A neighbour of cosine s votes with exp(s / temperature).
         weighted: False for one vote each; 'both' logs that as well, as
             ``..._majority``.
-        collect_device: As in mmengine.
-        prefix: As in mmengine.
+        collect_device: Where results are gathered, as in mmengine.
+        prefix: Prefix of the logged names, as in mmengine.
 
     Raises:
         ValueError: If ``weighted`` is something else.

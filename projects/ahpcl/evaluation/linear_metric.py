@@ -38,10 +38,10 @@ class LinearMetric(FeatureMetric):
         grid: Values of C, or learning rates; None for some around what is
             usual.
         held_out: Share of the references to choose on.
-        seed: Of that share and of SGD's order.
-        collect_device: As in mmengine.
-        prefix: As in mmengine.
-        **settings: Of
+        seed: Seed of the held-out share and of SGD's order.
+        collect_device: Where results are gathered, as in mmengine.
+        prefix: Prefix of the logged names, as in mmengine.
+        **settings: Settings of
             :func:`~ahpcl.core.metrics.linear_probe.logistic_probe` or
             :func:`~ahpcl.core.metrics.linear_probe.sgd_probe`.
 

@@ -29,7 +29,7 @@ def load_model(
     Without one its weights are those that training starts from.
 
     Args:
-        config: With ``model`` and ``randomness``.
+        config: A config with ``model`` and ``randomness``.
         checkpoint: File, or address that mmengine reads, or None.
 
     Returns:
@@ -53,7 +53,7 @@ def load_weights(model: nn.Module, checkpoint: str | os.PathLike) -> dict:
     """Give a model the weights of a checkpoint.
 
     Args:
-        model: On the CPU.
+        model: The model, on the CPU.
         checkpoint: File, or address that mmengine reads.
 
     Returns:
@@ -88,7 +88,7 @@ def load_weights(model: nn.Module, checkpoint: str | os.PathLike) -> dict:
 def usable_device(
     device: str | torch.device | None = None,
 ) -> torch.device:
-    """The device to run on: a GPU where there is one, if none is named.
+    """Return the device to run on: a GPU where there is one, if none is named.
 
     Raises:
         ValueError: If it cannot be used here.
@@ -107,7 +107,7 @@ def usable_device(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the host's list of how every weight was initialised."""
+    """Drop mmengine's list of how every weight was initialised."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -16,11 +16,11 @@ class ModelAccessHook(Hook):
     """
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Before the first batch of the validation."""
+        """Hand the model over before the first batch of the validation."""
         self._hand_over(runner, runner.val_loop.evaluator)
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Before the first batch of the test."""
+        """Hand the model over before the first batch of the test."""
         self._hand_over(runner, runner.test_loop.evaluator)
 
     def _hand_over(self, runner: Runner, evaluator: object) -> None:

@@ -52,7 +52,7 @@ def prototype_quality(run: RunData) -> dict[str, Any]:
 
 
 def true_labels(run: RunData) -> dict[str, Tensor | None]:
-    """What is known of the training images, by name.
+    """Return what is known of the training images, by name.
 
     Images whose classes are nested have several truths; without labels there
     is one, None.

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from ahpcl.core import PrototypeHierarchy, build_hierarchy
 from ahpcl.core.clustering.lineage import Lineage, lineage
 from ahpcl.core.metrics.stratified import stratified_share
+from ahpcl.models.protocols import EncodesKeys
 
 from .digest import digest_of
 from .extracted import (
@@ -42,17 +43,17 @@ class RunData:
     """What one checkpoint says about its training images, and others.
 
     Features are extracted once, in one process, and kept in ``cache``;
-    a cache of other weights, images or transforms is made anew.
+    a cache of other weights, images or transforms is made again.
 
     Args:
-        config: Of the run.
-        checkpoint: That it wrote; None for the untrained encoder.
-        device: To extract on; None for a GPU where there is one.
+        config: Config of the run.
+        checkpoint: Checkpoint of the run; None for the untrained encoder.
+        device: Device to extract on; None for a GPU where there is one.
         cache: Folder for the features; None keeps none on disk.
-        evaluate_on: What :attr:`evaluation` is of: 'test' or 'val' for that
-            loader (where the config lacks the one, the other), or a folder
-            with one folder of images for every class, a fifth of which are
-            tested.
+        evaluate_on: Which images :attr:`evaluation` is of: 'test' or 'val' for
+            that loader (where the config lacks the one, the other), or a
+            folder with one folder of images for every class, a fifth of which
+            are tested.
 
     Raises:
         ValueError: If the checkpoint cannot be read or is of another model,
@@ -97,7 +98,7 @@ class RunData:
 
     @cached_property
     def training_loader(self) -> DataLoader:
-        """Over the training images, in order, without augmentation.
+        """Loader over the training images, in order, without augmentation.
 
         Raises:
             ValueError: If the config has none.
@@ -115,7 +116,7 @@ class RunData:
 
     @cached_property
     def evaluation_loader(self) -> DataLoader | None:
-        """Over labelled images; None if the config has none."""
+        """Loader over labelled images; None if the config has none."""
         if self.evaluate_on not in ('test', 'val'):
             return self._folder_loader()
         other = 'val' if self.evaluate_on == 'test' else 'test'
@@ -127,7 +128,7 @@ class RunData:
 
     @cached_property
     def evaluation_roles(self) -> tuple[Tensor, Tensor]:
-        """Labels (N,) and roles (N,) of :attr:`evaluation`, unextracted.
+        """Return labels and roles of :attr:`evaluation`, (N,), unextracted.
 
         Labels are -1 where unknown; roles are True for images that are
         tested.
@@ -147,14 +148,14 @@ class RunData:
         return labels, query
 
     def image(self, index: int) -> np.ndarray:
-        """A training image before any augmentation, (H, W, 3) uint8 RGB."""
+        """Return a training image, not augmented, (H, W, 3) uint8 RGB."""
         return load_image(self.training_loader.dataset, index)
 
     # ---- features -------------------------------------------------------
 
     @cached_property
     def training(self) -> FeatureSet:
-        """Features and keys of the training images, in their order."""
+        """Return features and keys of the training images, in their order."""
         loader = self.training_loader
         return self._cache.get(
             'training', self.model, loader, training_features
@@ -162,7 +163,7 @@ class RunData:
 
     @cached_property
     def evaluation(self) -> FeatureSet | None:
-        """Features of the evaluation images; None if there are none."""
+        """Return features of the evaluation images; None if there are none."""
         if self.evaluation_loader is None:
             return None
         name = self.evaluate_on
@@ -173,10 +174,10 @@ class RunData:
         return replace(found, query=query)
 
     def read_features(self, path: str | os.PathLike) -> FeatureSet:
-        """Features of :attr:`evaluation` from a file of an earlier run.
+        """Return features of :attr:`evaluation` from a file of an earlier run.
 
         Args:
-            path: As :class:`FeatureSet` wrote it.
+            path: File that :class:`FeatureSet` wrote.
 
         Raises:
             ValueError: If they are of other weights, images or transforms.
@@ -201,18 +202,19 @@ class RunData:
 
     @cached_property
     def own_prototypes(self) -> bool:
-        """Whether the checkpoint has prototypes of several granularities."""
+        """Tell whether the checkpoint has prototypes of several levels."""
         state = self.content.get('ahpcl') or {}
-        return state.get('hierarchy') is not None and hasattr(
-            self.model, 'extract_keys'
+        return state.get('hierarchy') is not None and isinstance(
+            self.model, EncodesKeys
         )
 
     @cached_property
     def hierarchy(self) -> PrototypeHierarchy:
-        """The prototypes of the last E-step, or fresh ones.
+        """Return the prototypes of the last E-step, or fresh ones.
 
-        Of a checkpoint without (another method, the warm-up), an
-        agglomerative k-means of the pooled features.
+        For a checkpoint without prototypes (of another method, or of the
+        warm-up) they come from an agglomerative k-means of the pooled
+        features.
 
         Raises:
             ValueError: If the prototypes are of other images.
@@ -241,14 +243,14 @@ class RunData:
 
     @cached_property
     def points(self) -> Tensor:
-        """Unit rows (N, D) of the training images, where prototypes live."""
+        """Return the training images as unit rows (N, D), like prototypes."""
         if self.own_prototypes:
             assert self.training.keys is not None
             return self.training.keys
         return F.normalize(self.training.features, dim=1)
 
     def distances(self, level: int) -> Tensor:
-        """Euclidean distance of every image to its prototype, (N,).
+        """Return the Euclidean distance of every image to its prototype, (N,).
 
         Args:
             level: 0 is the finest.
@@ -256,7 +258,7 @@ class RunData:
         return self.hierarchy.levels[level].distances(self.points)
 
     def lineage(self, level: int) -> Lineage | None:
-        """Parents of the clusters of a level; None of the coarsest.
+        """Return parents of the clusters of a level; None of the coarsest.
 
         Args:
             level: 0 is the finest.
@@ -272,7 +274,7 @@ class RunData:
         return Runner.build_dataloader(copy.deepcopy(settings), seed=0)
 
     def _folder_loader(self) -> DataLoader:
-        """The images of a folder, transformed as the training images are."""
+        """Return images of a folder, transformed as the training images."""
         settings = copy.deepcopy(dict(self.config.extract_dataloader))
         settings['dataset'] = dict(
             type='UnlabelledFolder',
@@ -284,6 +286,6 @@ class RunData:
 
 
 def fresh_rungs(number: int) -> tuple[int, ...]:
-    """Cluster counts for a look at images without prototypes."""
+    """Return cluster counts for a look at images without prototypes."""
     counts = [count for count in (100, 30, 10) if count <= number // 5]
     return tuple(counts) or (1,)

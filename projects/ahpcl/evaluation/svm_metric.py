@@ -21,14 +21,14 @@ class SVMMetric(FeatureMetric):
 
     Args:
         shots: Labelled images of every class.
-        full: Whether all references are taken once, too.
-        draws: For every number.
-        costs: Of the SVM; several are compared by cross-validation, which
-            takes five times as long for each of them. By default that of
-            PCL's code.
-        seed: Of the draws.
-        collect_device: As in mmengine.
-        prefix: As in mmengine.
+        full: Whether to train once on all references, too.
+        draws: Draws for every number of shots.
+        costs: Costs of the SVM; several are compared by cross-validation,
+            which takes five times as long for each of them. By default those
+            of PCL's code.
+        seed: Seed of the draws.
+        collect_device: Where results are gathered, as in mmengine.
+        prefix: Prefix of the logged names, as in mmengine.
     """
 
     default_prefix = 'svm'

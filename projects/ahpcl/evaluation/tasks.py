@@ -42,8 +42,8 @@ def build_tasks(
     """Build the metrics of tasks.
 
     Args:
-        tasks: Names.
-        config: May change them with ``evaluation``, task by task.
+        tasks: Names of the tasks.
+        config: A config, which may change them with ``evaluation``.
 
     Returns:
         Metrics by task.

@@ -1,5 +1,6 @@
 """Registered models: the algorithms, their heads, losses and parts."""
 
+from . import renamed  # noqa: F401
 from .ahpcl import AHPCL
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
 from .device_views import DeviceViews

@@ -2,9 +2,10 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Generator, Tensor, nn
@@ -14,8 +15,7 @@ from ahpcl.core import seed_from
 from ahpcl.core.contrast.batches import to_device
 
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
-from .compiled_encoder import encode
-from .fast_encoders import FastEncoders
+from .fast_encoders import FastEncoders, encode
 from .feature_bank import FeatureBank
 from .features import (
     PooledFeatures,
@@ -34,7 +34,14 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
 
     MoCo v2 (Chen et al., arXiv:2003.04297) whose head also contrasts with the
     prototypes that ``AdaptiveClusterHook`` hands to it. Works on any device,
-    alone or in parallel, and without the hook as plain MoCo v2.
+    alone or in parallel. Without the hook it is MoCo v2, or version 1 with a
+    ``LinearNeck`` and the temperature 0.07.
+
+    The model is complete by itself: it counts its training steps, draws what
+    it draws by (seed, step, rank), and makes the key encoder a copy of the
+    query encoder before the first step, whatever weights were loaded into the
+    query encoder by then. A training that goes on keeps its key encoder: the
+    number of steps is in the state of the model.
 
     The pipeline may give any number of views. The second one is the key; all
     others are queries, also those of smaller crops (multi-crop, Caron et al.,
@@ -49,8 +56,8 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         head: Config of the head, an :class:`HPCLHead`.
         queue_len: Number of negative keys Q, of any relation to the batch.
         feat_dim: Feature dimension D.
-        momentum: Of the key encoder, as in the paper: key = momentum * key +
-            (1 - momentum) * query.
+        momentum: Momentum of the key encoder, in [0, 1), as in the paper:
+            key = momentum * key + (1 - momentum) * query.
         shuffle_bn: Shuffle the keys over the ranks, on one device within the
             batch (of use with ``SplitBN``).
         symmetric: The first two views are query and key in turn: every query
@@ -58,8 +65,9 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
             and its instance loss is the mean over them. Only the keys of the
             second view enter the queue, one per image, so that it reaches as
             far back as without. Takes a second pass of the key encoder.
-        memory_format: Of weights and images: ``'auto'``, ``'contiguous'`` or
-            ``'channels_last'``, see :func:`choose_memory_format`.
+        memory_format: Layout of weights and images: ``'auto'``,
+            ``'contiguous'`` or ``'channels_last'``, see
+            :func:`choose_memory_format`.
         compile: Send both encoders through ``torch.compile``. (Not the
             ``compile`` of the Runner, which would compile the head and its
             changing shapes as well.)
@@ -110,8 +118,10 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         self.shuffle_bn = shuffle_bn
         self.symmetric = symmetric
         self._average = get_ema_multi_avg_fn(momentum)
-        self._seed = 0
-        self._iteration = 0
+        # The Runner seeds torch before it builds a model.
+        self._initial_seed = torch.initial_seed()
+        self._seed: int | None = None
+        self._steps = 0
         self._bank: FeatureBank | None = None
         self.set_up_encoders(memory_format, compile)
 
@@ -149,15 +159,49 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         plan_views([shape[-2:] for shape in view_shapes], self.symmetric)
         check_view_shapes(self, view_shapes)
 
-    def set_randomness(self, seed: int, iteration: int) -> None:
-        """Fix what the next batches draw: (seed, iteration, rank) decide.
+    def start_training(self, seed: int, iteration: int) -> None:
+        """Start a training, or go on with one, as the run says.
+
+        At iteration 0 the key encoder becomes a copy of the query encoder.
+        Without this call the seed is torch's initial one on rank 0, and the
+        steps are those of the loaded state.
 
         Args:
-            seed: Of the run, the same on every rank.
-            iteration: Number of training iterations already done.
+            seed: Seed of the run, the same on every rank.
+            iteration: Number of training iterations that are done.
         """
         self._seed = seed
-        self._iteration = iteration
+        self._steps = iteration
+        if iteration == 0:
+            self.copy_query_to_key()
+
+    def get_extra_state(self) -> Tensor:
+        """The number of training steps, for the state dict."""
+        return torch.tensor(self._steps)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over the number of training steps of a state dict."""
+        self._steps = int(state)
+
+    @staticmethod
+    def upgrade_state_dict(state: dict[str, Tensor], prefix: str = '') -> None:
+        """Bring the weights of an older version up to date, in place.
+
+        Version 0.1 did not count the steps, and its ``MoCoBaseline`` kept the
+        key encoder under another name. Version 0.3 will refuse both.
+
+        Args:
+            state: The state dict of this model, or of one that contains it.
+            prefix: What the names of this model begin with.
+        """
+        own, steps = f'{prefix}encoder_k.', f'{prefix}_extra_state'
+        for name in [n for n in state if n.startswith(f'{own}module.')]:
+            state[own + name.removeprefix(f'{own}module.')] = state.pop(name)
+        counted = state.pop(f'{own}steps', None)
+        if steps not in state and any(name.startswith(own) for name in state):
+            # At least one: this key encoder is no start.
+            one = torch.tensor(1)
+            state[steps] = one if counted is None else counted
 
     def keep_keys(self, num_images: int) -> FeatureBank:
         """Keep the key of every image from now on, for the E-step.
@@ -185,6 +229,8 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
             ValueError: if there are fewer than two views, or the first two
                 are not the largest.
         """
+        if self._steps == 0:
+            self.copy_query_to_key()
         views = [inputs] if isinstance(inputs, Tensor) else inputs
         plan = plan_views([v.shape[-2:] for v in views], self.symmetric)
         queries = encode_by_size(
@@ -210,7 +256,7 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         if self._bank is not None:
             everywhere = gather_batches(to_device(indices, device))
             self._bank.write(everywhere, encoded[0][1])
-        self._iteration += 1
+        self._steps += 1
         return results
 
     @torch.no_grad()
@@ -237,6 +283,16 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
     def _update_key_encoder(self) -> None:
         self._average(*self.key_and_query_parameters(), None)
 
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args: Any
+    ) -> None:
+        self.upgrade_state_dict(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def _generator(self, purpose: str, rank: int = 0) -> Generator:
-        seed = seed_from(self._seed, purpose, self._iteration, rank)
+        if self._seed is None:  # every rank shuffles alike
+            seeds = [self._initial_seed]
+            broadcast_object_list(seeds)
+            self._seed = seeds[0]
+        seed = seed_from(self._seed, purpose, self._steps, rank)
         return torch.Generator().manual_seed(seed)

@@ -51,7 +51,7 @@ def crop_boxes(
     """Boxes of random area and aspect.
 
     The first of some attempts that fits the image, else the largest central
-    box of an allowed aspect (Szegedy et al., CVPR 2015, as in the host).
+    box of an allowed aspect (Szegedy et al., CVPR 2015, as in mmcls).
 
     Args:
         sizes: Height and width of the images, (B, 2) int64.
@@ -74,7 +74,7 @@ def crop_boxes(
     h, w = tall.gather(1, first)[:, 0], wide.gather(1, first)[:, 0]
     height, width = height[:, 0], width[:, 0]
     own = width.double() / height
-    # The host rounds what does not fit; the box stays in the image here.
+    # mmcls rounds what does not fit; the box stays in the image here.
     fallback_h = torch.where(
         own < min(ratio), (width / min(ratio)).round().long(), height
     ).clamp(min=1)
@@ -291,7 +291,7 @@ def _rotate(transform: Any) -> Transform:
             return images
         kornia = _kornia('Rotate')
         place = _send(rows, images)
-        # The host turns clockwise, kornia anticlockwise.
+        # mmcls turns clockwise, kornia anticlockwise.
         angle = torch.where(negative[rows], transform.angle, -transform.angle)
         done = kornia.geometry.transform.rotate(
             images[place],

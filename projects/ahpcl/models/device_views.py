@@ -2,128 +2,146 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from mmengine.logging import print_log
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, TRANSFORMS
 from torch import Tensor
 
-from .device_transforms import Transform, compose
+from ahpcl.utils.view_counts import view_counts
+
+from .device_transforms import compose
 from .features import sample_indices
 from .sample_draws import SampleDraws
 from .view_preprocessor import ViewPreprocessor
-
-_BLOCK = 4096
 
 
 @MODELS.register_module()
 class DeviceViews(ViewPreprocessor):
     """Makes the views of a batch on the device, from images as they are.
 
-    The pipelines are those of the data set's own ``SeededMultiView``, which
-    passes images through from then on: one line in a config,
-    ``model=dict(data_preprocessor=dict(type='DeviceViews'))``, moves the
-    augmentation. Views follow the same distribution as on the CPU, not the
-    same draws: a view is a function of (seed, epoch, sample_idx, view), the
-    same on every device, in any batch and with any number of workers.
+    Its ``views`` are pipelines such as those of ``SeededMultiView``; in a
+    config both come from one variable, and the data set's own pipeline loads
+    and packs the images, no more::
+
+        model = dict(
+            data_preprocessor=dict(
+                type='DeviceViews', views=[_base_.view_pipeline], num_views=[2]
+            )
+        )
+        train_dataloader = dict(dataset=dict(pipeline=_base_.raw_pipeline))
+
+    Views follow the same distribution as on the CPU, not the same draws: a
+    view is a function of (seed, epoch, sample_idx, view), the same on every
+    device, in any batch and with any number of workers. ``SampleSeedHook``
+    tells the epoch and the seed. Without training, as in an E-step, images
+    are normalised as :class:`ViewPreprocessor` does.
 
     Args:
-        mean: As in the host.
-        std: As in the host.
-        bgr_to_rgb: As in the host.
-        rgb_to_bgr: As in the host.
+        views: Pipelines, each a list of transforms; None makes no views, for
+            a model that is not trained.
+        num_views: Number of views from each pipeline, by default one; a
+            single number where there is one pipeline.
+        mean: As in :class:`ViewPreprocessor`.
+        std: As in :class:`ViewPreprocessor`.
+        bgr_to_rgb: As in :class:`ViewPreprocessor`.
+        rgb_to_bgr: As in :class:`ViewPreprocessor`.
         non_blocking: Send images without waiting for them.
-        resident: Hold all images on the device, so that only their indices
-            travel: True, False, or ``'auto'`` for where they are decoded and
-            fit (never on a CPU, which has them already).
-        resident_share: Of the free memory of the device, at most.
 
     Raises:
-        ValueError: for another ``resident``, or a share that is none.
+        ValueError: if ``num_views`` does not fit ``views``, or a transform
+            has no counterpart on the device.
+        ImportError: if a transform needs kornia, which is not installed.
     """
 
     def __init__(
         self,
+        views: Sequence[Sequence[dict]] | None = None,
+        num_views: int | Sequence[int] | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
         bgr_to_rgb: bool = False,
         rgb_to_bgr: bool = False,
         non_blocking: bool = True,
-        resident: bool | str = False,
-        resident_share: float = 0.5,
     ) -> None:
         super().__init__(mean, std, bgr_to_rgb, rgb_to_bgr, non_blocking)
-        if resident not in (True, False, 'auto'):
-            raise ValueError(
-                "expected resident to be True, False or 'auto', got "
-                f'{resident!r}'
-            )
-        if not 0 < resident_share <= 1:
-            raise ValueError(
-                'expected resident_share above 0, at most 1, got '
-                f'{resident_share}'
-            )
-        self.resident = resident
-        self.resident_share = resident_share
-        self._pipelines: list[tuple[Transform, int]] = []
-        self._source: Any = None
-        self._images: Tensor | None = None
+        self._pipelines = []
+        if views is not None:
+            for view, count in zip(
+                views, view_counts(views, num_views), strict=True
+            ):
+                made = compose([TRANSFORMS.build(step) for step in view])
+                self._pipelines += [made] * count
+        self._epoch, self._seed = 0, 0
 
-    def take_over(self, dataset: Any, views: list[Any]) -> None:
-        """Make the views of a data set from now on.
+    @property
+    def num_views(self) -> int:
+        """Views of every image; 0 where it only normalises."""
+        return len(self._pipelines)
+
+    def set_epoch(self, epoch: int, seed: int) -> None:
+        """Set what the views of the next batches depend on.
 
         Args:
-            dataset: Of the training.
-            views: Its ``SeededMultiView``.
-
-        Raises:
-            ValueError: if there is not one of them, a transform has no
-                counterpart on the device, or the images should be resident
-                and are not decoded or too many.
-            ImportError: if a transform needs kornia.
+            epoch: Epoch, from 0.
+            seed: Seed of the run.
         """
-        if len(views) != 1:
-            raise ValueError(
-                'expected one SeededMultiView in the pipeline for '
-                f'DeviceViews, got {len(views)}; use ViewPreprocessor'
-            )
-        (source,) = views
-        self._pipelines = [
-            (compose(pipeline.transforms), count)
-            for pipeline, count in zip(
-                source.pipelines, source.num_views, strict=True
-            )
-        ]
-        self._source = source
-        source.on_device = True
-        if self._wants_resident():
-            self._hold(dataset)
-        source.resident = self._images is not None
+        self._epoch, self._seed = epoch, seed
 
     def forward(
         self, data: dict, training: bool = False
     ) -> tuple[list[Tensor], list | None]:
-        """Views of a batch of raw images; other batches as the parent.
+        """Views of a batch of images; without training, images themselves.
+
+        Args:
+            data: See :meth:`make_views`.
+            training: Whether views are to be made.
+
+        Raises:
+            ValueError: see :meth:`make_views`.
+        """
+        if not training:
+            return super().forward(data, training)
+        return self.make_views(data, self._epoch, self._seed)
+
+    @torch.no_grad()
+    def make_views(
+        self, data: dict, epoch: int, seed: int
+    ) -> tuple[list[Tensor], list | None]:
+        """Views of a batch as they are in an epoch of a run.
 
         Args:
             data: ``inputs``, a list of one tensor (B, 3, H, W), uint8, B, G,
-                R (not read where images are resident); ``data_samples`` with
-                ``sample_idx``; and ``sizes`` (B, 2) where they differ.
-            training: Whether views are to be made, once taken over.
+                R; ``data_samples`` with ``sample_idx``; and ``sizes`` (B, 2),
+                heights and widths, where they differ.
+            epoch: Epoch, from 0.
+            seed: Seed of the run.
+
+        Returns:
+            Normalised views (B, 3, h, w), those of the first pipeline first,
+            and the samples untouched.
 
         Raises:
-            ValueError: if the batch is no dict, or samples have no
-                ``sample_idx``.
+            ValueError: if there are no ``views``, the batch is no dict of
+                single images, or samples have no ``sample_idx``.
         """
-        if not training or self._source is None:
-            return super().forward(data, training)
+        if not self._pipelines:
+            raise ValueError(
+                'expected views for DeviceViews, got none; set model.'
+                'data_preprocessor.views to the pipelines of SeededMultiView, '
+                'and take that out of train_dataloader.dataset.pipeline'
+            )
         if not isinstance(data, dict):
             raise ValueError(
                 'expected a batch as a dict for DeviceViews, got '
                 f"{type(data).__name__}; set collate_fn=dict(type='"
                 "collate_batches') in train_dataloader"
+            )
+        if len(data['inputs']) != 1:
+            raise ValueError(
+                'expected one image of every sample for DeviceViews, got '
+                f'{len(data["inputs"])} views; take SeededMultiView out of '
+                'train_dataloader.dataset.pipeline'
             )
         samples = data.get('data_samples')
         indices = sample_indices(samples, torch.device('cpu'))
@@ -132,78 +150,19 @@ class DeviceViews(ViewPreprocessor):
                 'expected samples with sample_idx for DeviceViews, got none; '
                 "set algorithm_keys=['sample_idx'] in PackSelfSupInputs"
             )
-        images, sizes = self._raw(data, indices)
-        epoch, seed = self._source.clock.get()
-        views: list[Tensor] = []
-        with (
-            torch.no_grad(),
-            torch.autocast(images.device.type, enabled=False),
-        ):
-            for make, count in self._pipelines:
-                for _ in range(count):
-                    draws = SampleDraws(seed, epoch, indices, len(views))
-                    views.append(self._normalise(make(images, sizes, draws)))
-        return views, samples
-
-    def _raw(self, data: dict, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Images on the device, uint8, and their sizes on the CPU."""
-        if self._images is not None:
-            images = self._images[indices.to(self._images.device)]
-        else:
-            images = self.cast_data(data['inputs'][0])
+        images = self.cast_data(data['inputs'][0])
         sizes = data.get('sizes')
         if sizes is None:
             sizes = torch.tensor([images.shape[-2:]]).expand(len(images), 2)
-        return images, sizes.cpu()
-
-    def _wants_resident(self) -> bool:
-        if self.resident == 'auto':
-            return self.device.type != 'cpu'
-        return bool(self.resident)
-
-    def _hold(self, dataset: Any) -> None:
-        """Copy all images to the device, if they are at hand and fit."""
-        get = getattr(dataset, 'image_block', None)
-        first = None if get is None else get([0])
-        if first is None:
-            self._cannot(
-                'the images are not decoded; give the data set a decoded_cache'
-            )
-            return
-        number = len(dataset)
-        need, free = number * first[0].nbytes, self._free()
-        if need > free * self.resident_share:
-            self._cannot(
-                f'{number} images take {need / 2**30:.2f} GiB, and '
-                f'{self.resident_share:.0%} of the free memory is '
-                f'{free * self.resident_share / 2**30:.2f} GiB; set '
-                'resident=False, or reduce them (decoded_max_side)'
-            )
-            return
-        blocks = [
-            get(range(start, min(start + _BLOCK, number)))
-            for start in range(0, number, _BLOCK)
-        ]
-        ragged = (
-            any(sizes is not None for _, sizes in blocks)
-            or len({block.shape[1:] for block, _ in blocks}) > 1
-        )
-        if ragged:
-            self._cannot(
-                'the images differ in size; resize them, or set resident=False'
-            )
-            return
-        self._images = torch.cat(
-            [block.to(self.device) for block, _ in blocks]
-        )
-
-    def _free(self) -> float:
-        if self.device.type == 'cuda':
-            return torch.cuda.mem_get_info(self.device)[0]
-        return float('inf')
-
-    def _cannot(self, reason: str) -> None:
-        message = f'images cannot be held on {self.device}: {reason}'
-        if self.resident is True:
-            raise ValueError(message)
-        print_log(message, 'current', logging.INFO)
+        with torch.autocast(images.device.type, enabled=False):
+            views = [
+                self._normalise(
+                    make(
+                        images,
+                        sizes.cpu(),
+                        SampleDraws(seed, epoch, indices, number),
+                    )
+                )
+                for number, make in enumerate(self._pipelines)
+            ]
+        return views, samples

@@ -12,7 +12,7 @@ class PooledFeatures:
     """Mixin: a model whose evaluation sees the pooled backbone features.
 
     For subclasses of :class:`mmengine.model.BaseModel` with a ``backbone``
-    and a ``loss``. It stands before the host's class among the bases, so that
+    and a ``loss``. It stands before mmselfsup's class among the bases, so that
     kNN, few-shot and clustering metrics read every method alike.
     """
 
@@ -48,7 +48,7 @@ class PooledFeatures:
 
         Args:
             inputs: (B, C, H, W), or a list of views; the first counts.
-            data_samples: Not read; the host's tools pass it.
+            data_samples: Not read; mmselfsup's tools pass it.
         """
         return self.backbone(first_view(inputs))
 
@@ -96,7 +96,7 @@ def sample_indices(
 ) -> Tensor | None:
     """(B,) indices of the images in the data set, if they were packed.
 
-    Samples on the CPU cost one transfer that the host does not wait for.
+    Samples on the CPU cost one transfer, which nothing waits for.
     """
     packed = getattr(data_samples, 'indices', None)
     if isinstance(packed, Tensor):

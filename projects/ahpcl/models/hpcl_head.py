@@ -7,9 +7,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Generator, Tensor, nn
 
-from ahpcl.core import PrototypeHierarchy
-
-from .training_level import TrainingLevel, TrainingLevels, training_levels
+from ahpcl.core import PrototypeHierarchy, PrototypeLevel
 
 
 @MODELS.register_module()
@@ -74,7 +72,7 @@ class HPCLHead(BaseModule):
         if signal is not None:
             self.signal = MODELS.build(signal)
         self._hierarchy: PrototypeHierarchy | None = None
-        self._levels: TrainingLevels | None = None
+        self._levels: PrototypeHierarchy | None = None
         self._smoothing: dict[int, float] = {}
 
     @property
@@ -114,8 +112,9 @@ class HPCLHead(BaseModule):
         if hierarchy is not None and self.selection is not None:
             self.selection.check(hierarchy)
         self._hierarchy = hierarchy
+        # Once per E-step, so that no step waits for a GPU.
         self._levels = (
-            None if hierarchy is None else training_levels(hierarchy)
+            None if hierarchy is None else hierarchy.with_indices_on_cpu()
         )
         self._smoothing = dict(label_smoothing or {})
 
@@ -216,7 +215,7 @@ class HPCLHead(BaseModule):
     def _prototypes(
         self,
         queries: Sequence[Tensor],
-        level: TrainingLevel,
+        level: PrototypeLevel,
         sample_idx: Tensor,
         generator: Generator | None,
         negative_mask: Tensor | None,
@@ -247,7 +246,7 @@ class HPCLHead(BaseModule):
     def _shown(
         self,
         queries: Sequence[Tensor],
-        level: TrainingLevel,
+        level: PrototypeLevel,
         sample_idx: Tensor,
         generator: Generator | None,
     ) -> list[Tensor]:

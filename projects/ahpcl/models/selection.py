@@ -7,8 +7,6 @@ from torch import Generator, Tensor, nn
 from ahpcl.core import PrototypeHierarchy
 from ahpcl.core.contrast.selection import select_keys, select_prototypes
 
-from .training_level import TrainingLevels
-
 
 @MODELS.register_module()
 class HierarchicalSelection(nn.Module):
@@ -81,7 +79,7 @@ class HierarchicalSelection(nn.Module):
     def key_masks(
         self,
         queue: Tensor,
-        hierarchy: TrainingLevels,
+        hierarchy: PrototypeHierarchy,
         sample_idx: Tensor,
         generator: Generator,
     ) -> list[Tensor] | None:
@@ -96,7 +94,7 @@ class HierarchicalSelection(nn.Module):
     @torch.no_grad()
     def prototype_masks(
         self,
-        hierarchy: TrainingLevels,
+        hierarchy: PrototypeHierarchy,
         sample_idx: Tensor,
         generator: Generator,
     ) -> list[Tensor | None]:

@@ -1,25 +1,25 @@
 """Views to normalised floats on the device, and nothing more."""
 
+from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import MODELS
-from mmselfsup.models.utils import SelfSupDataPreprocessor
 from torch import Tensor
 
 
 @MODELS.register_module()
-class ViewPreprocessor(SelfSupDataPreprocessor):
-    """The host's preprocessor without what a step does not need.
+class ViewPreprocessor(ImgDataPreprocessor):
+    """mmselfsup's preprocessor without what a step does not need.
 
-    The host copies every field of every sample of the batch to the device,
+    mmselfsup copies every field of every sample of the batch to the device,
     one by one. Here the samples stay where they are; models send the indices
-    in one piece (:func:`ahpcl.models.features.sample_indices`). Images travel
-    without the host waiting for them (with ``pin_memory`` in the loader), and
-    are normalised in place. The values are those of the host.
+    in one piece (:func:`ahpcl.models.features.sample_indices`). The CPU does
+    not wait until the images have arrived (with ``pin_memory`` in the
+    loader), and they are normalised in place. The values are mmselfsup's.
 
     Args:
-        mean: As in the host.
-        std: As in the host.
-        bgr_to_rgb: As in the host.
-        rgb_to_bgr: As in the host.
+        mean: Mean of the three channels, as in mmselfsup.
+        std: Standard deviation of the three channels, as in mmselfsup.
+        bgr_to_rgb: Turn B, G, R into R, G, B before the normalisation.
+        rgb_to_bgr: Turn R, G, B into B, G, R before the normalisation.
         non_blocking: Send images without waiting for them.
     """
 
@@ -50,13 +50,20 @@ class ViewPreprocessor(SelfSupDataPreprocessor):
             training: Not read.
 
         Raises:
-            ValueError: if ``data`` is no dict with ``inputs``.
+            ValueError: if ``data`` is no dict with ``inputs``, or its images
+                are of several sizes.
         """
         if not isinstance(data, dict) or 'inputs' not in data:
             raise ValueError(
                 'expected a batch as a dict with inputs, got '
                 f"{type(data).__name__}; use collate_fn=dict(type='"
                 "default_collate') in the loader"
+            )
+        if 'sizes' in data:
+            raise ValueError(
+                'expected images of one size in a batch, got '
+                f'{sorted(set(map(tuple, data["sizes"].tolist())))}; crop or '
+                'resize them in the pipeline'
             )
         views = [self._normalise(view) for view in data['inputs']]
         return views, data.get('data_samples')

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole under their name, and a pointer to a good one."""
+"""Checkpoints written atomically, and a pointer to the last good one."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from ahpcl.runtime.checkpoint_files import (
     within_epoch,
 )
 from ahpcl.runtime.checkpoint_writing import PART, point, write_checkpoint
-from ahpcl.runtime.invalid_values import invalid_value_message
-from ahpcl.runtime.mid_epoch import gathered_state
+from ahpcl.runtime.train_state import TrainState, is_resume
 from ahpcl.utils.ranks import on_rank_0
 
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """The host's hook, whose files survive a kill and a full disk.
+    """mmengine's ``CheckpointHook``, whose files survive a kill.
 
-    The host writes a checkpoint in place, deletes the oldest one before, and
+    mmengine writes a checkpoint in place, deletes the oldest one before, and
     then writes ``last_checkpoint``: a kill in between leaves a broken newest
     file, and with ``max_keep_ckpts=1`` nothing else. Here a checkpoint is
-    written beside, flushed to the disk and renamed; then ``last_checkpoint``
-    names it; then older ones go. If it cannot be written, training stops
-    with an error that names the last good one, on all ranks.
+    written to another name, flushed to the disk and renamed; then
+    ``last_checkpoint`` names it; then older ones are deleted. If it cannot be
+    written, as on a full disk, training stops on all ranks with an error
+    that names the last good one.
 
     A run that is asked to stop writes one within the epoch
     (``epoch_3_batch_17.pth``: three epochs and 17 batches). Two of those are
-    kept until the next of a whole epoch.
+    kept until the next epoch ends.
 
     Args:
-        *args: As in the host.
+        *args: Arguments of mmengine's hook.
         step_interval: Steps between two checkpoints within epochs, for epochs
             of hours; None for none.
-        **kwargs: As in the host. A folder that is not local is written by
-            the host.
+        **kwargs: Arguments of mmengine's hook, which does the writing itself
+            where the folder is not local.
 
     Raises:
         ValueError: If ``step_interval`` is not positive.
     """
 
-    #: The newest checkpoint that is whole, as far as this run knows.
+    #: The newest checkpoint that is complete, as far as this run knows.
     last_good: str | None = None
 
     def __init__(
@@ -67,13 +67,16 @@ class AtomicCheckpointHook(CheckpointHook):
             )
         super().__init__(*args, **kwargs)
         self.step_interval = step_interval
-        self._within: dict | None = None
         self._saved_epoch: int | None = None
 
+    def before_run(self, runner: Runner) -> None:
+        """Let there be a state before a checkpoint is loaded."""
+        TrainState.of(runner)
+
     def before_train(self, runner: Runner) -> None:
-        """As the host; what a killed run left half written goes."""
+        """Delete what a killed run left half written."""
         super().before_train(runner)
-        if getattr(runner, '_resume', False):
+        if is_resume(runner):
             known = getattr(runner, '_load_from', None)
             known = known or newest_checkpoint(runner.work_dir)
             self.last_good = None if known is None else str(known)
@@ -96,35 +99,31 @@ class AtomicCheckpointHook(CheckpointHook):
 
         Args:
             runner: The runner.
-            batches: Of the epoch that are done; None where it has not begun.
+            batches: Batches of the epoch that are done; None where it has
+                not begun.
 
         Returns:
-            The file.
+            Path of the file.
         """
         name = within_epoch(runner.epoch, batches or 0)
         path = Path(self.out_dir) / name
-        if batches is not None:
-            ranks = gathered_state(runner)
-            self._within = dict(batches=batches, ranks=ranks)
         self.last_ckpt = str(path)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        try:
-            with self._atomic_saves(runner):
-                runner.save_checkpoint(
-                    self.out_dir,
-                    name,
-                    save_optimizer=self.save_optimizer,
-                    save_param_scheduler=self.save_param_scheduler,
-                    meta=dict(epoch=runner.epoch, iter=runner.iter),
-                    **self.args,
-                )
-        finally:
-            self._within = None
+        state = TrainState.of(runner)
+        with state.within_epoch(batches), self._atomic_saves(runner):
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=dict(epoch=runner.epoch, iter=runner.iter),
+                **self.args,
+            )
         self._point_at(runner, path, [], kept=2)
         return str(path)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Say where in the epoch it is; runs on rank 0 only.
+        """Refuse weights that are no numbers; runs on rank 0 only.
 
         Raises:
             FloatingPointError: If a weight is NaN or infinite, so that the
@@ -133,31 +132,9 @@ class AtomicCheckpointHook(CheckpointHook):
         for name, value in checkpoint['state_dict'].items():
             floats = torch.is_tensor(value) and value.is_floating_point()
             if floats and not value.isfinite().all():
-                found = f'NaN or infinity in {name} before a checkpoint'
-                raise FloatingPointError(invalid_value_message(runner, found))
-        if self._within is not None:
-            checkpoint['within_epoch'] = self._within
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Let the loop go on within the epoch, on resume only.
-
-        Raises:
-            ValueError: If the loop cannot.
-        """
-        if not getattr(runner, '_resume', False):
-            return
-        # Another hook says what is wrong with one that is no dict.
-        known = checkpoint if isinstance(checkpoint, dict) else {}
-        state = known.get('within_epoch')
-        if state is None:
-            return
-        if not hasattr(runner.train_loop, 'resume_mid_epoch'):
-            raise ValueError(
-                "expected train_cfg.type='CheckedEpochTrainLoop' to go on "
-                f'within an epoch, got {type(runner.train_loop).__name__}; '
-                'name the checkpoint of an epoch with --resume FILE'
-            )
-        runner.train_loop.resume_mid_epoch(state)
+                raise FloatingPointError(
+                    f'NaN or infinity in {name} before a checkpoint'
+                )
 
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict
@@ -191,13 +168,13 @@ class AtomicCheckpointHook(CheckpointHook):
     def _point_at(
         self, runner: Runner, path: Path, outdated: list[Path], kept: int
     ) -> None:
-        """Let a new checkpoint be known, and old ones go.
+        """Let the pointer name a new checkpoint, and delete old ones.
 
         Args:
             runner: The runner.
-            path: The new one.
-            outdated: Of whole epochs that go.
-            kept: Of those within epochs that stay, at most.
+            path: Path of the new checkpoint.
+            outdated: Checkpoints at the ends of epochs that are deleted.
+            kept: How many older ones within epochs stay, at most.
         """
         if not self._is_local():
             return
@@ -227,7 +204,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def _best_kept(self, runner: Runner) -> Iterator[None]:
         """Within, the best checkpoint stays until a better one is there.
 
-        The host removes it, and records the better one, before it writes.
+        mmengine removes it, and records the better one, before it writes.
         """
         info = runner.message_hub.runtime_info
         best = {key: info[key] for key in info if key.startswith('best_')}
@@ -264,7 +241,7 @@ class AtomicCheckpointHook(CheckpointHook):
         on_rank_0(remove, 'removing the best checkpoint so far')
 
     def _best_paths(self) -> dict[str, Any]:
-        # The host has the one for one metric, the other for several.
+        # mmengine has the one for one metric, the other for several.
         paths = {}
         if hasattr(self, 'best_ckpt_path'):
             paths['best_ckpt_path'] = self.best_ckpt_path
@@ -276,7 +253,7 @@ class AtomicCheckpointHook(CheckpointHook):
         return isinstance(self.file_backend, LocalBackend)
 
     def _keep(self, runner: Runner, step: int) -> list[int]:
-        """Count a checkpoint in; the numbers of those that are too many."""
+        """Count a new checkpoint; returns numbers of those to delete."""
         if self.max_keep_ckpts <= 0:
             return []
         kept = [number for number in self.keep_ckpt_ids if number != step]
@@ -290,7 +267,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     @contextmanager
     def _atomic_saves(self, runner: Runner) -> Iterator[None]:
-        """Within, the runner's checkpoints are written whole."""
+        """Within, the runner's checkpoints are written atomically."""
         if not self._is_local() or 'save_checkpoint' in vars(runner):
             yield  # within another
             return
@@ -312,7 +289,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 class _KeepingBackend(LocalBackend):
-    """Notes which files are to go, and keeps them."""
+    """Notes which files would be removed, and keeps them."""
 
     def __init__(self) -> None:
         self.outdated: list[str] = []

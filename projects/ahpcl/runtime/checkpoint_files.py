@@ -1,4 +1,4 @@
-"""Checkpoints as files: whole ones, broken ones, the newest good one."""
+"""Which checkpoint files there are, and which of them is good."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)(?:_batch_(\d+))?\.pth')
 def newest_checkpoint(work_dir: str | os.PathLike) -> Path | None:
     """The checkpoint of a work folder that was written last.
 
-    The one that ``last_checkpoint`` names; in a folder that was moved, the
-    file of that name in it; else that of the highest epoch or iteration.
+    It is the one that ``last_checkpoint`` names; in a folder that was moved,
+    the file of that name in it; else that of the highest epoch or iteration.
 
     Returns:
-        None if there is none. The file may be broken.
+        Its path, though the file may be broken; None if there is none.
     """
     return next(_candidates(Path(work_dir)), None)
 
 
 def good_checkpoint(work_dir: str | os.PathLike) -> Path | None:
-    """The newest checkpoint of a work folder that is whole.
+    """The newest complete checkpoint of a work folder.
 
     A broken one is named in the log, and the one before it is looked at.
 
     Returns:
-        None if there is no checkpoint.
+        Its path; None if there is no checkpoint.
 
     Raises:
         ValueError: If there are some and all are broken.
@@ -53,10 +53,10 @@ def good_checkpoint(work_dir: str | os.PathLike) -> Path | None:
         broken.append(f'{path} {defect}')
     if broken:
         raise ValueError(
-            f'expected a whole checkpoint in {work_dir}, got '
+            f'expected a complete checkpoint in {work_dir}, got '
             f'{"; ".join(broken)}; name another (--resume FILE of train.py, '
             '--checkpoint FILE of other tools), or move these away to start '
-            'anew'
+            'again'
         )
     return None
 
@@ -66,7 +66,7 @@ def within_epoch(epoch: int, batches: int) -> str:
 
     Args:
         epoch: Epochs that are finished.
-        batches: Of the next one that are done.
+        batches: Batches of the next epoch that are done.
     """
     return f'epoch_{epoch}_batch_{batches}.pth'
 

@@ -1,4 +1,4 @@
-"""Checkpoints written whole: beside, flushed, renamed, then pointed at."""
+"""The atomic way to write a checkpoint, and the error if that fails."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ def write_checkpoint(
     *args: Any,
     **kw: Any,
 ) -> None:
-    """Write a checkpoint beside, flush it, rename it.
+    """Write a checkpoint to another name, flush it, rename it.
 
     Args:
-        save: Writes it, see ``Runner.save_checkpoint``.
-        out_dir: Folder.
-        filename: Name in it.
-        good: The last good checkpoint; None without one.
-        *args: For ``save``.
-        **kw: For ``save``.
+        save: Writes a checkpoint, see ``Runner.save_checkpoint``.
+        out_dir: Folder of the checkpoint.
+        filename: Name of the checkpoint in it.
+        good: Path of the last good checkpoint; None without one.
+        *args: Passed on to ``save``.
+        **kw: Passed on to ``save``.
 
     Raises:
-        RuntimeError: If it cannot be written; names the last good one.
+        RuntimeError: If it cannot be written; the message names the last
+            good checkpoint.
     """
     folder = Path(out_dir)
     part = folder / f'{filename}{PART}'
@@ -49,15 +50,16 @@ def write_checkpoint(
 
 
 def point(pointer: Path, last: str, outdated: list[Path]) -> None:
-    """Name the newest checkpoint, then let the oldest ones go.
+    """Name the newest checkpoint, then delete the oldest ones.
 
     Args:
-        pointer: The file that names it.
-        last: The newest checkpoint.
-        outdated: Those that go.
+        pointer: The file that names the newest checkpoint.
+        last: Path of the newest checkpoint.
+        outdated: Checkpoints to delete.
 
     Raises:
-        RuntimeError: If that cannot be written; names the newest one.
+        RuntimeError: If that cannot be written; the message names the newest
+            checkpoint.
     """
     try:
         with atomic_write(pointer) as beside:
@@ -74,14 +76,14 @@ def cannot_write(
     """The error of a run that cannot write; names the last good checkpoint.
 
     Args:
-        path: That could not be written.
-        error: Why.
-        good: The checkpoint; None without one.
+        path: What could not be written.
+        error: Why it could not.
+        good: Path of the last good checkpoint; None without one.
     """
     rescue = 'no checkpoint was written before'
     if good is not None:
         rescue = f'the last good checkpoint is {good}'
     return RuntimeError(
-        f'expected to write {path}, got {error}; {rescue}. Make room or mend '
-        'the folder, then go on with --resume'
+        f'expected to write {path}, got {error}; {rescue}. Make room or '
+        'repair the folder, then go on with --resume'
     )

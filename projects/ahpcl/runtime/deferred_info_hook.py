@@ -1,34 +1,32 @@
-"""The host's record of losses, without waiting for every one of them."""
+"""mmengine's record of losses, without waiting for each of them."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.hooks import RuntimeInfoHook
+from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
-
-from ahpcl.runtime.logging_time import is_logged
 
 
 @HOOKS.register_module()
 class DeferredInfoHook(RuntimeInfoHook):
     """``RuntimeInfoHook`` that asks the device once per logging interval.
 
-    The host reads every loss and accuracy off the device in every iteration,
+    mmengine reads every loss and accuracy off the device in every iteration,
     and each of them waits for the GPU. Here they stay on it until a line is
-    logged, an epoch ends or a checkpoint is written, and come over together.
+    logged, an epoch ends or a checkpoint is written, and are read together.
     The message hub then holds the same values of all iterations. In between
     it does not know the newest ones.
 
-    The host keeps a million values of everything that is logged, in memory
+    mmengine keeps a million values of everything that is logged, in memory
     and in every checkpoint, and copies them all to add one. Here the newest
     are kept.
 
     Args:
         max_history: Values kept of each quantity; smoothing windows and means
-            reach no further back. None keeps what the host keeps.
+            reach no further back. None keeps what mmengine keeps.
 
     Raises:
         ValueError: If ``max_history`` is not positive.
@@ -84,6 +82,20 @@ class DeferredInfoHook(RuntimeInfoHook):
             # It drops what is too much with the next value.
             for history in runner.message_hub.log_scalars.values():
                 history.max_length = min(history.max_length, self.max_history)
+
+
+def is_logged(runner: Runner, batch_idx: int) -> bool:
+    """Whether a line may be logged after this iteration of the training.
+
+    Args:
+        runner: The runner; without a ``LoggerHook`` only the ends of epochs
+            count.
+        batch_idx: Number of the iteration in its epoch.
+    """
+    loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
+    return any(
+        hook.every_n_inner_iters(batch_idx, hook.interval) for hook in loggers
+    ) or batch_idx + 1 == len(runner.train_dataloader)
 
 
 def _to_numbers(values: list[Any]) -> list[Any]:

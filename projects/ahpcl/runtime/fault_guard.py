@@ -1,4 +1,4 @@
-"""What a training leaves behind that ends with an error."""
+"""What is saved and said when a training ends with an error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOST_WORKER = ' (a DataLoader worker died while it handed over a batch)'
 
 
 class FaultGuard:
-    """Saves the state where an error left it whole, and says how to go on.
+    """Saves the state where an error left it intact, and says how to go on.
 
     A worker of the loader that dies, a clustering that fails and a validation
     that fails change nothing that is trained: the run is saved where it was.
@@ -29,8 +29,8 @@ class FaultGuard:
     Args:
         runner: The runner.
         saver: The hook that writes checkpoints; None if there is none.
-        place: Gives epochs that are finished, and batches of the next one
-            (None where it has not begun).
+        place: Returns the epochs that are finished, and the batches of the
+            next one that are (None where it has not begun).
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class FaultGuard:
         self._changing = True
 
     def ready(self) -> None:
-        """From here on the state is whole, outside of :meth:`changing`."""
+        """From here on the state is intact, outside of :meth:`changing`."""
         self._changing = False
 
     @contextmanager
@@ -79,10 +79,10 @@ class FaultGuard:
     def _rescued(self, error: Exception, batches: int | None) -> str:
         if self._saver is None:
             return 'no checkpoint: the config has no AtomicCheckpointHook'
-        whole = not self._changing and get_world_size() == 1
+        intact = not self._changing and get_world_size() == 1
         # Nothing can be written, or it is not worth it.
         hopeless = isinstance(error, OSError | FloatingPointError)
-        if whole and (not hopeless or _is_lost_worker(error)):
+        if intact and (not hopeless or _is_lost_worker(error)):
             try:
                 path = self._saver.save_within(self._runner, batches)
             except (OSError, RuntimeError, FloatingPointError) as another:

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
+from ahpcl.runtime.train_state import TrainState
 from ahpcl.utils.unwrap import unwrap
 
 
@@ -25,76 +26,63 @@ def continues_epoch(runner: Runner) -> bool:
     return getattr(runner.train_loop, 'first_batch', None) is not None
 
 
-def gathered_state(runner: Runner) -> list[dict]:
-    """What belongs to each rank within an epoch; a collective call.
+def keep_epoch(runner: Runner, state: TrainState) -> None:
+    """Declare what a loop needs to go on within an epoch.
 
-    Running statistics of batch norm, what the hooks that have
-    ``rank_state`` give, the batches, and gradients where several steps
-    make one update.
+    The number of images and the size of batches, which must be the same
+    again; and of every rank the running statistics of batch norm, and
+    gradients where several steps make one update.
 
-    Returns:
-        One for each rank.
-    """
-    buffers = {
-        name: (module.running_mean.cpu(), module.running_var.cpu())
-        for name, module in _tracking(runner)
-    }
-    hooks = {
-        type(hook).__name__: hook.rank_state(runner)
-        for hook in runner.hooks
-        if hasattr(hook, 'rank_state')
-    }
-    gradients = {}
-    if _accumulates(runner):
-        gradients = {
-            name: value.grad.cpu()
-            for name, value in unwrap(runner.model).named_parameters()
-            if value.grad is not None
-        }
-    return all_gather_object(
-        dict(
-            buffers=buffers,
-            hooks=hooks,
-            batches=_batches(runner),
-            gradients=gradients,
-        )
-    )
-
-
-def restore_state(runner: Runner, ranks: list[dict]) -> None:
-    """Give this rank its part of what :func:`gathered_state` gave.
+    Args:
+        runner: The runner.
+        state: The state of the run.
 
     Raises:
-        ValueError: If they were another number of ranks, or the batches or
-            the number of images were others.
+        ValueError: If the run is resumed with another number of ranks, other
+            batches or another number of images.
     """
-    if len(ranks) != get_world_size():
-        raise ValueError(
-            f'expected to go on within an epoch with {len(ranks)} '
-            f'process(es), as in the checkpoint, got {get_world_size()}; '
-            f'start {len(ranks)}, or name the checkpoint of an epoch with '
-            '--resume FILE'
-        )
-    own = ranks[get_rank()]
-    for name, now in _batches(runner).items():
-        before = own.get('batches', {}).get(name, now)
-        if before != now:
-            raise ValueError(
-                f'expected to go on within an epoch with {name} {before}, as '
-                f'in the checkpoint, got {now}; set it back, or name the '
-                'checkpoint of an epoch with --resume FILE'
-            )
-    for name, module in _tracking(runner):
-        mean, variance = own['buffers'][name]
-        module.running_mean.copy_(mean)
-        module.running_var.copy_(variance)
-    for hook in runner.hooks:
-        if type(hook).__name__ in own['hooks']:
-            hook.restore_rank_state(own['hooks'][type(hook).__name__])
+    model = unwrap(runner.model)
 
-    for name, value in unwrap(runner.model).named_parameters():
-        if name in own.get('gradients', {}):
-            value.grad = own['gradients'][name].to(value)
+    def check_data(kept: dict) -> None:
+        for name, now in _data(runner).items():
+            before = kept.get(name, now)
+            if before != now:
+                raise ValueError(
+                    f'expected to go on within an epoch with {name} {before}, '
+                    f'as in the checkpoint, got {now}; set it back, or name '
+                    'the checkpoint of an epoch with --resume FILE'
+                )
+
+    def statistics() -> dict:
+        return {
+            name: (module.running_mean, module.running_var)
+            for name, module in _tracking(model)
+        }
+
+    def set_statistics(kept: dict) -> None:
+        for name, module in _tracking(model):
+            mean, variance = kept[name]
+            module.running_mean.copy_(mean)
+            module.running_var.copy_(variance)
+
+    def gradients() -> dict | None:
+        if not _accumulates(runner):
+            return None
+        return {
+            name: value.grad
+            for name, value in model.named_parameters()
+            if value.grad is not None
+        }
+
+    def set_gradients(kept: dict) -> None:
+        for name, value in model.named_parameters():
+            if name in kept:
+                value.grad = kept[name].to(value)
+
+    state.keep('data', lambda: _data(runner), check_data, within_epoch=True)
+    own = dict(per_rank=True, within_epoch=True)
+    state.keep('batch_norm', statistics, set_statistics, **own)
+    state.keep('gradients', gradients, set_gradients, **own)
 
 
 @contextmanager
@@ -102,8 +90,9 @@ def without_first(loader: DataLoader, batches: int) -> Iterator[Iterable[Any]]:
     """A loader without its first batches, which are not loaded.
 
     Args:
-        loader: With a batch sampler of its own they are loaded and dropped.
-        batches: That were done.
+        loader: The loader. If its batch sampler is not torch's own, the
+            first batches are loaded and dropped.
+        batches: How many batches were done.
 
     Yields:
         The other batches, in the order that they have.
@@ -112,31 +101,31 @@ def without_first(loader: DataLoader, batches: int) -> Iterator[Iterable[Any]]:
     if not batches:
         yield loader
     elif type(inner) is BatchSampler:
-        whole = inner.sampler
-        inner.sampler = _Rest(whole, batches * inner.batch_size)
+        complete = inner.sampler
+        inner.sampler = _Rest(complete, batches * inner.batch_size)
         try:
             yield loader
         finally:
-            inner.sampler = whole
+            inner.sampler = complete
     else:
         yield islice(iter(loader), batches, None)
 
 
 class _Rest(Sampler):
-    """A sampler without its first indices; its length is the whole's."""
+    """A sampler without its first indices, which still count as length."""
 
-    def __init__(self, whole: Sampler, skipped: int) -> None:
-        self._whole = whole
+    def __init__(self, complete: Sampler, skipped: int) -> None:
+        self._complete = complete
         self._skipped = skipped
 
     def __iter__(self) -> Iterator[int]:
-        return islice(iter(self._whole), self._skipped, None)
+        return islice(iter(self._complete), self._skipped, None)
 
     def __len__(self) -> int:
-        return len(self._whole)
+        return len(self._complete)
 
 
-def _batches(runner: Runner) -> dict[str, int]:
+def _data(runner: Runner) -> dict[str, int]:
     loader = runner.train_loop.dataloader
     sizes = dict(images=len(loader.dataset))
     inner = loader.batch_size or getattr(
@@ -154,9 +143,9 @@ def _accumulates(runner: Runner) -> bool:
     )
 
 
-def _tracking(runner: Runner) -> list[tuple[str, _BatchNorm]]:
+def _tracking(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
     return [
         (name, module)
-        for name, module in unwrap(runner.model).named_modules()
+        for name, module in model.named_modules()
         if isinstance(module, _BatchNorm) and module.track_running_stats
     ]

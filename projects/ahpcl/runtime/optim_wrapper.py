@@ -24,14 +24,14 @@ class BF16OptimWrapper(OptimWrapper):
     """Runs the forward pass under bfloat16 autocast.
 
     Parameters, gradients and the optimizer stay in float32. bfloat16 has
-    float32's range, so no gradient is scaled. The host's
+    float32's range, so no gradient is scaled. mmengine's
     ``AmpOptimWrapper`` asks for a GPU; this one runs on the CPU as well.
 
     Args:
         optimizer: The optimizer.
         accumulative_counts: Iterations whose gradients are summed before
             each step.
-        clip_grad: As in mmengine's ``OptimWrapper``.
+        clip_grad: Settings of clipping, see mmengine's ``OptimWrapper``.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class BF16OptimWrapper(OptimWrapper):
         self._checked: str | None = None
 
     def _check(self, device: str) -> None:
-        """Looks at the device once: can it, and is it any good at it."""
+        """Checks once whether the device computes in bfloat16, and well."""
         self._checked = device
         if device == 'cpu':
             print_log(
@@ -76,7 +76,7 @@ class BF16OptimWrapper(OptimWrapper):
             model: The model, wrapped or not.
 
         Yields:
-            None: inside, with gradient synchronisation as the host has it.
+            Nothing; gradients are synchronised as in mmengine.
 
         Raises:
             ValueError: If the model's device does not compute in bfloat16.

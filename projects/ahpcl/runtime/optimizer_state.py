@@ -1,4 +1,4 @@
-"""What an optimizer remembers: its memory format, and forgetting it."""
+"""What an optimizer remembers of its steps: laid out again, or forgotten."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ def align_optimizer_state(optimizer: Optimizer) -> int:
     without an error.
 
     Args:
-        optimizer: Its state is changed in place.
+        optimizer: The optimizer, whose state is changed in place.
 
     Returns:
         How many tensors had other strides.
@@ -45,8 +45,9 @@ def forget_steps(optimizer: Optimizer, parameters: Iterable[Tensor]) -> None:
     with dampening alone tells a momentum of zero from none.)
 
     Args:
-        optimizer: Its state is changed in place.
-        parameters: What it forgets; those that it does not know are passed.
+        optimizer: The optimizer, whose state is changed in place.
+        parameters: Parameters whose state is forgotten; those that the
+            optimizer does not know are skipped.
     """
     for parameter in parameters:
         state = optimizer.state.get(parameter, {})

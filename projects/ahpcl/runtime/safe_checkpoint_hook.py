@@ -72,20 +72,17 @@ def _same(value: dict, plain: dict) -> bool:
     return all(a is c and b is d for (a, b), (c, d) in pairs)
 
 
-def pack_history(buffer: HistoryBuffer, longest: int | None = None) -> dict:
+def pack_history(buffer: HistoryBuffer) -> dict:
     """Turns a history into tensors.
 
     Args:
         buffer: Values and the count behind each.
-        longest: Keeps the newest so many entries; None keeps all.
 
     Returns:
         ``log_history`` (n,) float64 or int64, ``count_history`` (n,), or one
         number if all counts are equal, and ``max_length``.
     """
     logs, counts = buffer.data
-    if longest is not None:
-        logs, counts = logs[-longest:], counts[-longest:]
     if len(counts) and (counts == counts[0]).all():
         packed: Any = counts[0].item()
     else:
@@ -112,29 +109,16 @@ def unpack_history(packed: dict) -> HistoryBuffer:
 class SafeCheckpointHook(Hook):
     """Writes checkpoints that ``torch.load(weights_only=True)`` accepts.
 
-    The host's checkpoints hold its log histories as pickled objects, and
+    mmengine's checkpoints hold its log histories as pickled objects, and
     NumPy scalars besides, which torch refuses by default since 2.6. On
     saving this hook, the last one to see the checkpoint, turns them into
     tensors and plain numbers; on loading it rebuilds the histories, so that
     smoothed values go on where they stopped.
-
-    Args:
-        max_history: Entries kept per logged value, the newest; each takes
-            8 bytes. None keeps all that the host keeps (a million).
-
-    Raises:
-        ValueError: If ``max_history`` is not positive.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self, max_history: int | None = None):
-        if max_history is not None and max_history < 1:
-            raise ValueError(
-                'expected max_history of at least 1, or None for all, '
-                f'got {max_history}'
-            )
-        self.max_history = max_history
+    def __init__(self) -> None:
         self._warned: set[str] = set()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
@@ -148,7 +132,7 @@ class SafeCheckpointHook(Hook):
         hub = checkpoint.get('message_hub')
         if isinstance(hub, dict):
             scalars = {
-                key: pack_history(buffer, self.max_history)
+                key: pack_history(buffer)
                 for key, buffer in hub['log_scalars'].items()
             }
             checkpoint['message_hub'] = {**hub, 'log_scalars': scalars}
@@ -170,7 +154,8 @@ class SafeCheckpointHook(Hook):
 
         Args:
             runner: The runner.
-            checkpoint: What has been read; one of the host's own stays.
+            checkpoint: What has been read; one that mmengine wrote stays as
+                it is.
         """
         hub = checkpoint.get('message_hub')
         if not isinstance(hub, dict):

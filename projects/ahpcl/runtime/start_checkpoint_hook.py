@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch import nn
 
+from ahpcl.models.protocols import UpgradesState
 from ahpcl.runtime.checkpoint_layout import (
     FAMILIES,
     OURS,
@@ -22,6 +23,7 @@ from ahpcl.runtime.state_difference import (
     compare_states,
     name_keys,
 )
+from ahpcl.runtime.train_state import is_resume
 from ahpcl.utils.unwrap import unwrap
 
 _BACKBONE = 'backbone.'
@@ -32,7 +34,7 @@ _CONVERTER = 'tools/model_converters/import_checkpoint.py'
 class StartCheckpointHook(Hook):
     """Compares a checkpoint with the model before it is loaded.
 
-    The host loads what fits and warns of the rest, so that a run from a
+    mmengine loads what fits and warns of the rest, so that a run from a
     checkpoint of another layout or architecture starts with random weights.
     Here
 
@@ -45,8 +47,7 @@ class StartCheckpointHook(Hook):
     A model without weights in its backbone takes what it is given.
     """
 
-    # After the hooks that look for their own state in the checkpoint: what
-    # they say of another method is more to the point.
+    # After hooks that change what was loaded.
     priority = 'VERY_LOW'
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
@@ -61,8 +62,9 @@ class StartCheckpointHook(Hook):
                 or, on resume, anything else does not.
         """
         name = getattr(runner, '_load_from', None) or 'the checkpoint'
-        resume = bool(getattr(runner, '_resume', False))
-        fit_checkpoint(unwrap(runner.model), checkpoint, name, resume=resume)
+        fit_checkpoint(
+            unwrap(runner.model), checkpoint, name, resume=is_resume(runner)
+        )
 
 
 def fit_checkpoint(
@@ -73,7 +75,7 @@ def fit_checkpoint(
     Args:
         model: Unwrapped.
         checkpoint: What has been read from the file.
-        name: Of the file, for messages.
+        name: Name of the file, for messages.
         resume: Ask for everything to fit, not for the backbone alone.
 
     Raises:
@@ -84,6 +86,8 @@ def fit_checkpoint(
     if not any(key.startswith(_BACKBONE) for key in own):
         return
     state = _checked_layout(checkpoint, name)
+    if isinstance(model, UpgradesState):
+        model.upgrade_state_dict(state)
     given = {unwrapped_key(key): value for key, value in state.items()}
     difference = compare_states(own, given)
     backbone = _only_backbone(difference)
@@ -174,7 +178,7 @@ def _report(name: str, difference: StateDifference) -> str:
         'left out, as their shapes differ': [
             entry[0] for entry in difference.mis_shaped
         ],
-        'not in it, so initialised anew': difference.missing,
+        'not in it, so initialised at random': difference.missing,
     }
     return f'{name}: the backbone fits; ' + '; '.join(
         f'{reason}: {_by_part(keys)}' for reason, keys in parts.items() if keys

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# Counters that older files lack and that only a cumulative average reads.
-_OPTIONAL = 'num_batches_tracked'
+# Counters that older files lack: those of batch norm, which only a cumulative
+# average reads, and that of the training steps.
+_OPTIONAL = ('num_batches_tracked', '_extra_state')
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,7 @@ class StateDifference:
     """Keys that differ between the state of a model and another.
 
     Attributes:
-        missing: Keys of the model that the other lacks, without the counters
-            of batch norm.
+        missing: Keys of the model that the other lacks, without counters.
         unexpected: Keys of the other that the model lacks.
         mis_shaped: Keys of both, with the model's shape and the other's.
     """

@@ -1,4 +1,4 @@
-"""The host's training loop, which looks before it starts and can stop."""
+"""mmengine's training loop, with checks before it starts, that can stop."""
 
 import errno
 import logging
@@ -11,12 +11,15 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ahpcl.models.protocols import ChecksTraining
 from ahpcl.runtime.atomic_checkpoint_hook import AtomicCheckpointHook
 from ahpcl.runtime.checkpoint_writing import cannot_write
 from ahpcl.runtime.fault_guard import FaultGuard
-from ahpcl.runtime.mid_epoch import restore_state, without_first
+from ahpcl.runtime.invalid_values import explained_invalid_values
+from ahpcl.runtime.mid_epoch import keep_epoch, without_first
 from ahpcl.runtime.optimizer_state import align_optimizer_state
 from ahpcl.runtime.stop_request import StopRequest, TrainingStopped
+from ahpcl.runtime.train_state import TrainState
 from ahpcl.utils.unwrap import unwrap
 
 # The disk is full, cannot be written, is broken, or a quota is spent.
@@ -33,24 +36,24 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
     epoch begins with the next batch. An epoch whose validation a kill
     cut short is validated when the run goes on.
 
-    Where there is no batch the host fails in a scheduler, whose message says
+    Where there is no batch mmengine fails in a scheduler, whose message says
     nothing of images. A model with ``check_training(num_images, batch_size,
     view_shapes)`` is asked whether it can be trained on the data.
 
     Args:
-        runner: As in the host.
-        dataloader: As in the host.
-        max_epochs: As in the host.
-        val_begin: As in the host.
-        val_interval: As in the host.
+        runner: The runner.
+        dataloader: Loader of the training images, or its config.
+        max_epochs: Number of epochs.
+        val_begin: Epoch from which on the model is validated.
+        val_interval: Epochs between two validations.
 
     Raises:
         ValueError: if there are fewer images than a batch needs, or the
             model refuses the data.
 
     Attributes:
-        first_batch: With which an epoch goes on that was begun before the run
-            was resumed; None in any other epoch.
+        first_batch: Number of the batch with which an epoch goes on that was
+            begun before the run was resumed; None in any other epoch.
     """
 
     first_batch: int | None = None
@@ -66,6 +69,7 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         super().__init__(
             runner, dataloader, max_epochs, val_begin, val_interval
         )
+        self._state = TrainState.of(runner)
         if len(self.dataloader) == 0:
             images = len(self.dataloader.dataset)
             raise ValueError(
@@ -74,20 +78,24 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
                 f'{self.dataloader.batch_size} on {runner.world_size} '
                 'process(es); lower train_dataloader.batch_size or add images'
             )
-        check = getattr(unwrap(runner.model), 'check_training', None)
-        if check is not None:
+        model = unwrap(runner.model)
+        if isinstance(model, ChecksTraining):
             dataset = self.dataloader.dataset
-            views = dataset[0]['inputs']
-            check(
+            first = self.dataloader.collate_fn([dataset[0]])
+            made = model.data_preprocessor(first, True)
+            views = made['inputs'] if isinstance(made, dict) else made[0]
+            model.check_training(
                 num_images=len(dataset),
                 batch_size=self.dataloader.batch_size * runner.world_size,
-                view_shapes=[tuple(view.shape) for view in views],
+                view_shapes=[tuple(view.shape[1:]) for view in views],
             )
 
     def run(self) -> nn.Module:
         """Train, with the optimizer's state laid out as the parameters.
 
         Raises:
+            FloatingPointError: If something is NaN or infinite; names the
+                last good checkpoint.
             RuntimeError: If the work folder cannot be written any more; names
                 the last good checkpoint.
             TrainingStopped: After a signal that asks for it.
@@ -98,7 +106,11 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         self._stop = StopRequest(ranks.get('timeout'))
         self._guard = FaultGuard(self.runner, self._saver(), self._place)
         try:
-            with self._stop.listening(), self._guard.watching():
+            with (
+                self._stop.listening(),
+                self._guard.watching(),
+                explained_invalid_values(self.runner),
+            ):
                 return self._run()
         except OSError as error:
             folder = Path(self.runner.work_dir).resolve()
@@ -112,20 +124,18 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
             good = None if saver is None else saver.last_good
             raise cannot_write(name or folder, error, good) from error
 
-    def resume_mid_epoch(self, state: dict) -> None:
+    def resume_mid_epoch(self, batches: int) -> None:
         """Go on within an epoch; called while a checkpoint is resumed.
 
         Args:
-            state: What :meth:`AtomicCheckpointHook.save_within` kept.
+            batches: Batches of the epoch that are done.
         """
-        self.first_batch = state['batches']
-        self._ranks = state['ranks']
+        self.first_batch = batches
 
     def _run(self) -> nn.Module:
         self._done: int | None = None
         self.runner.call_hook('before_train')
-        if self.first_batch is not None:
-            restore_state(self.runner, self._ranks)
+        keep_epoch(self.runner, self._state)
         self._guard.ready()
         if self.first_batch is None and self._epoch:
             self._validate()

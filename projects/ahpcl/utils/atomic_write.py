@@ -8,10 +8,10 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file whole or not at all.
+    """Write a file completely or not at all.
 
     Args:
-        path: Of the file; its folder is made.
+        path: Path of the file; its folder is made.
 
     Yields:
         Another path in that folder, to write to. It takes the name of the
@@ -29,11 +29,11 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def publish(beside: Path, target: Path) -> None:
-    """Give a finished file its name; after a power cut it is whole or old.
+    """Give a finished file its name; after a power cut it is complete or old.
 
     Args:
         beside: The finished file, in the folder of the other.
-        target: Its name; what has it is replaced.
+        target: Path that it takes; a file that is there is replaced.
     """
     _flush(beside)
     beside.replace(target)

@@ -14,7 +14,7 @@ def watched(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     """Pass items through, under a bar that vanishes at the end.
 
     Args:
-        items: Anything.
+        items: Items to iterate over.
         description: Text beside the bar.
         total: Number of items.
     """
@@ -37,7 +37,7 @@ def progress_over(items: Collection[T], description: str) -> Iterable[T]:
     """Iterate, on rank 0 with a bar that vanishes at the end.
 
     Args:
-        items: Anything with a length.
+        items: Items to iterate over.
         description: Text beside the bar.
     """
     if not is_main_process():

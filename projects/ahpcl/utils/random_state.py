@@ -15,8 +15,9 @@ def random_state_kept(
     """Put the generators of torch, NumPy and Python back afterwards.
 
     Args:
-        seed: For all of them meanwhile; None leaves them as they are.
-        device: Whose generator counts, too; None for the CPU's alone.
+        seed: Seed of all of them meanwhile; None leaves them as they are.
+        device: Device whose generator is put back, too; None for the CPU's
+            alone.
     """
     devices = []
     if device is not None and device.type == 'cuda':

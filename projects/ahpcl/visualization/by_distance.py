@@ -9,10 +9,10 @@ from torch import Tensor
 def by_distance(
     distances: Tensor, assignments: Tensor, clusters: int
 ) -> list[list[int]]:
-    """Images of every cluster, the nearest to its prototype first.
+    """Return images of every cluster, the nearest to its prototype first.
 
     Args:
-        distances: Of every image to its prototype, (N,).
+        distances: Distance of every image to its prototype, (N,).
         assignments: Cluster of every image, (N,).
         clusters: K.
 

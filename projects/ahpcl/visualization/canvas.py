@@ -22,16 +22,16 @@ class Canvas:
     height. Nothing here touches matplotlib's global state.
 
     Args:
-        width: Of the figure, in inches.
-        height: Of the content below title and note, in inches.
+        width: Width of the figure, in inches.
+        height: Height of the content below title and note, in inches.
         title: What is shown.
         note: Parts of a line below the title, of how many images, from
             where; empty ones are left out, and a long line is broken.
 
     Attributes:
         figure: The figure.
-        width: Of the figure, in inches.
-        height: Of the content, in inches.
+        width: Width of the figure, in inches.
+        height: Height of the content, in inches.
     """
 
     margin = 0.3
@@ -65,7 +65,7 @@ class Canvas:
         self.figure.text(*place, text, fontsize=size, **style)
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        """Axes whose top left corner is at (x, y)."""
+        """Add axes whose top left corner is at (x, y)."""
         return self.figure.add_axes(
             (
                 x / self.width,
@@ -77,7 +77,7 @@ class Canvas:
 
 
 def tidy(axes: Axes, *, grid: bool = True) -> None:
-    """Thin spines, small ticks, a pale grid."""
+    """Draw thin spines, small ticks and a pale grid."""
     axes.tick_params(labelsize=8, colors=GREY, width=0.6, length=3)
     for name, spine in axes.spines.items():
         spine.set_visible(name in ('left', 'bottom'))
@@ -90,10 +90,10 @@ def tidy(axes: Axes, *, grid: bool = True) -> None:
 
 
 def heading(axes: Axes, text: str) -> None:
-    """A title of axes, at their left."""
+    """Return a title of axes, at their left."""
     axes.set_title(text, loc='left', fontsize=9, color=INK, pad=6)
 
 
 def count(number: int, what: str = 'image', many: str | None = None) -> str:
-    """'1 image', '4,800 images'."""
+    """Return '1 image', or '4,800 images'."""
     return f'{number:,} {what if number == 1 else many or what + "s"}'

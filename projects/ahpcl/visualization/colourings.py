@@ -19,10 +19,10 @@ from .projection import Projection
 def by_class(
     projection: Projection, labels: Tensor, class_name: ClassName = str
 ) -> Colouring:
-    """Images in the colour of their class.
+    """Draw images in the colour of their class.
 
     Args:
-        projection: Of some of the images.
+        projection: Projection of some of the images.
         labels: Class of every image, (N,), -1 where unknown.
         class_name: Name of a class.
 
@@ -45,15 +45,15 @@ def by_prototype(
     hierarchy: PrototypeHierarchy,
     lineages: Sequence[Lineage | None],
 ) -> list[Colouring]:
-    """Images in the colour of their cluster, for every level.
+    """Draw images in the colour of their cluster, for every level.
 
     Children have the hue of their parent.
 
     Args:
-        projection: Of some of the images and of the prototypes of every
-            level.
-        hierarchy: Of all images, finest first.
-        lineages: Of every level, None of the coarsest.
+        projection: Projection of some of the images and of the prototypes of
+            every level.
+        hierarchy: Hierarchy of all images, finest first.
+        lineages: Lineage of every level; None for the coarsest.
     """
     colours = hierarchy_colours(hierarchy.num_clusters, lineages)
     return [

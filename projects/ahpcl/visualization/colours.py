@@ -43,7 +43,7 @@ _TO_LAB = np.array(
 
 
 def distinct_colours(number: int) -> np.ndarray:
-    """Colours as different as can be, (number, 3) sRGB from 0 to 1.
+    """Return colours as different as can be, (number, 3) sRGB from 0 to 1.
 
     Up to eight are safe for the colour-blind. More are chosen one by one,
     each the farthest in OKLab from those before; neither near white nor near
@@ -54,14 +54,14 @@ def distinct_colours(number: int) -> np.ndarray:
 
 
 def child_colours(parents: np.ndarray, lineage: Lineage) -> np.ndarray:
-    """Colours of the clusters of a level from those of the coarser one.
+    """Return colours of the clusters of a level from those of the coarser one.
 
     Children have the hue of their parent; their lightness spreads around
     it, so that siblings differ. An only child has its parent's colour.
 
     Args:
         parents: (P, 3) sRGB of the coarser level.
-        lineage: Of the finer level, K clusters.
+        lineage: Lineage of the finer level, K clusters.
 
     Returns:
         (K, 3) sRGB.
@@ -85,11 +85,11 @@ def child_colours(parents: np.ndarray, lineage: Lineage) -> np.ndarray:
 def hierarchy_colours(
     counts: Sequence[int], lineages: Sequence[Lineage | None]
 ) -> list[np.ndarray]:
-    """Colours of every level, finest first.
+    """Return colours of every level, finest first.
 
     Args:
         counts: Clusters of every level, finest first.
-        lineages: Of every level; that of the coarsest is not looked at.
+        lineages: Lineage of every level; that of the coarsest is not read.
     """
     found = [distinct_colours(counts[-1])]
     for lineage in reversed(lineages[: len(counts) - 1]):
@@ -99,7 +99,7 @@ def hierarchy_colours(
 
 
 def to_oklab(srgb: np.ndarray) -> np.ndarray:
-    """(..., 3) sRGB from 0 to 1 to OKLab."""
+    """Convert (..., 3) sRGB from 0 to 1 to OKLab."""
     srgb = np.asarray(srgb, dtype=float)
     linear = np.where(
         srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4
@@ -108,7 +108,7 @@ def to_oklab(srgb: np.ndarray) -> np.ndarray:
 
 
 def to_srgb(lab: np.ndarray) -> np.ndarray:
-    """(..., 3) OKLab to sRGB from 0 to 1, clipped to what screens show."""
+    """Convert (..., 3) OKLab to sRGB from 0 to 1, clipped to the screen."""
     linear = (lab @ np.linalg.inv(_TO_LAB).T) ** 3 @ np.linalg.inv(_TO_LMS).T
     linear = np.clip(linear, 0, 1)
     return np.where(

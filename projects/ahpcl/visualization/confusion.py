@@ -19,7 +19,7 @@ _MOST_TICKS = 70
 
 
 def ordered_confusion(assignments: Tensor, labels: Tensor) -> Confusion:
-    """Clusters in rows and classes in columns, in an order to look at.
+    """Return clusters (rows) and classes (columns) in an order to look at.
 
     Matched pairs come first, on the diagonal, in the order of the classes;
     then the other classes, and the other clusters by the class that most of
@@ -62,7 +62,7 @@ def confusion_figure(
     class_name: ClassName = str,
     source: str = '',
 ) -> Figure:
-    """Clusters against classes; shades are shares of the cluster.
+    """Draw clusters against classes; shades are shares of the cluster.
 
     Args:
         assignments: Cluster of every image, (N,).

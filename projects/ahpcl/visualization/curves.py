@@ -21,11 +21,11 @@ _LABEL_ROWS = 3
 
 
 def curves_figure(log: RunLog, *, source: str = '') -> Figure:
-    """Plots over epochs; dashed lines are advances of the ladder.
+    """Plot scalars over epochs; dashed lines are advances of the ladder.
 
     Args:
-        log: Of the run.
-        source: Its name.
+        log: Log of the run.
+        source: Name of the run.
 
     Raises:
         ValueError: If not one epoch was finished.
@@ -117,7 +117,7 @@ def _draw_ladder(
     periods: Sequence[Stay],
     labels: Sequence[int],
 ) -> None:
-    """Rungs in use over epochs, and the decisions."""
+    """Draw the rungs in use over epochs, and the decisions."""
     tidy(axes)
     counts = sorted({rung for period in periods for rung in period.rungs})
     for period in periods:
@@ -165,10 +165,10 @@ def _draw_ladder(
 
 
 def label_rows(periods: Sequence[Stay], scale: float) -> list[int]:
-    """Row of the label of every period, so that no two touch.
+    """Choose the row of the label of every period, so that no two touch.
 
     Args:
-        periods: In order.
+        periods: The periods, in order.
         scale: Inches of an epoch.
 
     Returns:
@@ -208,7 +208,7 @@ def _columns(panel: Panel) -> int:
 
 
 def _extra_rows(panel: Panel) -> int:
-    """Rows of its legend beside the one in the line of the title."""
+    """Return the rows of its legend beside the one in the title line."""
     if len(panel.names) == 1:
         return 0
     return -(-len(panel.names) // _columns(panel)) - 1

@@ -24,9 +24,9 @@ class Colouring:
 
     Args:
         title: What the colours are.
-        group: Of every image that is shown, (n,) int; -1 for none, grey.
+        group: Group of every image that is shown, (n,) int; -1 for none, grey.
         colours: (groups, 3) sRGB from 0 to 1.
-        names: Of the groups, for a legend where there are few.
+        names: Names of the groups, for a legend where there are few.
         prototypes: (groups, 2) in the plane; None to draw none.
     """
 
@@ -45,15 +45,15 @@ def embedding_figure(
     features: str,
     source: str = '',
 ) -> Figure:
-    """The same picture of images in several colourings.
+    """Return the same picture of images in several colourings.
 
     Prototypes are diamonds with a white edge, and numbered where there is
     room for the number, large clusters first.
 
     Args:
-        projection: Of images and prototypes.
+        projection: Projection of images and prototypes.
         colourings: One picture each.
-        num_images: Of which the images are a sample.
+        num_images: Number of images of which those shown are a sample.
         features: What was laid out, such as 'keys (projector output)'.
         source: What they are of, such as a checkpoint's name.
 
@@ -167,7 +167,7 @@ def _draw(axes: Axes, points: np.ndarray, colouring: Colouring) -> None:
 
 
 def _legend(names: Sequence[str]) -> tuple[int, int]:
-    """Columns and rows of a legend; no rows where it would be long."""
+    """Return columns and rows of a legend; no rows where it would be long."""
     if not 0 < len(names) <= _LEGEND:
         return 0, 0
     letters = max(map(len, names))
@@ -178,7 +178,7 @@ def _legend(names: Sequence[str]) -> tuple[int, int]:
 def label_places(
     places: np.ndarray, weights: np.ndarray, room: float
 ) -> list[int]:
-    """Which labels fit beside their places without touching another.
+    """Choose the labels that fit beside their places without touching.
 
     Args:
         places: (K, 2).

@@ -17,6 +17,7 @@ from ahpcl.engine.extraction import build_extract_loader, extract_features
 from ahpcl.evaluation.extracted import class_names, known_of
 from ahpcl.evaluation.feature_set import class_name
 from ahpcl.evaluation.images import load_image
+from ahpcl.models.protocols import EncodesKeys, require
 from ahpcl.utils.random_state import random_state_kept
 from ahpcl.utils.ranks import on_rank_0
 from ahpcl.utils.unwrap import unwrap
@@ -36,9 +37,10 @@ class FigureHook(Hook):
         extract_dataloader: Config of a loader over the training images, in
             order and all of them, with a deterministic pipeline.
         interval: Epochs between two pictures; epoch 10, 20 ... for 10.
-        kinds: Of 'gallery', 'sizes' and 'tsne' (needs the extra ``viz``).
-        max_pages: Of the gallery of a level.
-        max_images: Of the t-SNE.
+        kinds: Which pictures to make, of 'gallery', 'sizes' and 'tsne'
+            (which needs the extra ``viz``).
+        max_pages: Most pages of the gallery of a level.
+        max_images: Most images that t-SNE shows.
 
     Raises:
         ValueError: For an unknown kind, an interval below 1, or, when
@@ -70,12 +72,12 @@ class FigureHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Build and check the loader."""
-        model = unwrap(runner.model)
-        if not hasattr(model, 'extract_keys'):
-            raise ValueError(
-                "expected a model of type 'AHPCL' (with extract_keys), got "
-                f'{type(model).__name__}; leave the FigureHook out'
-            )
+        require(
+            unwrap(runner.model),
+            EncodesKeys,
+            "a model of type 'AHPCL'",
+            'leave the FigureHook out of custom_hooks',
+        )
         self._loader = build_extract_loader(self._extract_config, runner)
 
     def before_train_epoch(self, runner: Runner) -> None:

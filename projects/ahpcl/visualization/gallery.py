@@ -27,9 +27,9 @@ class ClusterImages(NamedTuple):
     """Images of a cluster, no image twice.
 
     Args:
-        nearest: To the prototype, the nearest first.
-        random: Of those between, by distance.
-        farthest: The farthest last.
+        nearest: Images near the prototype, the nearest first.
+        random: Random ones of those between, by distance.
+        farthest: Images far from it, the farthest last.
     """
 
     nearest: tuple[int, ...]
@@ -54,13 +54,13 @@ def gallery_indices(
     counts as nearer.
 
     Args:
-        distances: Of every image to its prototype, (N,).
+        distances: Distance of every image to its prototype, (N,).
         assignments: Cluster of every image, (N,).
         num_clusters: K.
-        nearest: Images at most.
-        random: Images at most.
-        farthest: Images at most.
-        seed: Of the choice; that of a cluster depends on no other.
+        nearest: Most images that are nearest to the prototype.
+        random: Most images from those between.
+        farthest: Most images that are farthest from it.
+        seed: Seed of the choice; that of a cluster depends on no other.
 
     Returns:
         K entries, empty ones for clusters without images.
@@ -107,19 +107,19 @@ def gallery_figures(
     seed: int = 0,
     clusters: Sequence[int] | None = None,
 ) -> Iterator[Figure]:
-    """Galleries of a level, the most concentrated clusters first.
+    """Yield the galleries of a level, most concentrated clusters first.
 
     Args:
         level: K clusters of N images.
-        distances: Of every image to its prototype, (N,).
+        distances: Distance of every image to its prototype, (N,).
         images: Index to an image (H, W, 3) uint8 RGB.
         labels: Class of every image, (N,), -1 where unknown; None for none.
         class_name: Name of a class.
         source: What the prototypes are of, such as a checkpoint's name.
         per_page: Clusters of a figure.
-        max_pages: Figures at most; None for all.
-        seed: Of the random images.
-        clusters: Those to show, in this order; None for all.
+        max_pages: Most figures; None for all.
+        seed: Seed of the random images.
+        clusters: Clusters to show, in this order; None for all.
 
     Yields:
         Figures, one by one.

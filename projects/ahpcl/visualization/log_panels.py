@@ -1,4 +1,4 @@
-"""What there is to plot of a log: periods of rungs, scalars by unit."""
+"""Finds what a log has to plot: periods of rungs, scalars by unit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Stay(NamedTuple):
     Args:
         start: Epochs done when it began.
         end: Epochs done when it ended.
-        rungs: In the order of the ladder, the newest last.
+        rungs: Rungs in use in the order of the ladder, the newest last.
     """
 
     start: int
@@ -33,8 +33,8 @@ class Panel:
 
     Args:
         title: What is shown.
-        unit: Of the values.
-        names: Of the scalars, by their label.
+        unit: Unit of the values.
+        names: Names of the scalars, with their labels as keys.
     """
 
     title: str
@@ -48,12 +48,12 @@ class Panel:
 
 
 def stays(rows: Sequence[EpochRow]) -> list[Stay]:
-    """When which rungs were in use; an advance is between two stays.
+    """Find when which rungs were in use; an advance is between two stays.
 
     An advance of a ladder that has ended changes nothing and is none.
 
     Args:
-        rows: Of the epochs; those of the warm-up have no rungs.
+        rows: One row for every epoch; those of the warm-up have no rungs.
     """
     found: list[Stay] = []
     for row in rows:
@@ -71,7 +71,7 @@ def stays(rows: Sequence[EpochRow]) -> list[Stay]:
 
 
 def last_epoch(log: RunLog) -> float:
-    """Where the plots end."""
+    """Return where the plots end."""
     ends = [float(row.epoch) for row in log.epochs]
     for found in ('loss', 'acc_inst'):
         ends += [epoch for epoch, _ in log.series(found)[-1:]]
@@ -81,7 +81,7 @@ def last_epoch(log: RunLog) -> float:
 
 
 def panels(log: RunLog) -> list[Panel]:
-    """Which plots there are to draw, of what the run logged."""
+    """List the plots that can be drawn of what the run logged."""
     names = [name for name, found in log.scalars.items() if found]
     means = {
         name.removeprefix('epoch/'): name
@@ -118,7 +118,7 @@ def _of(names: Sequence[str], *wanted: str) -> dict[str, str]:
 
 
 def _by_rung(names: Sequence[str], pattern: str) -> dict[str, str]:
-    """Names by their K, the largest first."""
+    """Return names by their K, the largest first."""
     found = [(re.fullmatch(pattern, name), name) for name in names]
     pairs = sorted(
         ((int(match[1]), name) for match, name in found if match),

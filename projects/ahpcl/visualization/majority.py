@@ -12,7 +12,7 @@ ClassName = Callable[[int], str]
 
 
 def class_table(assignments: Tensor, labels: Tensor, clusters: int) -> Tensor:
-    """Images of every cluster and class, (K, C) int64.
+    """Return images of every cluster and class, (K, C) int64.
 
     Args:
         assignments: Cluster of every image, (N,).
@@ -33,7 +33,7 @@ def class_table(assignments: Tensor, labels: Tensor, clusters: int) -> Tensor:
 
 
 def majority_text(row: Tensor, class_name: ClassName = str) -> str:
-    """Such as '98 % are 7'; empty where no image has a label.
+    """Describe as '98 % are 7'; empty where no image has a label.
 
     Args:
         row: Images of a cluster by class, (C,).

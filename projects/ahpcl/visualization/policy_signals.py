@@ -17,11 +17,11 @@ class Signals:
     """What was logged of an epoch.
 
     Args:
-        epoch: From 1.
-        acc_inst: Percent.
-        acc_proto: Percent.
-        agreement: Of successive E-steps, or None.
-        action: That was logged, or None.
+        epoch: Number of the epoch, from 1.
+        acc_inst: Instance accuracy, percent.
+        acc_proto: Prototype accuracy, percent.
+        agreement: Agreement of successive E-steps, or None.
+        action: Action that was logged, or None.
     """
 
     epoch: int

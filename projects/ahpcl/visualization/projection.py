@@ -21,7 +21,7 @@ class Projection(NamedTuple):
     Args:
         method: 'tsne' or 'umap'.
         points: (n, 2) float64, of the images that were sampled.
-        indices: Which those are, (n,) int64, ascending.
+        indices: Indices of these images, (n,) int64, ascending.
         prototypes: (K, 2) of every level, in the order given.
     """
 
@@ -50,13 +50,13 @@ def project(
     away. Prototypes live in the space of the keys: give keys as rows.
 
     Args:
-        rows: (N, D) of all images.
+        rows: Features of all images, (N, D).
         method: 'tsne' or 'umap'.
         prototypes: (K, D) unit rows of every level.
         labels: Class of every image, (N,); as many images of every class are
             shown, where it has them. None for any images.
-        max_images: That are shown.
-        seed: Of the sample and the method.
+        max_images: Most images that are shown.
+        seed: Seed of the sample and the method.
 
     Raises:
         ValueError: For another method, fewer than 10 images, or prototypes
@@ -99,10 +99,10 @@ def even_sample(
     """Choose images, as many of every class where it has them.
 
     Args:
-        number: N.
-        most: Images to choose at most.
-        labels: (N,); None for one class.
-        seed: Of the choice.
+        number: Number of images N.
+        most: Most images to choose.
+        labels: Class of every image, (N,); None for one class.
+        seed: Seed of the choice.
 
     Returns:
         Ascending indices, (min(N, most),) int64.
@@ -113,7 +113,7 @@ def even_sample(
     order = torch.randperm(number, generator=generator)
     if labels is None:
         return order[:most].sort().values
-    # The how many-th of its class an image is in the random order.
+    # The rank of an image within its class in the random order.
     own = labels[order]
     by_class = torch.argsort(own, stable=True)
     sizes = torch.unique_consecutive(own[by_class], return_counts=True)[1]

@@ -31,10 +31,10 @@ def report_page(
 
     Args:
         run: The checkpoint that is shown.
-        work_dir: Of the run, with its logs and evaluations where there are
-            any.
+        work_dir: Work folder of the run, with its logs and evaluations where
+            there are any.
         config: File of its config, for the commands that are shown.
-        max_images: Images shown at most.
+        max_images: Most images that are shown.
 
     Returns:
         The page, complete in itself.
@@ -86,7 +86,7 @@ def report_page(
 
 
 def write_page(text: str, path: str | os.PathLike) -> int:
-    """Write a page, whole or not at all.
+    """Write a page atomically.
 
     Returns:
         Its size in bytes.

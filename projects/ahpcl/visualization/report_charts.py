@@ -28,12 +28,12 @@ def line_chart(
     last: float,
     marks: Sequence[float] = (),
 ) -> str:
-    """Lines over epochs.
+    """Draw lines over epochs.
 
     Args:
         lines: Pairs of (epoch, value) by the label of the line.
         title: What is shown.
-        unit: Of the values.
+        unit: Unit of the values.
         last: Epoch at the right end.
         marks: Epochs of dashed lines.
 
@@ -79,7 +79,7 @@ def line_chart(
 def ladder_chart(
     periods: Sequence[Stay], raised: Sequence[int], last: float
 ) -> str:
-    """Rungs in use over epochs, with the decisions.
+    """Draw the rungs in use over epochs, with the decisions.
 
     Args:
         periods: Epochs with the same rungs.
@@ -123,7 +123,7 @@ def ladder_chart(
 
 
 def size_chart(sizes: Tensor) -> str:
-    """Histogram of the number of images of the clusters of a level, (K,)."""
+    """Draw a histogram of the cluster sizes of a level, (K,)."""
     found = size_histogram(sizes)
     low, high, edges = found.smallest, found.largest, found.edges
     step = int(edges[1] - edges[0])
@@ -187,7 +187,7 @@ class _Axes:
         across: Sequence[float],
         names: Sequence[str] | None = None,
     ) -> list[str]:
-        """Grid lines and the numbers beside them."""
+        """Draw grid lines and the numbers beside them."""
         names = [number(value) for value in up] if names is None else names
         parts = []
         for value, name in zip(up, names, strict=True):
@@ -220,7 +220,7 @@ class _Axes:
 
 
 def _drawable(points: Points) -> list[tuple[float, float]]:
-    """Finite values; of a long line, the means of neighbours."""
+    """Return finite values; of a long line, the means of neighbours."""
     finite = [(x, y) for x, y in points if math.isfinite(y)]
     if len(finite) <= _MOST_POINTS:
         return finite
@@ -229,7 +229,7 @@ def _drawable(points: Points) -> list[tuple[float, float]]:
 
 
 def _ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers from below the lowest to above the highest."""
+    """Return round numbers from below the lowest to above the highest."""
     if high - low < 1e-9 * max(abs(low), abs(high), 1e-6):
         pad = abs(low) * 0.1 or 1.0
         low, high = low - pad, high + pad
@@ -241,7 +241,7 @@ def _ticks(low: float, high: float, about: int) -> list[float]:
 
 
 def _whole_ticks(last: float, about: int) -> list[float]:
-    """Whole round numbers from 0."""
+    """Return whole round numbers from 0."""
     step = max(1.0, next(iter(_steps(last / about))))
     return [n * step for n in range(int(last / step) + 1)] or [0.0]
 
@@ -254,7 +254,7 @@ def _steps(raw: float) -> list[float]:
 
 
 def _apart(counts: Sequence[int], axes: _Axes) -> list[int]:
-    """Rungs with room for their number, the largest first."""
+    """Return rungs with room for their number, the largest first."""
     kept: list[int] = []
     for rung in reversed(counts):
         y = axes.y(math.log(rung))
@@ -264,6 +264,6 @@ def _apart(counts: Sequence[int], axes: _Axes) -> list[int]:
 
 
 def _hue(place: int, lines: int) -> int:
-    """Few lines have the colours that are told apart most easily."""
+    """Give few lines the colours that are told apart most easily."""
     few = (212, 24, 150, 285, 48, 335)
     return few[place] if lines <= len(few) else round(place * 320 / lines)

@@ -26,10 +26,10 @@ class Explorer:
     """Prototypes and images of a report.
 
     Args:
-        data: For the script of the page.
+        data: Data for the script of the page.
         sheets: Thumbnails as data URIs.
-        shown: Images that have one.
-        bare: Clusters with images of which none is shown.
+        shown: Images that have a thumbnail.
+        bare: Number of clusters with images none of which is shown.
     """
 
     data: dict[str, Any]
@@ -43,7 +43,8 @@ def explorer(run: RunData, max_images: int) -> Explorer:
 
     Args:
         run: A checkpoint.
-        max_images: Images shown at most, the nearest of every cluster first.
+        max_images: Most images that are shown, the nearest of every cluster
+            first.
 
     Raises:
         ValueError: If ``max_images`` is not positive.
@@ -101,7 +102,7 @@ def choose_images(
     Args:
         orders: Images of every cluster by distance, for every level, finest
             first. The coarsest are served first.
-        max_images: At most.
+        max_images: Most images that it shows.
 
     Returns:
         Place of every chosen image, in the order of the places.
@@ -121,7 +122,7 @@ def choose_images(
 
 
 def _farthest(own: Sequence[int]) -> list[int]:
-    """The farthest first, without those that count as nearest."""
+    """Return the farthest first, without those that count as nearest."""
     return list(own[NEAREST:][-FARTHEST:][::-1])
 
 
@@ -163,7 +164,7 @@ def _level(
 
 
 def _top(row: Tensor) -> list[list[int]]:
-    """Pairs of (class, images), the most first."""
+    """Return pairs of (class, images), the most first."""
     order = torch.argsort(row, descending=True, stable=True)[:_CLASSES]
     return [[int(c), int(row[c])] for c in order if int(row[c])]
 
@@ -180,7 +181,7 @@ def _path(run: RunData, index: int) -> str:
 
 
 def _short(paths: list[str]) -> tuple[list[str], str]:
-    """Paths from the folder that all are in, and that folder."""
+    """Return paths from the folder that all are in, and that folder."""
     folders = {os.path.dirname(path) for path in paths}
     if not folders or not all(map(os.path.isabs, folders)):
         return paths, ''

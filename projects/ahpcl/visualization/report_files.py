@@ -9,7 +9,7 @@ from ahpcl.runtime.checkpoint_files import good_checkpoint
 
 
 def find_config(work_dir: str | os.PathLike) -> Path:
-    """The newest config of a work folder.
+    """Return the newest config of a work folder.
 
     Raises:
         ValueError: If there is no such folder, or no config in it.
@@ -25,7 +25,7 @@ def find_config(work_dir: str | os.PathLike) -> Path:
 
 
 def find_checkpoint(work_dir: str | os.PathLike) -> Path:
-    """The checkpoint of a work folder that was written last and is whole.
+    """Return the checkpoint of a work folder that was written last, undamaged.
 
     The one that ``last_checkpoint`` names; in a folder that was moved, the
     file of that name in it; else that of the highest epoch.

@@ -19,7 +19,7 @@ _WORDS = {
 
 
 def curves(log: RunLog) -> str:
-    """Plots over epochs, dashed where the ladder advances."""
+    """Plot over epochs, dashed where the ladder advances."""
     periods = stays(log.epochs)
     last = last_epoch(log)
     raised = [r.epoch for r in log.epochs if r.action == 'raise_threshold']
@@ -53,7 +53,7 @@ def curves(log: RunLog) -> str:
 
 
 def decisions(log: RunLog) -> str:
-    """A row for every epoch; the periods of the ladder before."""
+    """Return a row for every epoch; the periods of the ladder before."""
     rows = [row for row in log.epochs if row.action is not None]
     if not rows:
         return paragraph(
@@ -103,7 +103,7 @@ def decisions(log: RunLog) -> str:
 
 
 def esteps(log: RunLog) -> str:
-    """A row for every clustering."""
+    """Return a row for every clustering."""
     rows = []
     for epoch in log.epochs:
         found: dict[int, dict[str, float]] = {}

@@ -18,12 +18,12 @@ _PARSED = {'<': '\\u003c', '>': '\\u003e', '&': '\\u0026'}
 
 
 def escape(value: Any) -> str:
-    """Text for HTML, in an element or in a quoted attribute."""
+    """Escape text for HTML, in an element or in a quoted attribute."""
     return html.escape(str(value), quote=True)
 
 
 def script_json(value: Any) -> str:
-    """JSON that cannot end the script element which holds it.
+    """Return JSON that cannot end the script element which holds it.
 
     Numbers that JSON does not know become null.
     """
@@ -34,7 +34,7 @@ def script_json(value: Any) -> str:
 
 
 def number(value: Any) -> str:
-    """Counts with separators, others to three or four digits."""
+    """Format counts with separators, others to three or four digits."""
     if value is None:
         return '-'
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -55,13 +55,13 @@ def table(
     caption: str,
     classes: Sequence[str] = (),
 ) -> str:
-    """A table that scrolls by itself where the screen is narrow.
+    """Return a table that scrolls by itself where the screen is narrow.
 
     Args:
         head: Names of the columns.
         rows: Values; numbers stand to the right.
         caption: What is in it.
-        classes: Of the rows, for the style; empty for none.
+        classes: Style classes of the rows; empty for none.
     """
     rows = list(rows)
     columns = list(zip(*rows, strict=True)) or [()] * len(head)
@@ -85,7 +85,7 @@ def table(
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> str:
-    """Names and values, one below the other."""
+    """List names and values, one below the other."""
     lines = [
         f'<div><dt>{escape(name)}</dt><dd>{escape(number(value))}</dd></div>'
         for name, value in pairs
@@ -95,7 +95,7 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> str:
 
 
 def folded(title: str, content: str, *, opened: bool = False) -> str:
-    """Something that opens when asked; the content is HTML already."""
+    """Return a fold that opens on a click; the content is HTML already."""
     state = ' open' if opened else ''
     return (
         f'<details class="fold"{state}><summary>{escape(title)}</summary>'
@@ -104,13 +104,13 @@ def folded(title: str, content: str, *, opened: bool = False) -> str:
 
 
 def paragraph(text: str, kind: str = '') -> str:
-    """A line of text."""
+    """Return a line of text."""
     own = f' class="{escape(kind)}"' if kind else ''
     return f'<p{own}>{escape(text)}</p>'
 
 
 def section(name: str, title: str, content: str) -> str:
-    """A part of the page that the table of contents leads to."""
+    """Return a part of the page that the table of contents leads to."""
     return (
         f'<section id="{escape(name)}" aria-labelledby="{escape(name)}-h">'
         f'<h2 id="{escape(name)}-h">{escape(title)}</h2>\n{content}\n'
@@ -119,14 +119,14 @@ def section(name: str, title: str, content: str) -> str:
 
 
 def page(*, title: str, main: str, data: Any, sheets: Sequence[str]) -> str:
-    """The whole page: style, script, data and pictures are inside.
+    """Return the whole page: style, script, data and pictures are inside.
 
     Its content policy lets nothing be fetched, and no script run but ours.
 
     Args:
-        title: Text.
-        main: HTML.
-        data: Of the explorer.
+        title: Title, as text.
+        main: Main part, as HTML.
+        data: Data of the explorer.
         sheets: Pictures as data URIs.
     """
     script = _template('report.js')

@@ -19,7 +19,7 @@ _QUALITY = 82
 
 
 def side_of(images: ImageSource, indices: Sequence[int]) -> int:
-    """Side of the thumbnails in px: that of the images, 64 at most."""
+    """Return the side of thumbnails in px: that of the images, 64 at most."""
     sides = [max(images(index).shape[:2]) for index in indices[:16]]
     return min(LARGEST, max(sides, default=LARGEST))
 
@@ -27,12 +27,12 @@ def side_of(images: ImageSource, indices: Sequence[int]) -> int:
 def sheets(
     images: ImageSource, indices: Sequence[int], side: int
 ) -> list[str]:
-    """Thumbnails in rows of ten, a hundred a sheet.
+    """Lay thumbnails out in rows of ten, a hundred on a sheet.
 
     Args:
         images: Index to an image (H, W, 3) uint8 RGB.
-        indices: Of the images, in the order of their places.
-        side: Of a thumbnail in px.
+        indices: Indices of the images, in the order of their places.
+        side: Side of a thumbnail in px.
 
     Returns:
         Data URIs: PNG for small ones, JPEG else.

@@ -30,12 +30,12 @@ _HEADS = {
 
 
 def evaluations(run: RunData, work_dir: Path, config: Path) -> str:
-    """Tables of what ``evaluate.py`` wrote, those of the checkpoint first.
+    """Return tables of what ``evaluate.py`` wrote, the checkpoint's first.
 
     Args:
         run: A checkpoint.
-        work_dir: With a folder ``evaluation``, or without.
-        config: Of the run, for the command that makes them.
+        work_dir: Work folder, which may have a folder ``evaluation``.
+        config: Config of the run, for the command that makes them.
     """
     found = sorted((work_dir / 'evaluation').glob('*.json'))
     own: list[str] = []
@@ -70,7 +70,7 @@ def evaluations(run: RunData, work_dir: Path, config: Path) -> str:
 
 
 def clusters(run: RunData) -> str:
-    """Tables of every level, and the sizes of its clusters."""
+    """Return tables of every level, and the sizes of its clusters."""
     quality = prototype_quality(run)
     rows = quality['levels']
     names = list(dict.fromkeys(name for row in rows for name in row))

@@ -26,12 +26,12 @@ _STAMP = re.compile(r'(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)(\d\d)')
 
 
 def run_summary(run: RunData, log: RunLog | None, work_dir: Path) -> str:
-    """HTML of what a run is.
+    """Return HTML that says what a run is.
 
     Args:
         run: Its checkpoint.
-        log: Of the run; None where there is none.
-        work_dir: Of the run.
+        log: Log of the run; None where there is none.
+        work_dir: Work folder of the run.
     """
     meta = run.content.get('meta') or {}
     training = run.training
@@ -79,7 +79,7 @@ def run_summary(run: RunData, log: RunLog | None, work_dir: Path) -> str:
 
 
 def config_summary(config: Config) -> Pairs:
-    """The settings that tell runs apart; those absent are left out."""
+    """Return the settings that tell runs apart; those absent are left out."""
     hook: Any = {}
     for found in config.get('custom_hooks') or []:
         if found.get('ladder') is not None:
@@ -112,7 +112,7 @@ def config_summary(config: Config) -> Pairs:
 
 
 def _at(node: Any, *path: str) -> Any:
-    """A setting, or None where the way to it ends."""
+    """Return a setting, or None where the way to it ends."""
     for name in path:
         if not isinstance(node, Mapping | Config):
             return None
@@ -121,7 +121,7 @@ def _at(node: Any, *path: str) -> Any:
 
 
 def _kind(node: Any, *path: str, detail: str = '') -> str | None:
-    """Type of a component, with one of its settings."""
+    """Return the type of a component, with one of its settings."""
     found = _at(node, *path)
     kind = _at(found, 'type')
     if kind is None:
@@ -156,7 +156,7 @@ def _installed() -> Pairs:
 
 
 def _environment(log: RunLog | None) -> Pairs:
-    """What the host wrote of its environment at the start of the run."""
+    """Read what mmengine wrote of its environment at the start of the run."""
     if log is None:
         return []
     found: dict[str, str] = {}

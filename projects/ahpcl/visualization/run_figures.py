@@ -32,12 +32,12 @@ def run_figures(
     """Draw what a checkpoint says about its training images.
 
     Args:
-        data: Of the checkpoint.
-        kinds: Of :data:`KINDS`.
+        data: Data of the checkpoint.
+        kinds: Which pictures to make, of :data:`KINDS`.
         levels: Numbers of clusters whose galleries and confusions are drawn;
             None for all.
-        max_images: Of t-SNE and UMAP.
-        seed: Of samples and layouts.
+        max_images: Most images that t-SNE and UMAP show.
+        seed: Seed of samples and layouts.
         tell: Takes a line for everything that is left out, with the reason.
 
     Yields:
@@ -139,7 +139,7 @@ def _confusion(
 def _embedding(
     data: RunData, method: str, max_images: int, seed: int, tell: Tell
 ) -> Iterator[tuple[str, Figure]]:
-    """Points with the prototypes, then pooled features by class."""
+    """Yield points with the prototypes, then pooled features by class."""
     training = data.training
     labels = training.labels if data.training.has_labels else None
     spaces = ['points']

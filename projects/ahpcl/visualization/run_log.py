@@ -25,13 +25,13 @@ class EpochRow:
     """What was logged at the end of an epoch.
 
     Args:
-        epoch: From 1.
+        epoch: Number of the epoch, from 1.
         step: Iterations done by then.
         values: Scalars ``epoch/*``, ``policy/*``, ``ladder/*`` and
             ``estep/*`` by name; those of the E-step before the epoch.
-        action: Of the policy: 'keep', 'raise_threshold', 'advance'; None
-            where none was asked.
-        reason: That it gave; empty where the text log is not there.
+        action: Action of the policy: 'keep', 'raise_threshold', 'advance';
+            None where none was asked.
+        reason: Reason that it gave; empty where the text log is not there.
         rungs: Cluster counts in use, in the order of the ladder; empty in
             the warm-up. Where the text log is not there, those of the E-step
             before the epoch; without one, the newest alone.
@@ -57,7 +57,7 @@ class RunLog:
         ValueError: If there is no log, or nothing in it.
 
     Attributes:
-        files: That were read, oldest first.
+        files: Files that were read, oldest first.
         scalars: Pairs of (iterations done, value) by name; those of the
             validation (``knn/top1``) count epochs instead, see
             :attr:`by_epoch`.
@@ -80,7 +80,7 @@ class RunLog:
         self.epochs = self._epoch_rows()
 
     def series(self, name: str) -> Series:
-        """Pairs of (epoch, value) of a scalar; empty if it was not logged.
+        """Return (epoch, value) pairs of a scalar; empty if not logged.
 
         Epochs are fractions in between, 1.0 at the end of the first.
         """
@@ -90,7 +90,7 @@ class RunLog:
         return [(self.epoch_of(step), value) for step, value in found]
 
     def epoch_of(self, step: int) -> float:
-        """Epochs done after so many iterations, as a fraction.
+        """Convert iterations to epochs done, as a fraction.
 
         Epochs are equally long; 0 where no end of an epoch is known.
         """
@@ -118,7 +118,7 @@ class RunLog:
             self._add(row)
 
     def _forget_after(self, step: int) -> None:
-        """Drop what was logged of later steps than a new part's first."""
+        """Drop what was logged at later steps than a new part's first."""
         epochs = [e for e, end in self._epoch_ends.items() if end <= step]
         last = max(epochs, default=0)
         for name, found in self.scalars.items():
@@ -175,7 +175,7 @@ class RunLog:
         return [rows[epoch] for epoch in sorted(rows)]
 
     def _decisions(self) -> dict[int, tuple[str, tuple[int, ...]]]:
-        """Reasons and rungs from the text logs beside the scalars."""
+        """Return reasons and rungs from the text logs beside the scalars."""
         said = {}
         for file in self.files:
             for log in sorted(file.parent.parent.glob('*.log')):
@@ -193,7 +193,7 @@ class RunLog:
 
 
 def rungs_in_use(values: dict[str, float]) -> tuple[int, ...]:
-    """Cluster counts in use, as far as the scalars of an epoch tell."""
+    """Return the cluster counts in use, as far as the scalars tell."""
     if 'ladder/newest' not in values:
         return ()
     newest = int(values['ladder/newest'])
@@ -205,7 +205,7 @@ def rungs_in_use(values: dict[str, float]) -> tuple[int, ...]:
 
 
 def _of_validation(row: dict) -> bool:
-    """Whether a row is the host's line of a validation, by epochs.
+    """Tell whether a row is mmengine's line of a validation, by epochs.
 
     Those of training have ``iter``, ours have a slash in every name but the
     step, and so has the validation's, which logs its time besides.
@@ -214,7 +214,7 @@ def _of_validation(row: dict) -> bool:
 
 
 def _find(path: Path) -> list[Path]:
-    """Files of scalars, oldest first."""
+    """Return files of scalars, oldest first."""
     if path.is_file():
         return [path]
     if not path.is_dir():

@@ -29,11 +29,11 @@ class ImageWriter(Protocol):
 def save_figure(figure: Figure, stem: str | os.PathLike) -> list[Path]:
     """Write a figure as PNG and as SVG.
 
-    A file appears under its name only when it is complete. Of equal figures
-    the files are equal.
+    A file appears under its name only when it is complete. Equal figures
+    give equal files.
 
     Args:
-        figure: To write.
+        figure: The figure to write.
         stem: Path without a suffix; folders are made.
 
     Returns:
@@ -49,7 +49,7 @@ def save_figure(figure: Figure, stem: str | os.PathLike) -> list[Path]:
 
 
 def render(figure: Figure) -> np.ndarray:
-    """The pixels of a figure, (H, W, 3) uint8 RGB."""
+    """Return the pixels of a figure, (H, W, 3) uint8 RGB."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -65,8 +65,9 @@ def log_figures(
             that the run has (``TensorboardVisBackend`` shows them, the local
             one keeps a PNG), one such backend, or a TensorBoard
             ``SummaryWriter``.
-        figures: By name; no slash in it, since it becomes a file name.
-        step: Of the run.
+        figures: Figures by name. A name becomes a file name, so it must not
+            have a slash.
+        step: Training step that the pictures are of.
 
     Raises:
         ValueError: If the writer takes no images.

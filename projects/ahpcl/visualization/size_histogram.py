@@ -16,7 +16,7 @@ class SizeHistogram(NamedTuple):
             size is in one bin.
         clusters: Clusters in every bin, (bins,).
         smallest: Images of the smallest cluster.
-        median: Of the sizes.
+        median: Median of the sizes.
         largest: Images of the largest cluster.
         empty: Clusters without images.
     """
@@ -36,7 +36,7 @@ def size_histogram(
 
     Args:
         sizes: Images of every cluster, (K,).
-        max_bins: Bins at most; all are equally wide. None for twice the root
+        max_bins: Most bins; all are equally wide. None for twice the root
             of K, 5 to 30.
     """
     values = np.asarray(sizes.cpu())

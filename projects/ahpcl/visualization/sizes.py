@@ -17,7 +17,7 @@ _COLUMNS = 3
 
 
 def sizes_figure(sizes: Sequence[Tensor], *, source: str = '') -> Figure:
-    """Histograms of cluster sizes, one for every level.
+    """Draw histograms of cluster sizes, one for every level.
 
     Args:
         sizes: Images of every cluster, (K,) for each level.

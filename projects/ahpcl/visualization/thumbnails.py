@@ -11,11 +11,11 @@ ImageSource = Callable[[int], np.ndarray]
 
 
 def thumbnail(image: np.ndarray, side: int) -> np.ndarray:
-    """An image in a white square, its proportions kept.
+    """Return an image in a white square, its proportions kept.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        side: In px.
+        side: Side of the square in px.
 
     Returns:
         (side, side, 3) uint8.
@@ -40,14 +40,14 @@ def strip(
     places: int | None = None,
     gap: int = 2,
 ) -> np.ndarray:
-    """Thumbnails in a row on white.
+    """Put thumbnails in a row on white.
 
     Args:
         images: Index to an image (H, W, 3) uint8 RGB.
-        indices: Of the images to show, from the left.
-        side: Of a thumbnail in px.
+        indices: Indices of the images to show, from the left.
+        side: Side of a thumbnail in px.
         places: Width in thumbnails; None for as many as there are.
-        gap: Between two, in px.
+        gap: Gap between two, in px.
 
     Returns:
         (side, places * (side + gap) - gap, 3) uint8.

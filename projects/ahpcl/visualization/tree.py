@@ -37,7 +37,7 @@ def tree_figure(
     max_children: int = 4,
     max_leaves: int = 36,
 ) -> Figure:
-    """Clusters with their nearest images, coarse ones at the left.
+    """Draw clusters with their nearest images, coarse ones at the left.
 
     Args:
         hierarchy: Levels, finest first.
@@ -47,7 +47,7 @@ def tree_figure(
             (N,).
         images: Index to an image (H, W, 3) uint8 RGB.
         source: What the prototypes are of, such as a checkpoint's name.
-        thumbnails: Of every cluster.
+        thumbnails: Number of thumbnails of every cluster.
         max_roots: See :func:`select_tree`.
         max_children: See :func:`select_tree`.
         max_leaves: See :func:`select_tree`.
@@ -89,7 +89,7 @@ def tree_figure(
     scale = _THICKEST / max(map(_most, roots))
 
     def draw(node: Node, top: float) -> float:
-        """Draw a node and what is below; answers its middle."""
+        """Draw a node and what is below; returns its middle."""
         middles, y = [], top
         for child in node.children:
             middles.append(draw(child, y))
@@ -132,18 +132,18 @@ def tree_figure(
 
 
 def _height(node: Node) -> float:
-    """Inches that a node takes with all below it."""
+    """Return the inches that a node takes with all below it."""
     below = sum(map(_height, node.children)) or _ROW
     return below + (_MORE if node.left_out else 0)
 
 
 def _most(node: Node) -> int:
-    """Images of the thickest line below a node."""
+    """Return the number of images of the thickest line below a node."""
     return max((max(c.inside, _most(c)) for c in node.children), default=1)
 
 
 def _mixed(node: Node) -> bool:
-    """Whether clusters below have images that are not in their parent."""
+    """Tell whether clusters below have images that are not in their parent."""
     return any(c.inside < c.size or _mixed(c) for c in node.children)
 
 
@@ -170,7 +170,7 @@ def _note(
 
 
 def _page(canvas: Canvas) -> Axes:
-    """Axes of the whole page in inches from the top left corner."""
+    """Return the axes of the whole page in inches from the top left corner."""
     axes = canvas.axes(0, 0, canvas.width, canvas.height)
     axes.set_xlim(0, canvas.width)
     axes.set_ylim(canvas.height, 0)

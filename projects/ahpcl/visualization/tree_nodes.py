@@ -11,16 +11,16 @@ from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 
 @dataclass(frozen=True)
 class Node:
-    """A cluster of the tree that is drawn.
+    """A cluster of the tree in a picture.
 
     Args:
         level: 0 is the finest.
-        cluster: Of that level.
+        cluster: Number of the cluster in that level.
         size: Images of the cluster.
-        inside: Of them, those that are in its parent; all of a root.
-        children: Those drawn, the largest first.
+        inside: How many of them are in its parent; all of a root.
+        children: The children that are drawn, the largest first.
         left_out: Children with images that are not drawn.
-        left_out_images: Of those, in this cluster.
+        left_out_images: Images of this cluster in the children left out.
     """
 
     level: int
@@ -53,10 +53,10 @@ def select_tree(
         lineages: Parents of the clusters of every level, None of the
             coarsest.
         max_roots: Clusters of the coarsest level.
-        max_children: Of every cluster; down to 2 where fewer than
-            ``min_roots`` would have room otherwise.
-        max_leaves: Roots end before there would be more; one is always
-            there.
+        max_children: Most children that are drawn of a cluster. It goes down
+            to 2 where fewer than ``min_roots`` would have room otherwise.
+        max_leaves: Most leaves. Roots are left out beyond it, but one is
+            always drawn.
         min_roots: See ``max_children``.
 
     Returns:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ahpcl.core.clustering.balance import balanced_assignment, size_bounds
 from ahpcl.core.clustering.kmeans import spherical_kmeans
+from ahpcl.core.clustering.settings import KMeansSettings
 
 
 def random_cost(n, k, kind, seed):
@@ -105,8 +106,10 @@ def test_balanced_kmeans(balance, spherical):
     blob = torch.randn(450, 8, generator=generator) * 0.1 + 1
     rest = torch.randn(53, 8, generator=generator)
     x = F.normalize(torch.cat([blob, rest]), dim=1)
-    free = spherical_kmeans(x, 12, spherical=spherical)
-    found = spherical_kmeans(x, 12, balance=balance, spherical=spherical)
+    free = spherical_kmeans(x, 12, KMeansSettings(spherical=spherical))
+    found = spherical_kmeans(
+        x, 12, KMeansSettings(balance=balance, spherical=spherical)
+    )
     lower, upper = size_bounds(503, 12, balance)
     sizes = torch.bincount(found.assignments, minlength=12)
     assert lower <= sizes.min() and sizes.max() <= upper
@@ -124,12 +127,15 @@ def test_bad_input():
     with pytest.raises(ValueError, match='balance >= 1'):
         balanced_assignment(torch.rand(4, 2), 0.5)
     with pytest.raises(ValueError, match='balance >= 1'):
-        spherical_kmeans(torch.rand(4, 2), 2, balance=math.nan)
+        spherical_kmeans(torch.rand(4, 2), 2, KMeansSettings(balance=math.nan))
     with pytest.raises(ValueError, match='shape'):
         balanced_assignment(torch.rand(4))
     with pytest.raises(ValueError, match='finite'):
         balanced_assignment(torch.tensor([[1.0, torch.nan]]))
     with pytest.raises(ValueError, match='either weights or balance'):
         spherical_kmeans(
-            torch.rand(4, 2), 2, balance=1.0, weights=torch.ones(4)
+            torch.rand(4, 2),
+            2,
+            KMeansSettings(balance=1.0),
+            weights=torch.ones(4),
         )

@@ -1,4 +1,3 @@
-import math
 import warnings
 
 import pytest
@@ -12,6 +11,7 @@ from ahpcl.core.clustering.concentration import concentration
 from ahpcl.core.clustering.divide import child_counts
 from ahpcl.core.clustering.hierarchy import build_hierarchy
 from ahpcl.core.clustering.kmeans import spherical_kmeans
+from ahpcl.core.clustering.settings import KMeansSettings
 from ahpcl.core.seeding import seed_from
 
 LINKAGES = ['independent', 'agglomerative', 'divisive']
@@ -77,7 +77,9 @@ def check(hierarchy, x, counts, nested):
 )
 def test_levels_are_consistent(linkage, counts):
     x = loose_data()
-    hierarchy = build_hierarchy(x, counts, linkage=linkage, n_init=2)
+    hierarchy = build_hierarchy(
+        x, counts, KMeansSettings(n_init=2), linkage=linkage
+    )
     check(hierarchy, x, counts, linkage != 'independent')
 
 
@@ -99,7 +101,9 @@ def test_order_given_does_not_matter_and_seeds_do(linkage):
     x = loose_data()
 
     def build(counts, seed=0):
-        return build_hierarchy(x, counts, linkage=linkage, seed=seed, n_init=1)
+        return build_hierarchy(
+            x, counts, KMeansSettings(n_init=1), linkage=linkage, seed=seed
+        )
 
     first, second = build([5, 60, 20]), build([60, 20, 5])
     for a, b in zip(first, second, strict=True):
@@ -111,10 +115,12 @@ def test_order_given_does_not_matter_and_seeds_do(linkage):
 
 def test_independent_level_does_not_depend_on_the_others():
     x = loose_data()
-    alone = build_hierarchy(x, [20], n_init=2).level(20)
-    among = build_hierarchy(x, [5, 20, 60], n_init=2).level(20)
+    alone = build_hierarchy(x, [20], KMeansSettings(n_init=2)).level(20)
+    among = build_hierarchy(x, [5, 20, 60], KMeansSettings(n_init=2)).level(20)
     assert torch.equal(alone.centroids, among.centroids)
-    direct = spherical_kmeans(x, 20, n_init=2, seed=seed_from(0, 20))
+    direct = spherical_kmeans(
+        x, 20, KMeansSettings(n_init=2), seed=seed_from(0, 20)
+    )
     assert torch.equal(alone.assignments, direct.assignments)
 
 
@@ -125,7 +131,12 @@ def test_warm_start_goes_by_count(linkage):
     init = {k.num_clusters: k.centroids for k in cold}
     init[999] = torch.rand(1, 1)  # a rung that left the window
     warm = build_hierarchy(
-        x, (3, 12, 36), linkage=linkage, init=init, n_iter=1, seed=5
+        x,
+        (3, 12, 36),
+        KMeansSettings(n_iter=1),
+        linkage=linkage,
+        init=init,
+        seed=5,
     )
     for a, b in zip(cold, warm, strict=True):
         # Divisive levels are numbered by parent; the clusters are the same.
@@ -238,7 +249,9 @@ def test_child_counts_are_proportional():
 @pytest.mark.parametrize('linkage', LINKAGES)
 def test_as_many_clusters_as_images(linkage):
     x = loose_data(60)
-    hierarchy = build_hierarchy(x, (60, 10), linkage=linkage, n_init=1)
+    hierarchy = build_hierarchy(
+        x, (60, 10), KMeansSettings(n_init=1), linkage=linkage
+    )
     assert hierarchy[0].sizes().tolist() == [1] * 60
     check(hierarchy, x, (60, 10), linkage != 'independent')
 
@@ -246,10 +259,14 @@ def test_as_many_clusters_as_images(linkage):
 @pytest.mark.parametrize('linkage', LINKAGES)
 def test_duplicated_images(linkage):
     x = loose_data(40).repeat(5, 1)
-    hierarchy = build_hierarchy(x, (30, 6), linkage=linkage, n_init=1)
+    hierarchy = build_hierarchy(
+        x, (30, 6), KMeansSettings(n_init=1), linkage=linkage
+    )
     check(hierarchy, x, (30, 6), linkage != 'independent')
     # As many clusters as there are distinct images.
-    hierarchy = build_hierarchy(x, (40, 6), linkage=linkage, n_init=1)
+    hierarchy = build_hierarchy(
+        x, (40, 6), KMeansSettings(n_init=1), linkage=linkage
+    )
     check(hierarchy, x, (40, 6), linkage != 'independent')
     # Distances are 0 but for rounding.
     assert hierarchy[0].sizes().tolist() == [5] * 40
@@ -287,7 +304,10 @@ def test_any_duplication_gives_a_valid_hierarchy(
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         hierarchy = build_hierarchy(
-            x, (12, 5, 2), linkage=linkage, spherical=spherical, n_init=1
+            x,
+            (12, 5, 2),
+            KMeansSettings(spherical=spherical, n_init=1),
+            linkage=linkage,
         )
     for level in hierarchy:
         assert (level.sizes() > 0).sum() == min(distinct, level.num_clusters)
@@ -295,8 +315,10 @@ def test_any_duplication_gives_a_valid_hierarchy(
 
 def test_pcl_clustering_measures_from_the_means():
     x = loose_data()
-    level = build_hierarchy(x, [15], spherical=False)[0]
-    raw = spherical_kmeans(x, 15, spherical=False, seed=seed_from(0, 15))
+    level = build_hierarchy(x, [15], KMeansSettings(spherical=False))[0]
+    raw = spherical_kmeans(
+        x, 15, KMeansSettings(spherical=False), seed=seed_from(0, 15)
+    )
     torch.testing.assert_close(
         level.centroids, F.normalize(raw.centroids, dim=1)
     )
@@ -312,7 +334,9 @@ def test_pcl_clustering_measures_from_the_means():
 @pytest.mark.parametrize('balance', [1.0, 1.5])
 def test_balanced_sizes(balance):
     x = loose_data()
-    hierarchy = build_hierarchy(x, (40, 9), balance=balance, n_init=1)
+    hierarchy = build_hierarchy(
+        x, (40, 9), KMeansSettings(balance=balance, n_init=1)
+    )
     for level in hierarchy:
         lower, upper = size_bounds(700, level.num_clusters, balance)
         assert lower <= level.sizes().min()
@@ -324,7 +348,9 @@ def test_extra_iterations_per_doubling():
 
     def objective(k, **kwargs):
         return (
-            build_hierarchy(x, (5, 80), n_init=1, n_iter=1, **kwargs)
+            build_hierarchy(
+                x, (5, 80), KMeansSettings(n_init=1, n_iter=1, **kwargs)
+            )
             .level(k)
             .objective
         )
@@ -332,7 +358,7 @@ def test_extra_iterations_per_doubling():
     assert objective(5) == objective(5, extra_iter_per_doubling=3)
     assert objective(80, extra_iter_per_doubling=3) < objective(80)
     direct = spherical_kmeans(
-        x, 80, n_init=1, n_iter=1 + 12, seed=seed_from(0, 80)
+        x, 80, KMeansSettings(n_init=1, n_iter=1 + 12), seed=seed_from(0, 80)
     )
     assert objective(80, extra_iter_per_doubling=3) == pytest.approx(
         direct.objective, rel=1e-6
@@ -345,7 +371,7 @@ def test_input_and_global_random_state_stay_untouched(linkage):
     copy = x.clone()
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    build_hierarchy(x, [4, 30], linkage=linkage, n_init=1)
+    build_hierarchy(x, [4, 30], KMeansSettings(n_init=1), linkage=linkage)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(x, copy)
 
@@ -355,9 +381,11 @@ def test_nested_counts_too_close_are_named(linkage):
     x = loose_data()
     with pytest.raises(ValueError, match='24 and 20, 20 and 17'):
         build_hierarchy(x, (24, 20, 17, 5), linkage=linkage)
-    build_hierarchy(x, (25, 20), linkage=linkage, n_init=1)
-    build_hierarchy(x, (21, 20), linkage=linkage, n_init=1, min_ratio=1.0)
-    build_hierarchy(x, (24, 20, 17), n_init=1, n_iter=2)
+    build_hierarchy(x, (25, 20), KMeansSettings(n_init=1), linkage=linkage)
+    build_hierarchy(
+        x, (21, 20), KMeansSettings(n_init=1, min_ratio=1.0), linkage=linkage
+    )
+    build_hierarchy(x, (24, 20, 17), KMeansSettings(n_init=1, n_iter=2))
 
 
 @pytest.mark.parametrize(
@@ -370,13 +398,17 @@ def test_nested_counts_too_close_are_named(linkage):
         ({'num_clusters': [5, 2.5]}, 'whole number'),
         ({'num_clusters': [5, 31]}, 'at most 30 clusters.*got 31'),
         ({'linkage': 'ward'}, "got 'ward'"),
-        ({'backend': 'gpu'}, "got 'gpu'"),
-        ({'balance': 0.9}, 'balance >= 1'),
-        ({'balance': 1.5, 'linkage': 'divisive'}, 'balance=None'),
-        ({'balance': 1.5, 'linkage': 'agglomerative'}, 'balance=None'),
-        ({'min_ratio': 0.5}, 'min_ratio'),
-        ({'min_ratio': math.nan}, 'min_ratio'),
-        ({'extra_iter_per_doubling': -1}, 'extra_iter'),
+        (
+            {'settings': KMeansSettings(balance=1.5), 'linkage': 'divisive'},
+            'balance=None',
+        ),
+        (
+            {
+                'settings': KMeansSettings(balance=1.5),
+                'linkage': 'agglomerative',
+            },
+            'balance=None',
+        ),
         ({'init': {5: torch.rand(4, 12)}}, r'init of shape \(5, 12\)'),
         ({'temperature': 0.0}, 'temperature'),
         ({'features': torch.full((30, 12), torch.nan)}, '30 of 30 rows'),
@@ -399,5 +431,7 @@ def test_bad_input(change, message):
 @pytest.mark.parametrize('linkage', LINKAGES)
 def test_on_cuda(linkage):
     x = loose_data().cuda()
-    hierarchy = build_hierarchy(x, (40, 12, 4), linkage=linkage, n_init=2)
+    hierarchy = build_hierarchy(
+        x, (40, 12, 4), KMeansSettings(n_init=2), linkage=linkage
+    )
     check(hierarchy, x, (40, 12, 4), linkage != 'independent')

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ahpcl.core import PrototypeHierarchy, build_hierarchy
+from ahpcl.core import KMeansSettings, PrototypeHierarchy, build_hierarchy
 from ahpcl.core.clustering.identity import keep_identities, match_clusters
 
 
@@ -56,10 +56,12 @@ def features(n=600, d=16, seed=0):
 @pytest.mark.parametrize('linkage', ['independent', 'agglomerative'])
 def test_a_hierarchy_keeps_its_numbers_and_nothing_else_changes(linkage):
     x = features()
-    first = build_hierarchy(x, (40, 20, 5), linkage=linkage, n_init=1)
+    first = build_hierarchy(
+        x, (40, 20, 5), KMeansSettings(n_init=1), linkage=linkage
+    )
     drift = F.normalize(x + 0.02 * features(seed=1), dim=1)
     second = build_hierarchy(
-        drift, (40, 20, 5), linkage=linkage, n_init=1, seed=9
+        drift, (40, 20, 5), KMeansSettings(n_init=1), linkage=linkage, seed=9
     )
     kept = keep_identities(second, first, {40, 5})
     assert torch.equal(
@@ -86,8 +88,8 @@ def test_a_hierarchy_keeps_its_numbers_and_nothing_else_changes(linkage):
 
 def test_counts_that_are_new_stay_as_they_are():
     x = features(200)
-    first = build_hierarchy(x, (10,), n_init=1)
-    second = build_hierarchy(x, (20,), n_init=1)
+    first = build_hierarchy(x, (10,), KMeansSettings(n_init=1))
+    second = build_hierarchy(x, (20,), KMeansSettings(n_init=1))
     kept = keep_identities(second, first)
     assert isinstance(kept, PrototypeHierarchy)
     assert torch.equal(kept.level(20).centroids, second.level(20).centroids)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ahpcl.core.clustering.kmeans import spherical_kmeans
-from ahpcl.core.clustering.points import distinct_ids
+from ahpcl.core.clustering.rows import distinct_ids
+from ahpcl.core.clustering.settings import KMeansSettings
 
 
 def blobs(n=600, k=12, d=16, noise=0.5, seed=0):
@@ -41,7 +42,9 @@ def check_consistent(x, result, spherical=True):
 def test_one_step_against_a_slow_loop(spherical):
     x = blobs(200, 6)
     init = F.normalize(x[:6] + 0.1, dim=1)
-    result = spherical_kmeans(x, 6, init=init, n_iter=1, spherical=spherical)
+    result = spherical_kmeans(
+        x, 6, KMeansSettings(n_iter=1, spherical=spherical), init=init
+    )
     nearest = [
         min(range(6), key=lambda j: float((row - init[j]).norm())) for row in x
     ]
@@ -64,7 +67,7 @@ def test_plain_kmeans_follows_scikit_learn_from_the_same_start():
             8, init=init.numpy(), n_init=1, max_iter=n_iter, tol=0
         ).fit(x.numpy())
         ours = spherical_kmeans(
-            x, 8, init=init, n_iter=n_iter, spherical=False
+            x, 8, KMeansSettings(n_iter=n_iter, spherical=False), init=init
         )
         np.testing.assert_allclose(
             ours.centroids.numpy(), theirs.cluster_centers_, atol=1e-5
@@ -79,7 +82,7 @@ def test_objective_is_as_low_as_scikit_learns(k):
     from sklearn.datasets import load_digits
 
     x = F.normalize(torch.from_numpy(load_digits().data[::2]).float(), dim=1)
-    ours = spherical_kmeans(x, k, spherical=False)
+    ours = spherical_kmeans(x, k, KMeansSettings(spherical=False))
     theirs = KMeans(k, n_init=5, max_iter=20, random_state=0).fit(x.numpy())
     assert ours.objective <= 1.03 * theirs.inertia_ / len(x)
     check_consistent(x, ours, spherical=False)
@@ -108,7 +111,7 @@ def test_spherical_steps_follow_faiss_from_the_same_start():
         16, 8, niter=3, spherical=True, min_points_per_centroid=1
     )
     theirs.train(x.numpy(), init_centroids=init.numpy())
-    ours = spherical_kmeans(x, 8, init=init, n_iter=3)
+    ours = spherical_kmeans(x, 8, KMeansSettings(n_iter=3), init=init)
     np.testing.assert_allclose(
         ours.centroids.numpy(), theirs.centroids, atol=1e-5
     )
@@ -117,8 +120,8 @@ def test_spherical_steps_follow_faiss_from_the_same_start():
 def test_backends_agree():
     pytest.importorskip('faiss')
     x = blobs()
-    first = spherical_kmeans(x, 20, backend='torch')
-    second = spherical_kmeans(x, 20, backend='faiss')
+    first = spherical_kmeans(x, 20, KMeansSettings(backend='torch'))
+    second = spherical_kmeans(x, 20, KMeansSettings(backend='faiss'))
     assert torch.equal(first.assignments, second.assignments)
     torch.testing.assert_close(first.centroids, second.centroids)
 
@@ -138,9 +141,9 @@ def test_recovers_tight_clusters():
 
 def test_deterministic_and_seeded():
     x = blobs()
-    first = spherical_kmeans(x, 30, n_init=2, seed=1)
-    second = spherical_kmeans(x, 30, n_init=2, seed=1)
-    other = spherical_kmeans(x, 30, n_init=2, seed=2)
+    first = spherical_kmeans(x, 30, KMeansSettings(n_init=2), seed=1)
+    second = spherical_kmeans(x, 30, KMeansSettings(n_init=2), seed=1)
+    other = spherical_kmeans(x, 30, KMeansSettings(n_init=2), seed=2)
     assert torch.equal(first.centroids, second.centroids)
     assert torch.equal(first.assignments, second.assignments)
     assert not torch.equal(first.centroids, other.centroids)
@@ -153,7 +156,7 @@ def test_global_random_state_and_input_stay_untouched():
     np.random.seed(7)
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
     init = x[:9].clone()
-    spherical_kmeans(x, 9, max_points=20)
+    spherical_kmeans(x, 9, KMeansSettings(max_points=20))
     spherical_kmeans(x, 9, init=init)
     assert torch.equal(torch.get_rng_state(), state)
     assert (np.random.get_state()[1] == numpy_state).all()
@@ -164,7 +167,7 @@ def test_global_random_state_and_input_stay_untouched():
 def test_more_restarts_never_give_a_higher_objective():
     x = blobs(400, 30, noise=0.9)
     objectives = [
-        spherical_kmeans(x, 25, n_init=n, seed=4).objective
+        spherical_kmeans(x, 25, KMeansSettings(n_init=n), seed=4).objective
         for n in (1, 2, 4, 8)
     ]
     assert objectives == sorted(objectives, reverse=True)
@@ -172,7 +175,7 @@ def test_more_restarts_never_give_a_higher_objective():
 
 def test_stops_when_assignments_settle():
     x = blobs(300, 3, noise=0.05)
-    result = spherical_kmeans(x, 3, n_iter=50)
+    result = spherical_kmeans(x, 3, KMeansSettings(n_iter=50))
     assert result.n_iter < 10
 
 
@@ -195,7 +198,11 @@ def test_no_cluster_is_empty_where_k_distinct_points_exist(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         result = spherical_kmeans(
-            x, k, spherical=spherical, n_init=1, max_points=max_points
+            x,
+            k,
+            KMeansSettings(
+                spherical=spherical, n_init=1, max_points=max_points
+            ),
         )
     sizes = torch.bincount(result.assignments, minlength=k)
     assert (sizes > 0).sum() == min(k, distinct)
@@ -212,7 +219,7 @@ def test_few_distinct_points_are_all_learnt_from():
     x = rows.repeat_interleave(torch.tensor([1, 1, 3, 1, 5]), dim=0)
     with pytest.warns(UserWarning, match='only 5 distinct points'):
         result = spherical_kmeans(
-            x, 9, spherical=False, n_init=1, max_points=1
+            x, 9, KMeansSettings(spherical=False, n_init=1, max_points=1)
         )
     assert result.objective < 1e-10
 
@@ -223,7 +230,9 @@ def test_lost_clusters_are_repaired_and_counted():
     init = F.normalize(-x.mean(dim=0, keepdim=True), dim=1).repeat(10, 1)
     init[0] = x[0]
     for n_iter in (1, 20):
-        result = spherical_kmeans(x, 10, init=init, n_iter=n_iter)
+        result = spherical_kmeans(
+            x, 10, KMeansSettings(n_iter=n_iter), init=init
+        )
         assert (torch.bincount(result.assignments, minlength=10) > 0).all()
         assert result.num_repaired >= 9
         check_consistent(x, result)
@@ -234,11 +243,13 @@ def test_nearly_equal_points_fill_all_clusters(spherical):
     # Points so near each other that float32 scores can't tell them apart.
     x = torch.ones(64, 8)
     x[:, 0] += torch.arange(64) * torch.finfo(torch.float32).eps
-    result = spherical_kmeans(x, 20, spherical=False)
+    result = spherical_kmeans(x, 20, KMeansSettings(spherical=False))
     assert (torch.bincount(result.assignments, minlength=20) > 0).all()
     x = F.normalize(x, dim=1)
     k = int(distinct_ids(F.normalize(x, dim=1)).max()) + 1
-    result = spherical_kmeans(x, min(k, 20), spherical=spherical)
+    result = spherical_kmeans(
+        x, min(k, 20), KMeansSettings(spherical=spherical)
+    )
     assert (torch.bincount(result.assignments) > 0).all()
 
 
@@ -289,23 +300,23 @@ def test_opposite_points_keep_a_direction():
 def test_max_points_learns_from_a_subset_and_assigns_all():
     x = blobs(1000, 4, noise=0.2)
     full = spherical_kmeans(x, 4)
-    sub = spherical_kmeans(x, 4, max_points=25)
+    sub = spherical_kmeans(x, 4, KMeansSettings(max_points=25))
     assert len(sub.assignments) == 1000
     assert not torch.equal(full.centroids, sub.centroids)
     assert full.objective < sub.objective < 1.2 * full.objective
     check_consistent(x, sub)
     # Enough room: nothing is left out.
-    same = spherical_kmeans(x, 4, max_points=250)
+    same = spherical_kmeans(x, 4, KMeansSettings(max_points=250))
     assert torch.equal(full.centroids, same.centroids)
 
 
 def test_min_points_warns_only():
     x = blobs(100, 4)
     with pytest.warns(UserWarning, match='min_points=30'):
-        warned = spherical_kmeans(x, 4, min_points=30)
+        warned = spherical_kmeans(x, 4, KMeansSettings(min_points=30))
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        quiet = spherical_kmeans(x, 4, min_points=25)
+        quiet = spherical_kmeans(x, 4, KMeansSettings(min_points=25))
     assert torch.equal(warned.centroids, quiet.centroids)
 
 
@@ -338,10 +349,6 @@ def test_scale_of_features_does_not_matter_for_directions():
         ({'features': torch.rand(0, 4)}, 'not empty'),
         ({'features': torch.ones(20, 4).long()}, 'floating-point'),
         ({'features': torch.full((20, 4), 1e30)}, 'overflow in 20 of 20'),
-        ({'n_iter': 0}, 'n_iter'),
-        ({'n_init': 0}, 'n_init'),
-        ({'max_points': 0}, 'max_points'),
-        ({'backend': 'gpu'}, "got 'gpu'"),
         ({'init': torch.rand(2, 4)}, r'init of shape \(3, 4\)'),
         ({'init': torch.full((3, 4), torch.nan)}, 'finite init'),
         ({'weights': torch.ones(3)}, 'weights of shape'),
@@ -355,6 +362,42 @@ def test_bad_input(change, message):
     num_clusters = arguments.pop('num_clusters')
     with pytest.raises(ValueError, match=message):
         spherical_kmeans(features, num_clusters, **arguments)
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ({'n_iter': 0}, 'n_iter >= 1, got 0'),
+        ({'n_iter': 2.5}, 'n_iter to be a whole number'),
+        ({'n_init': 0}, 'n_init'),
+        ({'max_points': 0}, 'max_points, or None'),
+        ({'warm_iter': 0}, 'warm_iter, or None'),
+        ({'backend': 'gpu'}, "got 'gpu'"),
+        ({'precision': 'int8'}, "got 'int8'"),
+        ({'chunk_mib': 0.5}, 'chunk_mib of at least 1'),
+        ({'tolerance': 1.0}, 'tolerance .* got 1.0'),
+        ({'balance': 0.9}, 'balance >= 1'),
+        ({'min_ratio': 0.5}, 'min_ratio'),
+        ({'min_ratio': float('nan')}, 'min_ratio'),
+        ({'extra_iter_per_doubling': -1}, 'extra_iter'),
+        ({'alpha': 0.0}, 'alpha'),
+    ],
+)
+def test_settings_are_checked_where_they_are_made(option, message):
+    with pytest.raises(ValueError, match=message):
+        KMeansSettings(**option)
+
+
+def test_the_settings_of_a_level():
+    settings = KMeansSettings(n_iter=20, extra_iter_per_doubling=5)
+
+    def iterations(k, warm=False):
+        return settings.for_level(k, smallest=100, warm=warm).n_iter
+
+    assert [iterations(k) for k in (100, 200, 800)] == [20, 25, 35]
+    assert iterations(800, warm=True) == 3
+    bounds = KMeansSettings(min_points=5, max_points=9, balance=2.0)
+    assert bounds.for_centroids() == KMeansSettings()
 
 
 @pytest.mark.parametrize('bad', [torch.nan, torch.inf, -torch.inf])

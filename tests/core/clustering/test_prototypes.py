@@ -144,6 +144,11 @@ def test_to_keeps_everything():
     moved = make_hierarchy().to('cpu')
     assert moved.num_clusters == (3, 2)
     assert moved[0].objective == 0.25
+    here = make_hierarchy()
+    assert all(
+        mine is theirs
+        for mine, theirs in zip(here, here.with_indices_on_cpu(), strict=True)
+    )
     meta = make_level().to('cpu')
     assert meta.centroids.device.type == 'cpu'
 
@@ -155,3 +160,7 @@ def test_to_cuda():
     assert moved[0].centroids.is_cuda
     assert moved[0].parents.is_cuda
     assert moved[1].sizes().tolist() == [1, 3]
+    mixed = moved.with_indices_on_cpu()
+    assert mixed[0].centroids.is_cuda and mixed[0].concentration.is_cuda
+    assert not mixed[0].assignments.is_cuda and not mixed[0].parents.is_cuda
+    assert mixed.to('cuda:0')[0].parents.is_cuda

@@ -3,23 +3,21 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ahpcl.core.clustering import search_engines
+from ahpcl.core.clustering.rows import rank_in_segment, segment_sum
 from ahpcl.core.clustering.search import (
-    BACKENDS,
-    NearestSearch,
     available_backends,
+    exact_nearest,
+    find_nearest,
+    is_exact,
     nearest,
     resolve_backend,
 )
 from ahpcl.core.clustering.search_engines import block_shape
-from ahpcl.core.clustering.segments import (
-    nearest_in_group,
-    rank_in_segment,
-    segment_sum,
-)
+from ahpcl.core.clustering.settings import BACKENDS, KMeansSettings
 
 
 def points(n, d, seed=0, unit=True):
@@ -57,9 +55,9 @@ def test_search_is_float32_under_autocast_and_for_half():
 @pytest.mark.parametrize(('n', 'k'), [(1500, 700), (3000, 3000), (7, 9000)])
 def test_blocks_of_any_size_give_the_same(n, k, chunk_mib):
     x, c = points(n, 8, 1), points(k, 8, 2)
-    search = NearestSearch('torch', chunk_mib=chunk_mib)
+    settings = KMeansSettings(backend='torch', chunk_mib=chunk_mib)
     expected = torch.cdist(x.double(), c.double()).argmin(dim=1)
-    assert torch.equal(search.find(x, c), expected)
+    assert torch.equal(find_nearest(x, c, settings), expected)
     rows, columns = block_shape(k, x.device, chunk_mib)
     assert rows * columns * 4 <= (chunk_mib or 4) * 2**20
 
@@ -67,29 +65,23 @@ def test_blocks_of_any_size_give_the_same(n, k, chunk_mib):
 def test_equal_centroids_in_two_blocks_give_the_first():
     c = points(3000, 4, 2)
     c[2900] = c[5]
-    found = NearestSearch('torch', chunk_mib=1).find(c[5:6], c)
+    settings = KMeansSettings(backend='torch', chunk_mib=1)
+    found = find_nearest(c[5:6], c, settings)
     assert found.tolist() == [5]
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
 def test_reduced_precision_is_near_and_the_exact_search_exact(dtype):
     x, c = points(2000, 32, 1), points(200, 32, 2)
-    search = NearestSearch('torch', precision=dtype)
+    settings = KMeansSettings(backend='torch', precision=dtype)
     expected = nearest(x, c, backend='torch')
-    found = search.find(x, c, unit=True)
+    found = find_nearest(x, c, settings)
     # Another cluster only where it is nearly as near.
     gap = (x - c[found]).norm(dim=1) - (x - c[expected]).norm(dim=1)
     assert 0 < (found != expected).float().mean() < 0.1
     assert gap.max() < 0.02
-    assert torch.equal(search.exact(x, c), expected)
-    assert not search.is_exact(x.device, 200)
-
-
-def test_bad_precision_and_chunk():
-    with pytest.raises(ValueError, match="got 'int8'"):
-        NearestSearch(precision='int8')
-    with pytest.raises(ValueError, match='chunk_mib of at least 1'):
-        NearestSearch(chunk_mib=0.5)
+    assert torch.equal(exact_nearest(x, c, settings), expected)
+    assert not is_exact(settings, x.device, 200)
 
 
 def test_a_library_that_fails_in_mid_run_is_replaced(monkeypatch):
@@ -99,7 +91,7 @@ def test_a_library_that_fails_in_mid_run_is_replaced(monkeypatch):
     monkeypatch.setitem(search_engines.LIBRARIES, 'faiss', gone)
     x, c = points(50, 8, 1), points(5, 8, 2)
     with pytest.warns(UserWarning, match='done by backend="torch"'):
-        found = NearestSearch('faiss').find(x, c)
+        found = find_nearest(x, c, KMeansSettings(backend='faiss'))
     assert torch.equal(found, nearest(x, c, backend='torch'))
 
 
@@ -146,41 +138,6 @@ def test_available_backends_names_all_and_imports_none():
     before = set(sys.modules)
     assert set(available_backends()) == set(BACKENDS)
     assert not {'flash_kmeans'} & (set(sys.modules) - before)
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    sizes=st.lists(st.integers(0, 6), min_size=1, max_size=8).filter(any),
-    data=st.data(),
-)
-def test_nearest_in_group_against_a_loop(sizes, data):
-    counts = [data.draw(st.integers(0, 4)) for _ in sizes]
-    of_point = torch.repeat_interleave(
-        torch.arange(len(sizes)), torch.tensor(sizes)
-    )
-    counts = torch.tensor(counts)
-    starts = counts.cumsum(0) - counts
-    x = points(len(of_point), 3, seed=1, unit=False)
-    c = points(int(counts.sum()), 3, seed=2, unit=False)
-    found = nearest_in_group(x, c, of_point, starts, counts)
-    for i, group in enumerate(of_point.tolist()):
-        own = range(int(starts[group]), int(starts[group] + counts[group]))
-        best = min(own, key=lambda j: float((x[i] - c[j]).norm()), default=-1)
-        assert int(found[i]) == best
-
-
-def test_nearest_in_group_over_many_chunks():
-    of_point = torch.arange(30).repeat_interleave(250)
-    counts = torch.arange(30) % 5 + 1
-    starts = counts.cumsum(0) - counts
-    x = points(len(of_point), 4, 1)
-    c = points(int(counts.sum()), 4, 2)
-    owner = torch.arange(30).repeat_interleave(counts)
-    masked = torch.cdist(x, c).masked_fill(
-        of_point[:, None] != owner, torch.inf
-    )
-    found = nearest_in_group(x, c, of_point, starts, counts)
-    assert torch.equal(found, masked.argmin(dim=1))
 
 
 @given(st.lists(st.integers(0, 4), max_size=30))

@@ -63,6 +63,11 @@ def clustering_agreement(a: Tensor, b: Tensor) -> ClusteringAgreement:
     Raises:
         ValueError: If the shapes do not fit or N is 0.
         ImportError: If scikit-learn is not installed.
+
+    Examples:
+        >>> a, b = torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 0, 0])
+        >>> clustering_agreement(a, b)
+        ClusteringAgreement(nmi=1.0, ami=1.0, ari=1.0)
     """
     from sklearn import metrics
 
@@ -141,6 +146,11 @@ def hungarian_accuracy(predicted: Tensor, labels: Tensor) -> float:
     Raises:
         ValueError: If the shapes do not fit or N is 0.
         ImportError: If SciPy is not installed.
+
+    Examples:
+        >>> predicted = torch.tensor([1, 1, 0, 0])
+        >>> hungarian_accuracy(predicted, labels=torch.tensor([0, 0, 1, 0]))
+        75.0
     """
     from scipy import optimize
 
@@ -163,6 +173,11 @@ def purity(predicted: Tensor, labels: Tensor) -> float:
 
     Raises:
         ValueError: If the shapes do not fit or N is 0.
+
+    Examples:
+        >>> predicted = torch.tensor([0, 0, 1, 1])
+        >>> purity(predicted, labels=torch.tensor([0, 0, 1, 0]))
+        75.0
     """
     table, _, _ = observed_contingency(predicted, labels)
     return 100.0 * float(table.amax(dim=1).sum()) / len(predicted)
@@ -186,6 +201,11 @@ def pair_precision(predicted: Tensor, labels: Tensor) -> float:
 
     Raises:
         ValueError: If the shapes do not fit or N is 0.
+
+    Examples:
+        >>> predicted = torch.tensor([0, 0, 1, 1])
+        >>> pair_precision(predicted, labels=torch.tensor([0, 0, 1, 0]))
+        50.0
     """
     table = observed_contingency(predicted, labels)[0].double()
     sizes = table.sum(dim=1)
@@ -203,6 +223,10 @@ def cluster_sizes(assignments: Tensor, num_clusters: int) -> ClusterSizes:
 
     Raises:
         ValueError: If an assignment is out of range.
+
+    Examples:
+        >>> cluster_sizes(torch.tensor([0, 0, 0, 2]), num_clusters=3)
+        ClusterSizes(minimum=0, median=1.0, maximum=3, empty=1)
     """
     count = whole_number(num_clusters, 'num_clusters', least=1)
     if assignments.ndim != 1 or assignments.dtype.is_floating_point:
@@ -240,6 +264,11 @@ def contingency(a: Tensor, b: Tensor, num_a: int, num_b: int) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit or N is 0.
+
+    Examples:
+        >>> a, b = torch.tensor([0, 0, 1]), torch.tensor([1, 1, 0])
+        >>> contingency(a, b, num_a=2, num_b=2).tolist()
+        [[0, 2], [1, 0]]
     """
     _check_pair(a, b)
     known = b >= 0
@@ -262,6 +291,13 @@ def observed_contingency(
 
     Raises:
         ValueError: If the shapes do not fit or N is 0.
+
+    Examples:
+        >>> table, rows, columns = observed_contingency(
+        ...     torch.tensor([7, 7, 9]), torch.tensor([1, 1, 0])
+        ... )
+        >>> table.tolist(), rows.tolist(), columns.tolist()
+        ([[0, 2], [1, 0]], [7, 9], [0, 1])
     """
     _check_pair(a, b)
     rows, row = torch.unique(a.cpu(), return_inverse=True)

@@ -7,30 +7,16 @@ import math
 import torch
 from torch import Tensor
 
-from ahpcl.core.clustering.lloyd import Clustering, Lloyd
-from ahpcl.core.clustering.segments import distances_to
+from ahpcl.core.clustering.points import Clustering, Points
+from ahpcl.core.clustering.settings import check_balance
 from ahpcl.core.clustering.transport import row_chunks, transport
 from ahpcl.core.contrast.batches import full_precision
 
 __all__ = [
     'balanced_assignment',
     'balanced_clustering',
-    'check_balance',
     'size_bounds',
 ]
-
-
-def check_balance(balance: float | None) -> None:
-    """Whether the factor can be met.
-
-    Raises:
-        ValueError: If it is below 1 or not finite.
-    """
-    if balance is not None and not (math.isfinite(balance) and balance >= 1):
-        raise ValueError(
-            f'expected balance >= 1 (1: equal sizes; 2: half to twice the '
-            f'mean size), or None for no bound, got {balance}'
-        )
 
 
 def size_bounds(
@@ -40,6 +26,10 @@ def size_bounds(
 
     Raises:
         ValueError: If the factor is below 1.
+
+    Examples:
+        >>> size_bounds(num_points=100, num_clusters=8, balance=1.5)
+        (8, 19)
     """
     check_balance(balance)
     mean = num_points / num_clusters
@@ -62,6 +52,11 @@ def balanced_assignment(cost: Tensor, balance: float = 1.0) -> Tensor:
 
     Raises:
         ValueError: If the shape or a number does not fit.
+
+    Examples:
+        >>> cost = torch.tensor([[0.0, 1], [0, 2], [0, 3], [0, 4]])
+        >>> balanced_assignment(cost)
+        tensor([1, 1, 0, 0])
     """
     if cost.ndim != 2 or 0 in cost.shape:
         raise ValueError(
@@ -76,15 +71,15 @@ def balanced_assignment(cost: Tensor, balance: float = 1.0) -> Tensor:
 
 
 def balanced_clustering(
-    lloyd: Lloyd, start: Clustering, balance: float, *, n_iter: int = 5
+    points: Points, start: Clustering, balance: float, *, n_iter: int = 5
 ) -> Clustering:
-    """k-means whose assignment step is the balanced one.
+    """Go on with a k-means whose assignment step is the balanced one.
 
     It needs a matrix of N * K float32 numbers (490 MB for 38,400 points and
     3,200 clusters).
 
     Args:
-        lloyd: The points, in a single group, without weights.
+        points: All in one process, without weights.
         start: The clustering without bounds, to begin with.
         balance: Factor of the bounds.
         n_iter: Iterations at most.
@@ -92,24 +87,30 @@ def balanced_clustering(
     Returns:
         Centroids with balanced assignments and the distances to them. Empty
         clusters occur only where the lower bound is 0.
+
+    Examples:
+        >>> where = torch.tensor([0, 0, 0, 1])
+        >>> points = Points(torch.eye(2)[where])
+        >>> uneven = points.clustering(torch.eye(2), where)
+        >>> balanced_clustering(points, uneven, 1.0).sizes()
+        tensor([2, 2])
     """
-    features, centroids = lloyd.features, start.centroids
+    features, centroids = points.features, start.centroids
     bounds = size_bounds(len(features), len(centroids), balance)
     if len(features) >= len(centroids):
         bounds = max(1, bounds[0]), bounds[1]
-    previous = lloyd.weights.new_zeros(0)
+    previous = features.new_zeros(0)
     for done in range(n_iter + 1):
         assignments = transport(_cost(features, centroids), bounds)
         if torch.equal(assignments, previous) or done == n_iter:
             break
         previous = assignments
-        centroids = lloyd.means(assignments, centroids)
-    return Clustering(
+        centroids = points.means(assignments, centroids)
+    return points.clustering(
         centroids,
         assignments,
-        distances_to(features, centroids, assignments),
-        start.n_iter,
-        start.num_repaired,
+        n_iter=start.n_iter,
+        num_repaired=start.num_repaired,
     )
 
 

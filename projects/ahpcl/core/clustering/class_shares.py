@@ -57,7 +57,7 @@ def class_shares(
     Raises:
         ValueError: If the shapes do not fit or N is 0.
 
-    Example:
+    Examples:
         >>> clusters = torch.tensor([0, 0, 1, 1, 1, 1])
         >>> classes = torch.tensor([0, 0, 1, 1, 1, 0])
         >>> shares = class_shares(clusters, classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from ahpcl.core.clustering.segments import rank_in_segment
+from ahpcl.core.clustering.rows import rank_in_segment
 
 __all__ = ['inverse_size_weights', 'uniform_over_clusters']
 
@@ -27,6 +27,10 @@ def inverse_size_weights(sizes: Tensor, power: float = 0.5) -> Tensor:
 
     Raises:
         ValueError: If the shape or a number does not fit.
+
+    Examples:
+        >>> inverse_size_weights(torch.tensor([1, 4, 0]))
+        tensor([0.6667, 0.3333, 0.0000])
     """
     if sizes.ndim != 1 or len(sizes) == 0 or bool((sizes < 0).any()):
         raise ValueError(
@@ -67,6 +71,13 @@ def uniform_over_clusters(
 
     Raises:
         ValueError: If a label is out of range or there are no images.
+
+    Examples:
+        >>> labels = torch.tensor([0] * 9 + [1])
+        >>> source = torch.Generator().manual_seed(0)
+        >>> drawn = uniform_over_clusters(labels, 2, 10, source)
+        >>> 4 <= int((labels[drawn] == 1).sum()) <= 6
+        True
     """
     if len(labels) == 0 or length < 1:
         raise ValueError(

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ahpcl.core.clustering.segments import segment_sum
+from ahpcl.core.clustering.rows import segment_sum
 
 __all__ = ['concentration']
 
@@ -47,6 +47,12 @@ def concentration(
 
     Raises:
         ValueError: If a shape, type or range does not fit.
+
+    Examples:
+        >>> distances = torch.tensor([0.1, 0.1, 0.3, 0.3])
+        >>> where = torch.tensor([0, 0, 1, 1])
+        >>> concentration(distances, where, 2, clip=(0, 100))
+        tensor([0.1000, 0.3000])
     """
     _check(distances, assignments, num_clusters, temperature, alpha, clip)
     counts = torch.bincount(assignments, minlength=num_clusters)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from ahpcl.core.clustering.lloyd import Clustering, Lloyd
-from ahpcl.core.clustering.points import identify
+from ahpcl.core.clustering.lloyd import lloyd
+from ahpcl.core.clustering.points import Clustering, Points
+from ahpcl.core.clustering.rows import segment_sum
 from ahpcl.core.clustering.search import nearest
-from ahpcl.core.clustering.segments import Groups, segment_sum
+from ahpcl.core.clustering.settings import KMeansSettings
+from ahpcl.core.seeding import seed_from
 
 __all__ = ['child_counts', 'split_clusters']
 
@@ -16,7 +20,7 @@ __all__ = ['child_counts', 'split_clusters']
 def child_counts(
     mass: Tensor, least: Tensor, capacity: Tensor, total: int
 ) -> Tensor:
-    """Shares of `total` in proportion to the mass, whole and bounded.
+    """Share out `total` in proportion to the mass, whole and bounded.
 
     Proportional shares `clip(scale * mass, least, capacity)` with the scale at
     which they sum to the total, rounded by largest remainder.
@@ -29,6 +33,11 @@ def child_counts(
 
     Returns:
         (G,) int64 that sums to `total`.
+
+    Examples:
+        >>> mass, one = torch.tensor([1.0, 3.0]), torch.ones(2).long()
+        >>> child_counts(mass, least=one, capacity=9 * one, total=8)
+        tensor([2, 6])
     """
     assert int(least.sum()) <= total <= int(capacity.sum())
     cap, low = capacity.double(), least.double()
@@ -65,75 +74,86 @@ def child_counts(
 
 
 def split_clusters(
-    features: Tensor,
+    points: Points,
     coarse: Clustering,
     num_clusters: int,
+    settings: KMeansSettings,
     *,
-    n_iter: int,
-    n_init: int,
     seed: int,
-    init: Tensor | None,
-    spherical: bool,
-) -> tuple[Clustering, Tensor]:
-    """A finer clustering, nested in a coarse one.
+    init: Tensor | None = None,
+) -> Clustering:
+    """Refine a coarse clustering, one parent after the other.
 
     Every parent gets a share of the clusters that follows the sum of its
     points' distances (its size times its spread), at most its distinct
-    points; one k-means for all parents at once then lets every point choose
-    among its own parent's children, and the best restart is taken for every
-    parent by itself.
+    points, and a k-means of its own points. One whose share is a single
+    child stays as it is.
 
     Args:
-        features: (N, D) float32.
+        points: All in one process.
         coarse: The clustering to refine.
         num_clusters: K, more than the coarse one has and at most N.
-        n_iter: Iterations at most.
-        n_init: Restarts; 1 with `init`.
-        seed: Of all draws.
+        settings: How to cluster within a parent.
+        seed: Seed of all random draws.
         init: Warm start, (K, D), or None: a centroid serves the parent that
             it is nearest to, as far as that parent has room; the rest are
             drawn.
-        spherical: Whether centroids have length 1.
 
     Returns:
-        The clustering of all points, and the parent of every cluster, (K,).
+        The clustering of all points, with the parent of every cluster.
+
+    Examples:
+        >>> points, settings = Points(torch.eye(4)), KMeansSettings(n_init=1)
+        >>> one = lloyd(points, 1, settings, seed=0)
+        >>> split_clusters(points, one, 4, settings, seed=0).sizes()
+        tensor([1, 1, 1, 1])
     """
-    order = torch.argsort(coarse.assignments, stable=True)
-    points, of_point = features[order], coarse.assignments[order]
-    least, capacity = _room(
-        points, of_point, len(coarse.centroids), num_clusters, spherical
-    )
     mass = segment_sum(
-        coarse.distances, coarse.assignments, len(coarse.centroids)
+        coarse.distances, coarse.assignments, coarse.num_clusters
     )
-    groups = Groups(
-        of_point, child_counts(mass, least, capacity, num_clusters)
-    )
-    lloyd = Lloyd(points, groups, spherical=spherical)
-    start = None
+    least, capacity = _room(points, coarse, num_clusters)
+    counts = child_counts(mass, least, capacity, num_clusters)
+    order = torch.argsort(coarse.assignments, stable=True)
+    members = torch.split(order, coarse.sizes().tolist())
+    starts: list[Tensor | None] = [None] * len(members)
     if init is not None:
-        start, n_init = _place(init, coarse.centroids, groups), 1
-    found = lloyd.run(n_iter=n_iter, n_init=n_init, seed=seed, start=start)
-    assignments = torch.empty_like(found.assignments)
-    assignments[order] = found.assignments
-    distances = torch.empty_like(found.distances)
-    distances[order] = found.distances
-    result = Clustering(
-        found.centroids,
+        parent, by_parent = nearest(init, coarse.centroids).sort(stable=True)
+        near = parent.bincount(minlength=len(members)).tolist()
+        starts = [*torch.split(init[by_parent], near)]
+    assignments = torch.empty_like(coarse.assignments)
+    centroids: list[Tensor] = []
+    first = n_iter = num_repaired = 0
+    for parent_id, count in enumerate(counts.tolist()):
+        own = members[parent_id]
+        if count == 1:
+            centroids.append(coarse.centroids[parent_id : parent_id + 1])
+            assignments[own] = first
+        elif count > 1:
+            start = starts[parent_id]
+            found = lloyd(
+                Points(points.features[own], spherical=points.spherical),
+                count,
+                settings,
+                seed=seed_from(seed, parent_id),
+                init=None if start is None else start[:count],
+            )
+            centroids.append(found.centroids)
+            assignments[own] = first + found.assignments
+            n_iter = max(n_iter, found.n_iter)
+            num_repaired += found.num_repaired
+        first += count
+    found = points.clustering(
+        torch.cat(centroids),
         assignments,
-        distances,
-        found.n_iter,
-        found.num_repaired,
+        n_iter=n_iter,
+        num_repaired=num_repaired,
     )
-    return result, groups.of_cluster
+    parents = torch.arange(len(members), device=counts.device)
+    return replace(found, parents=parents.repeat_interleave(counts))
 
 
 def _room(
-    points: Tensor,
-    of_point: Tensor,
-    num_groups: int,
-    num_clusters: int,
-    spherical: bool,
+    points: Points, coarse: Clustering, num_clusters: int
 ) -> tuple[Tensor, Tensor]:
     """Least and largest number of children of every parent, (G,) int64.
 
@@ -141,29 +161,13 @@ def _room(
     fewer distinct points than clusters in all, these are the least instead,
     and some clusters will have to be empty.
     """
-    size = torch.bincount(of_point, minlength=num_groups)
-    ids, eligible = identify(points, spherical)
-    num_ids = int(ids.max()) + 1
-    keys = torch.unique((of_point * num_ids + ids)[eligible])
-    distinct = torch.bincount(keys // num_ids, minlength=num_groups)
-    distinct = torch.maximum(distinct, size.clamp(max=1))
+    num_ids = int(points.ids.max()) + 1
+    pairs = coarse.assignments * num_ids + points.ids
+    distinct = (torch.unique(pairs[points.eligible]) // num_ids).bincount(
+        minlength=coarse.num_clusters
+    )
+    sizes = coarse.sizes()
+    distinct = torch.maximum(distinct, sizes.clamp(max=1))
     if int(distinct.sum()) >= num_clusters:
-        return size.clamp(max=1), distinct
-    return distinct, size
-
-
-def _place(
-    init: Tensor, parents: Tensor, groups: Groups
-) -> tuple[Tensor, Tensor]:
-    """Warm-start centroids in the slots of their nearest parents."""
-    parent, order = nearest(init, parents).sort(stable=True)
-    count = torch.bincount(parent, minlength=groups.num_groups)
-    first = (count.cumsum(0) - count)[parent]
-    rank = torch.arange(len(parent), device=parent.device) - first
-    fits = rank < groups.counts[parent]
-    slot = (groups.starts[parent] + rank)[fits]
-    placed = torch.zeros_like(init)
-    placed[slot] = init[order[fits]]
-    given = torch.zeros_like(parent, dtype=torch.bool)
-    given[slot] = True
-    return placed, given
+        return sizes.clamp(max=1), distinct
+    return distinct, sizes

@@ -47,6 +47,11 @@ def sinkhorn(
 
     Raises:
         ValueError: If the shape or a number is out of range.
+
+    Examples:
+        >>> codes = sinkhorn(torch.tensor([[0.9, 0.1], [0.8, 0.7]]))
+        >>> codes.argmax(dim=1), codes.sum(dim=1)
+        (tensor([0, 1]), tensor([1., 1.]))
     """
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(
@@ -93,6 +98,10 @@ def equal_labels(
     Raises:
         ValueError: If the shape or a number is out of range, or there are
             fewer samples than labels.
+
+    Examples:
+        >>> equal_labels(torch.tensor([[0.9, 0.1], [0.8, 0.7]]))
+        tensor([0, 1])
     """
     if log_probabilities.ndim != 2 or 0 in log_probabilities.shape:
         raise ValueError(

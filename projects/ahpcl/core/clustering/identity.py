@@ -32,6 +32,11 @@ def match_clusters(new: Tensor, old: Tensor, num_clusters: int) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit.
+
+    Examples:
+        >>> old, new = torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 0, 0])
+        >>> match_clusters(new, old, num_clusters=2)
+        tensor([1, 0])
     """
     if new.ndim != 1 or new.shape != old.shape:
         raise ValueError(
@@ -76,6 +81,15 @@ def keep_identities(
 
     Returns:
         The hierarchy with its clusters in another order.
+
+    Examples:
+        >>> where, phi = torch.tensor([0, 0, 1]), torch.ones(2)
+        >>> old, new = (
+        ...     PrototypeHierarchy([PrototypeLevel(torch.eye(2), own, phi)])
+        ...     for own in (where, 1 - where)
+        ... )
+        >>> keep_identities(new, old)[0].assignments
+        tensor([0, 0, 1])
     """
     before = {level.num_clusters: level for level in previous.levels}
     levels = list(hierarchy.levels)

@@ -3,70 +3,33 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ahpcl.core.clustering.balance import balanced_clustering, check_balance
-from ahpcl.core.clustering.lloyd import Clustering, Lloyd
-from ahpcl.core.clustering.search import NearestSearch, resolve_backend
-from ahpcl.core.clustering.segments import Groups
+from ahpcl.core.clustering.balance import balanced_clustering
+from ahpcl.core.clustering.lloyd import lloyd, settle
+from ahpcl.core.clustering.points import Clustering, Points
+from ahpcl.core.clustering.search import resolve_backend
+from ahpcl.core.clustering.settings import KMeansSettings
 from ahpcl.core.clustering.shards import ALONE, Shards
-from ahpcl.core.inputs import check_features, check_init
+from ahpcl.core.inputs import check_init
 from ahpcl.core.seeding import seed_from
 
-__all__ = ['KMeansResult', 'spherical_kmeans']
-
-
-@dataclass(frozen=True, eq=False)
-class KMeansResult:
-    """What `spherical_kmeans` found.
-
-    Attributes:
-        centroids: Unit rows if spherical, else means, (K, D) float32.
-        assignments: Cluster of every point, (N,) int64.
-        distances: Euclidean distance of every point to its centroid, (N,)
-            float32.
-        objective: Mean squared distance over all N (weighted, if weights
-            were given).
-        n_iter: Iterations of the best restart.
-        num_repaired: How often a cluster without points was repaired.
-    """
-
-    centroids: Tensor
-    assignments: Tensor
-    distances: Tensor
-    objective: float
-    n_iter: int
-    num_repaired: int
-
-    @property
-    def num_clusters(self) -> int:
-        """K."""
-        return len(self.centroids)
+__all__ = ['cluster_points', 'spherical_kmeans']
 
 
 def spherical_kmeans(
     features: Tensor,
     num_clusters: int,
+    settings: KMeansSettings = KMeansSettings(),
     *,
-    n_iter: int = 20,
-    n_init: int = 5,
     seed: int = 0,
     init: Tensor | None = None,
-    backend: str = 'auto',
-    min_points: int | None = None,
-    max_points: int | None = None,
-    spherical: bool = True,
     weights: Tensor | None = None,
-    balance: float | None = None,
-    precision: str = 'auto',
-    chunk_mib: float | None = None,
-    tolerance: float = 0.0,
     shards: Shards = ALONE,
-) -> KMeansResult:
-    """Cluster points by cosine (or plainly, with `spherical=False`).
+) -> Clustering:
+    """Cluster points by cosine (or plainly, where that is the setting).
 
     Lloyd's algorithm from k-means++ seeds; the restart of the lowest
     objective wins. Clusters that lose their points are repaired in every
@@ -86,29 +49,12 @@ def spherical_kmeans(
         features: Points, (N, D) floating point, on any device. Computed in
             float32.
         num_clusters: K, from 1 to N.
-        n_iter: Iterations at most; fewer where assignments settle.
-        n_init: Restarts.
-        seed: Of all draws.
+        settings: How to cluster.
+        seed: Seed of all random draws.
         init: Centroids to begin with, (K, D); there is one restart then.
-        backend: Search backend of the iterations, see
-            `ahpcl.core.clustering.search`. The final assignment is exact
-            float32.
-        min_points: Warn if there are fewer points per centroid.
-        max_points: With more points per centroid, the centroids are learnt
-            from a random subset of K * max_points, and all points are
-            assigned to them.
-        spherical: Whether centroids are normalised to length 1.
         weights: Weight of every point in means and objective, >= 0, (N,).
-            Points of weight 0 do not count as filling a cluster.
-        balance: Factor >= 1; every size is then within
-            [floor(N / K / balance), ceil(N / K * balance)], and a point need
-            not be in its nearest cluster. None for no bound. See
-            `ahpcl.core.clustering.balance`.
-        precision: Of the products in the iterations, see
-            `ahpcl.core.clustering.search.NearestSearch`.
-        chunk_mib: Memory for scores, in MiB, see there.
-        tolerance: Share of the points, 0 to below 1; an iteration that moves
-            no more of them is the last.
+            Points of weight 0 do not count as filling a cluster. Not
+            together with `balance`.
         shards: Where the other points are, if the features are a part of
             them: all processes call this at once, with equal arguments but
             for features and weights. N is then the number of all points,
@@ -116,165 +62,107 @@ def spherical_kmeans(
             together with `balance`.
 
     Returns:
-        The clustering, on the device of the features.
+        The clustering, on the device of the features. The final assignment
+        is exact float32, whatever the backend and the precision.
 
     Raises:
         ValueError: If a shape, type or number does not fit, K > N, or the
             features are not finite.
         ImportError: If the backend's library is not installed.
+
+    Examples:
+        >>> points = torch.eye(3).repeat(4, 1)
+        >>> found = spherical_kmeans(points, 3, KMeansSettings(n_init=1))
+        >>> found.sizes().tolist(), found.objective
+        ([4, 4, 4], 0.0)
     """
-    features = check_features(features, may_be_empty=shards is not ALONE)
-    num_points = shards.num_points(features)
-    _check_numbers(num_clusters, num_points, n_iter, n_init, tolerance)
-    resolve_backend(backend, features.device, num_clusters)
-    search = NearestSearch(backend, precision, chunk_mib)
-    weights = _check_weights(weights, features, balance)
-    check_balance(balance)
-    if balance is not None and shards is not ALONE:
-        raise ValueError(
-            f'expected balance=None with features in parts, got {balance}: '
-            f'bounded sizes need all points in one process'
-        )
-    subset = _training_subset(
-        num_points, num_clusters, seed, min_points, max_points
+    points = Points(
+        features, weights, spherical=settings.spherical, shards=shards
     )
-    start = None
+    if not 1 <= num_clusters <= points.count:
+        raise ValueError(
+            f'expected 1 <= num_clusters <= {points.count} (the number of '
+            f'points), got {num_clusters}'
+        )
+    resolve_backend(settings.backend, points.features.device, num_clusters)
     if init is not None:
-        init = check_init(init, num_clusters, features)
-        given = torch.ones(
-            num_clusters, dtype=torch.bool, device=features.device
+        init = check_init(init, num_clusters, points.features)
+    if settings.balance is not None and weights is not None:
+        raise ValueError(
+            'expected either weights or balance: sizes in points can not be '
+            'bounded for weighted points'
         )
-        start, n_init = (init, given), 1
+    return cluster_points(points, num_clusters, settings, seed=seed, init=init)
 
-    def lloyd(
-        chosen: Tensor, mass: Tensor | None, parts: Shards = shards
-    ) -> Lloyd:
-        groups = Groups.single(len(chosen), num_clusters, features.device)
-        return Lloyd(
-            chosen,
-            groups,
-            weights=mass,
-            spherical=spherical,
-            search=search,
-            tolerance=tolerance,
-            shards=parts,
+
+def cluster_points(
+    points: Points,
+    num_clusters: int,
+    settings: KMeansSettings,
+    *,
+    seed: int,
+    init: Tensor | None = None,
+) -> Clustering:
+    """Do what `spherical_kmeans` does, with what has been checked already.
+
+    Args:
+        points: What is clustered.
+        num_clusters: K, from 1 to N.
+        settings: How to cluster.
+        seed: Seed of all random draws.
+        init: Centroids to begin with, (K, D) float32 on the points' device.
+
+    Examples:
+        >>> settings = KMeansSettings(n_init=1)
+        >>> cluster_points(Points(torch.eye(2)), 2, settings, seed=0).sizes()
+        tensor([1, 1])
+    """
+    if settings.balance is not None and points.shards is not ALONE:
+        raise ValueError(
+            f'expected balance=None with features in parts, got '
+            f'{settings.balance}: bounded sizes need all points in one '
+            f'process'
         )
-
-    everything = lloyd(features, weights)
-    distinct = everything.num_distinct()
+    distinct = points.num_distinct()
     if distinct < num_clusters:
         warnings.warn(
             f'only {distinct} distinct points for {num_clusters} clusters: '
             f'{num_clusters - distinct} of them stay empty; the features '
             f'may have collapsed',
-            stacklevel=2,
+            stacklevel=3,
         )
+    subset = _training_subset(points.count, num_clusters, settings, seed)
     # A part may lack some of the few points that there are.
     if subset is None or distinct <= num_clusters:
-        found = everything.run(
-            n_iter=n_iter, n_init=n_init, seed=seed, start=start
-        )
+        found = lloyd(points, num_clusters, settings, seed=seed, init=init)
     else:
-        rows, parts = shards.subset(subset.to(features.device))
-        mass = None if weights is None else weights[rows]
-        learnt = lloyd(features[rows], mass, parts).run(
-            n_iter=n_iter, n_init=n_init, seed=seed, start=start
-        )
-        found = everything.settle(
+        part = points.subset(subset)
+        learnt = lloyd(part, num_clusters, settings, seed=seed, init=init)
+        found = settle(
+            points,
             learnt.centroids,
+            settings,
             n_iter=learnt.n_iter,
             num_repaired=learnt.num_repaired,
         )
-    if balance is not None:
-        found = balanced_clustering(everything, found, balance)
-    return _result(found, everything.weights, shards)
-
-
-def _check_numbers(
-    num_clusters: int,
-    num_points: int,
-    n_iter: int,
-    n_init: int,
-    tolerance: float,
-) -> None:
-    if not 1 <= num_clusters <= num_points:
-        raise ValueError(
-            f'expected 1 <= num_clusters <= {num_points} (the number of '
-            f'points), got {num_clusters}'
-        )
-    if n_iter < 1 or n_init < 1:
-        raise ValueError(
-            f'expected n_iter >= 1 and n_init >= 1, got {n_iter} and {n_init}'
-        )
-    if not 0 <= tolerance < 1:
-        raise ValueError(
-            f'expected tolerance as a share of the points, 0 to below 1, got '
-            f'{tolerance}'
-        )
-
-
-def _check_weights(
-    weights: Tensor | None, features: Tensor, balance: float | None
-) -> Tensor | None:
-    if weights is None:
-        return None
-    if balance is not None:
-        raise ValueError(
-            'expected either weights or balance: sizes in points can not be '
-            'bounded for weighted points'
-        )
-    if weights.shape != features.shape[:1]:
-        raise ValueError(
-            f'expected weights of shape ({len(features)},), got '
-            f'{tuple(weights.shape)}'
-        )
-    weights = weights.detach().to(features.device, torch.float32)
-    if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
-        raise ValueError('expected finite weights >= 0')
-    if not bool((weights > 0).any()) and len(weights) > 0:
-        raise ValueError('expected a weight above 0, got only zeros')
-    return weights
+    if settings.balance is not None:
+        found = balanced_clustering(points, found, settings.balance)
+    return found
 
 
 def _training_subset(
-    num_points: int,
-    num_clusters: int,
-    seed: int,
-    min_points: int | None,
-    max_points: int | None,
+    num_points: int, num_clusters: int, settings: KMeansSettings, seed: int
 ) -> Tensor | None:
     """Rows to learn the centroids from, ascending; None for all."""
-    if min_points is not None and num_points < num_clusters * min_points:
+    least, most = settings.min_points, settings.max_points
+    if least is not None and num_points < num_clusters * least:
         warnings.warn(
             f'{num_points} points for {num_clusters} clusters are fewer than '
-            f'min_points={min_points} per cluster',
-            stacklevel=3,
+            f'min_points={least} per cluster',
+            stacklevel=4,
         )
-    if max_points is None:
-        return None
-    if max_points < 1:
-        raise ValueError(
-            f'expected max_points >= 1, or None, got {max_points}'
-        )
-    size = num_clusters * max_points
-    if size >= num_points:
+    if most is None or num_clusters * most >= num_points:
         return None
     generator = torch.Generator().manual_seed(seed_from(seed, 'subset'))
     order = torch.randperm(num_points, generator=generator)
-    return order[:size].sort().values
-
-
-def _result(
-    found: Clustering, weights: Tensor, shards: Shards
-) -> KMeansResult:
-    mass = weights.double()
-    squared = found.distances.double().square()
-    sums = shards.sum(torch.stack([(squared * mass).sum(), mass.sum()]))
-    return KMeansResult(
-        centroids=found.centroids,
-        assignments=found.assignments,
-        distances=found.distances,
-        objective=float(sums[0] / sums[1]),
-        n_iter=found.n_iter,
-        num_repaired=found.num_repaired,
-    )
+    return order[: num_clusters * most].sort().values

@@ -40,6 +40,13 @@ def lineage(fine: PrototypeLevel, coarse: PrototypeLevel) -> Lineage:
 
     Raises:
         ValueError: If the levels are not of the same images.
+
+    Examples:
+        >>> fine = PrototypeLevel(torch.eye(3), torch.arange(3), torch.ones(3))
+        >>> half = torch.tensor([0, 0, 1])
+        >>> coarse = PrototypeLevel(torch.eye(3)[:2], half, torch.ones(2))
+        >>> lineage(fine, coarse).parents
+        tensor([0, 0, 1])
     """
     if len(fine.assignments) != len(coarse.assignments):
         raise ValueError(

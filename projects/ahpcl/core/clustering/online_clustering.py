@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ahpcl.core.clustering.kmeans import spherical_kmeans
-from ahpcl.core.clustering.segments import segment_sum
+from ahpcl.core.clustering.rows import segment_sum
+from ahpcl.core.clustering.settings import KMeansSettings
 from ahpcl.core.contrast.batches import full_precision
 from ahpcl.core.seeding import seed_from
 
@@ -33,6 +34,11 @@ def scaled_rows(rows: Tensor) -> Tensor:
 
     Args:
         rows: (B, D) float32.
+
+    Examples:
+        >>> scaled_rows(torch.tensor([[0.0, 4.0], [0.0, 0.0]]))
+        tensor([[0., 1.],
+                [0., 0.]])
     """
     lengths: Tensor = rows.norm(dim=1, keepdim=True)
     return rows / (lengths + 1e-10)
@@ -48,6 +54,11 @@ def renew_rows(old: Tensor, new: Tensor, momentum: float) -> Tensor:
 
     Returns:
         Unit rows, (B, D).
+
+    Examples:
+        >>> old, new = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 9.0]])
+        >>> renew_rows(old, new, momentum=0.5)
+        tensor([[0.7071, 0.7071]])
     """
     return scaled_rows((1 - momentum) * old + momentum * scaled_rows(new))
 
@@ -64,6 +75,11 @@ def nearest_by_product(rows: Tensor, centroids: Tensor) -> Tensor:
 
     Returns:
         (B,) int64.
+
+    Examples:
+        >>> centroids = torch.tensor([[0.2, 0.0], [0.0, 0.9]])
+        >>> nearest_by_product(torch.tensor([[0.8, 0.6]]), centroids)
+        tensor([1])
     """
     with full_precision(rows.device), torch.no_grad():
         return (rows @ centroids.t()).argmax(dim=1)
@@ -78,6 +94,10 @@ def first_of_each(indices: Tensor) -> Tensor:
 
     Returns:
         (U,) int64.
+
+    Examples:
+        >>> first_of_each(torch.tensor([5, 2, 5, 7]))
+        tensor([0, 1, 3])
     """
     distinct, inverse = torch.unique(indices, return_inverse=True)
     position = torch.arange(len(indices), device=indices.device)
@@ -102,6 +122,12 @@ def update_centroids(
 
     Returns:
         (K, D) float32.
+
+    Examples:
+        >>> rows, labels = torch.eye(2), torch.zeros(2).long()
+        >>> update_centroids(torch.eye(2), rows, labels)
+        tensor([[0.5000, 0.5000],
+                [0.0000, 1.0000]])
     """
     count = len(centroids)
     chosen = torch.ones(count, dtype=torch.bool, device=labels.device)
@@ -133,6 +159,11 @@ def absorb_small_clusters(
 
     Raises:
         ValueError: If every cluster is small.
+
+    Examples:
+        >>> rows, labels = torch.eye(2)[[0, 0, 1]], torch.tensor([0, 0, 1])
+        >>> absorb_small_clusters(rows, labels, torch.eye(2), min_size=2)
+        (tensor([0, 0, 0]), tensor([1]))
     """
     sizes = torch.bincount(labels, minlength=len(centroids))
     small = sizes < min_size
@@ -170,10 +201,18 @@ def fill_empty_clusters(
         labels: (N,) int64 in [0, K), N >= K; not changed.
         centroids: (K, D) float32; not changed.
         empty: Clusters without images, (E,) int64.
-        seed: Of the 2-means.
+        seed: Seed of the 2-means.
 
     Returns:
         New labels (N,) and new centroids (K, D).
+
+    Examples:
+        >>> rows, labels = torch.eye(2)[[0, 0, 1]], torch.tensor([0, 0, 0])
+        >>> found, _ = fill_empty_clusters(
+        ...     rows, labels, torch.eye(2), torch.tensor([1]), seed=0
+        ... )
+        >>> found
+        tensor([0, 0, 1])
     """
     labels, centroids = labels.clone(), centroids.clone()
     sizes = torch.bincount(labels, minlength=len(centroids))
@@ -196,7 +235,7 @@ def _smaller_part(rows: Tensor, seed: int) -> Tensor:
         # One distinct row: both clusters can't be filled, which is seen to.
         warnings.simplefilter('ignore', UserWarning)
         found = spherical_kmeans(
-            rows, 2, n_init=1, seed=seed, spherical=False
+            rows, 2, KMeansSettings(n_init=1, spherical=False), seed=seed
         ).assignments
     part = found == int(torch.bincount(found, minlength=2).argmin())
     if not bool(part.any()):

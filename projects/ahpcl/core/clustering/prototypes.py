@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,8 @@ class PrototypeLevel:
     """The clusters of one level. Frozen and checked; tensors are not copied.
 
     A cluster may have no points: that is honest where the features have
-    fewer distinct points than clusters.
+    fewer distinct points than clusters. Centroids and concentration are on
+    one device; assignments and parents are there too, or both on the CPU.
 
     Attributes:
         centroids: Prototypes, unit rows, (K, D) floating point.
@@ -84,16 +85,26 @@ class PrototypeLevel:
                     f'expected one parent for each of {self.num_clusters} '
                     f'clusters, got {len(self.parents)}'
                 )
-        tensors = [self.assignments, phi]
-        tensors += [] if self.parents is None else [self.parents]
-        devices = {str(t.device) for t in [self.centroids, *tensors]}
-        if len(devices) > 1:
-            raise ValueError(
-                f'expected all tensors on one device, got {sorted(devices)}'
-            )
+        self._check_devices()
         if self.num_repaired < 0:
             raise ValueError(
                 f'expected num_repaired >= 0, got {self.num_repaired}'
+            )
+
+    def _check_devices(self) -> None:
+        home = self.centroids.device
+        where = self.assignments.device
+        parents = where if self.parents is None else self.parents.device
+        if (
+            self.concentration.device != home
+            or where not in (home, torch.device('cpu'))
+            or parents != where
+        ):
+            raise ValueError(
+                f'expected all tensors on one device, or assignments and '
+                f'parents on the CPU, got centroids on {home}, concentration '
+                f'on {self.concentration.device}, assignments on {where} and '
+                f'parents on {parents}'
             )
 
     @property
@@ -117,15 +128,29 @@ class PrototypeLevel:
 
     def to(self, device: torch.device | str) -> PrototypeLevel:
         """The level on another device; itself where it is there already."""
-        if self.centroids.device == torch.device(device):
+        places = {self.centroids.device, self.assignments.device}
+        if places == {torch.device(device)}:
             return self
-        return PrototypeLevel(
+        return replace(
+            self,
             centroids=self.centroids.to(device),
             assignments=self.assignments.to(device),
             concentration=self.concentration.to(device),
             parents=None if self.parents is None else self.parents.to(device),
-            objective=self.objective,
-            num_repaired=self.num_repaired,
+        )
+
+    def with_indices_on_cpu(self) -> PrototypeLevel:
+        """The level with assignments and parents in the CPU's memory.
+
+        Which prototypes are a batch's own, and which others are drawn, is
+        then known without waiting for a GPU.
+        """
+        if self.assignments.device.type == 'cpu':
+            return self
+        return replace(
+            self,
+            assignments=self.assignments.cpu(),
+            parents=None if self.parents is None else self.parents.cpu(),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -244,6 +269,12 @@ class PrototypeHierarchy:
     def to(self, device: torch.device | str) -> PrototypeHierarchy:
         """The hierarchy on another device."""
         return PrototypeHierarchy(level.to(device) for level in self.levels)
+
+    def with_indices_on_cpu(self) -> PrototypeHierarchy:
+        """The hierarchy of `PrototypeLevel.with_indices_on_cpu`."""
+        return PrototypeHierarchy(
+            level.with_indices_on_cpu() for level in self.levels
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain numbers; loads with `weights_only=True`."""

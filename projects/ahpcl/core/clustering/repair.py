@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ahpcl.core.clustering.segments import Groups, rank_in_segment
-
 __all__ = ['repair_empty']
 
 
@@ -15,36 +13,44 @@ def repair_empty(
     distances: Tensor,
     ids: Tensor,
     eligible: Tensor,
-    groups: Groups,
+    num_clusters: int,
 ) -> tuple[Tensor, Tensor]:
-    """Points that found a new cluster where one has none.
+    """Find a point to begin every empty cluster with.
 
-    They are the points farthest from their centroids, of the same group and
-    distinct, and never the one that lies nearest its centroid: so no
-    cluster is emptied to fill another, and the objective can only fall.
-    Where a group has at least as many distinct eligible points as clusters,
-    every empty cluster gets one.
+    They are the points farthest from their centroids, all distinct, and
+    never the one that lies nearest its centroid: so no cluster is emptied to
+    fill another, and the objective can only fall. Where there are at least as
+    many distinct eligible points as clusters, every empty cluster gets one.
 
     Args:
         assignments: Cluster of every point, (N,) int64.
         distances: Distance of every point to its centroid, (N,).
-        ids: Equal for equal points, (N,) int64, see `points.distinct_ids`.
+        ids: Equal for equal points, (N,) int64, see `rows.distinct_ids`.
         eligible: Points that count as filling a cluster, (N,) bool.
-        groups: Which clusters belong to which points.
+        num_clusters: K.
 
     Returns:
         Empty clusters, (E,) int64, and the point that each is to begin with,
         (E,) int64. Both are of length 0 where nothing is empty or nothing
         can be done.
+
+    Examples:
+        Cluster 1 of 2 is empty; point 2 lies farthest away.
+
+        >>> repair_empty(
+        ...     assignments=torch.tensor([0, 0, 0]),
+        ...     distances=torch.tensor([0.1, 0.2, 0.9]),
+        ...     ids=torch.arange(3),
+        ...     eligible=torch.ones(3, dtype=torch.bool),
+        ...     num_clusters=2,
+        ... )
+        (tensor([1]), tensor([2]))
     """
-    num_clusters, num_points = groups.num_clusters, len(assignments)
     occupied = torch.bincount(assignments[eligible], minlength=num_clusters)
     empty = (occupied == 0).nonzero().squeeze(1)
     if len(empty) == 0:
         return empty, empty
-    # A point of one group is not the same as an equal one of another.
-    num_ids = int(ids.max()) + 1
-    _, ids = torch.unique(groups.of_point * num_ids + ids, return_inverse=True)
+    num_points = len(assignments)
     order = torch.argsort(distances, descending=True, stable=True)
     order = order[eligible[order]]
     rank = torch.arange(len(order), device=order.device)
@@ -56,19 +62,5 @@ def repair_empty(
     leader = rank.new_full((int(ids.max()) + 1,), num_points)
     leader.scatter_reduce_(0, ids[order], rank, 'amin')
     leader[ids[anchor]] = num_points
-    donors = order[leader[leader < num_points].sort().values]
-
-    group = groups.of_point[donors]
-    by_group = torch.argsort(group, stable=True)
-    donors, group = donors[by_group], group[by_group]
-    position = rank_in_segment(group, groups.num_groups)
-    wanted = torch.bincount(
-        groups.of_cluster[empty], minlength=groups.num_groups
-    )
-    donors = donors[position < wanted[group]]
-    given = torch.bincount(
-        groups.of_point[donors], minlength=groups.num_groups
-    )
-    empty_group = groups.of_cluster[empty]
-    position = rank_in_segment(empty_group, groups.num_groups)
-    return empty[position < given[empty_group]], donors
+    donors = order[leader[leader < num_points].sort().values][: len(empty)]
+    return empty[: len(donors)], donors

@@ -2,31 +2,28 @@
 
 `torch` needs nothing and runs on any device; `superkmeans`, `faiss` and
 `flash` are imported only when they are used. The k-means of this package
-knows one thing of this file, `NearestSearch`.
+calls `find_nearest` in its iterations, and `exact_nearest` at the end.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ahpcl.core.clustering.search_engines import LIBRARIES, torch_nearest
+from ahpcl.core.clustering.settings import BACKENDS, KMeansSettings
 
 __all__ = [
-    'BACKENDS',
-    'PRECISIONS',
-    'NearestSearch',
     'available_backends',
+    'exact_nearest',
+    'find_nearest',
+    'is_exact',
     'nearest',
     'resolve_backend',
 ]
-
-BACKENDS = ('torch', 'superkmeans', 'faiss', 'flash')
-PRECISIONS = ('auto', 'float32', 'float16', 'bfloat16')
 
 _INSTALL = {
     'superkmeans': 'pip install "ahpcl[fast]"',
@@ -51,6 +48,10 @@ def available_backends() -> dict[str, str | None]:
     Returns:
         For every backend None where it is usable, else the reason why not,
         with the way out.
+
+    Examples:
+        >>> available_backends()['torch'] is None
+        True
     """
     reasons: dict[str, str | None] = {'torch': None}
     for name, module in _MODULE.items():
@@ -88,6 +89,10 @@ def resolve_backend(
         ValueError: If the name is unknown, or the backend does not work on
             the device.
         ImportError: If the backend's library is not installed.
+
+    Examples:
+        >>> resolve_backend('auto', torch.device('cpu'), num_clusters=10)
+        'torch'
     """
     if backend == 'auto':
         if device.type != 'cpu' or (num_clusters or _FEW) < _FEW:
@@ -115,95 +120,92 @@ def resolve_backend(
     return backend
 
 
-@dataclass(frozen=True)
-class NearestSearch:
-    """Finds the nearest centroid of every point; settings, no state.
+def find_nearest(
+    features: Tensor, centroids: Tensor, settings: KMeansSettings
+) -> Tensor:
+    """Find the nearest centroid of every point, up to the backend's rounding.
 
-    Attributes:
-        backend: `'auto'` or one of `BACKENDS`.
-        precision: Of the products of the `torch` backend, one of
-            `PRECISIONS`. `'auto'` is float16 for unit rows on CUDA
-            (bfloat16's speed with three bits more, and no range to run out
-            of), else float32: on CPUs without matrix instructions bfloat16
-            was half as fast. What needs the exact nearest asks for it.
-        chunk_mib: Memory for the block of scores that is computed at once,
-            in MiB; None for what fits the caches of a CPU, and 256 on other
-            devices. With many clusters the block is over a part of them.
+    A library that fails in mid-run (removed, out of its own resources) is
+    replaced by `torch`, with a warning.
 
-    Raises:
-        ValueError: For an unknown precision, or a chunk below 1 MiB.
+    Args:
+        features: Points, (N, D) float32.
+        centroids: Centroids, (K, D) float32, on the same device.
+        settings: Their backend, precision and memory are used; rows count
+            as unit ones if the k-means is spherical.
+
+    Returns:
+        Indices in [0, K), (N,) int64, on the device of the features.
+
+    Examples:
+        >>> points, centroids = torch.eye(3), torch.eye(3)[[2, 0, 1]]
+        >>> find_nearest(points, centroids, KMeansSettings(backend='torch'))
+        tensor([1, 2, 0])
     """
-
-    backend: str = 'auto'
-    precision: str = 'auto'
-    chunk_mib: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f'expected precision to be one of {PRECISIONS}, got '
-                f'{self.precision!r}'
-            )
-        if self.chunk_mib is not None and not self.chunk_mib >= 1:
-            raise ValueError(
-                f'expected chunk_mib of at least 1 (MiB), or None, got '
-                f'{self.chunk_mib}'
-            )
-
-    def is_exact(self, device: torch.device, num_clusters: int) -> bool:
-        """Whether `find` is `exact` there, by backend and precision."""
-        name = resolve_backend(self.backend, device, num_clusters)
-        return name == 'torch' and self.dtype(device, True) == torch.float32
-
-    def dtype(self, device: torch.device, unit: bool) -> torch.dtype:
-        """Of the products.
-
-        Args:
-            device: Of the features.
-            unit: Whether all rows have length 1.
-        """
-        if self.precision != 'auto':
-            found: torch.dtype = getattr(torch, self.precision)
-            return found
-        if device.type == 'cuda' and unit:
-            return torch.float16
-        return torch.float32
-
-    def find(
-        self, features: Tensor, centroids: Tensor, *, unit: bool = False
-    ) -> Tensor:
-        """Index of the nearest centroid, up to the backend's rounding.
-
-        A library that fails in mid-run (removed, out of its own resources)
-        is replaced by `torch`, with a warning.
-
-        Args:
-            features: Points, (N, D) float32.
-            centroids: Centroids, (K, D) float32, on the same device.
-            unit: Whether all rows have length 1.
-
-        Returns:
-            Indices in [0, K), (N,) int64, on the device of the features.
-        """
-        name = resolve_backend(self.backend, features.device, len(centroids))
-        if name == 'torch':
-            dtype = self.dtype(features.device, unit)
-            return torch_nearest(features, centroids, self.chunk_mib, dtype)
-        try:
-            return LIBRARIES[name](features, centroids)
-        except (ImportError, OSError, RuntimeError) as error:
-            warnings.warn(
-                f'backend={name!r} failed ({error}): this search is done by '
-                f'backend="torch", whose answer is the same up to rounding',
-                stacklevel=2,
-            )
-            return self.exact(features, centroids)
-
-    def exact(self, features: Tensor, centroids: Tensor) -> Tensor:
-        """The same by torch in float32."""
-        return torch_nearest(
-            features, centroids, self.chunk_mib, torch.float32
+    device = features.device
+    name = resolve_backend(settings.backend, device, len(centroids))
+    if name == 'torch':
+        dtype = _product_dtype(settings, device)
+        return torch_nearest(features, centroids, settings.chunk_mib, dtype)
+    try:
+        return LIBRARIES[name](features, centroids)
+    except (ImportError, OSError, RuntimeError) as error:
+        warnings.warn(
+            f'backend={name!r} failed ({error}): this search is done by '
+            f'backend="torch", whose answer is the same up to rounding',
+            stacklevel=2,
         )
+        return exact_nearest(features, centroids, settings)
+
+
+def exact_nearest(
+    features: Tensor, centroids: Tensor, settings: KMeansSettings
+) -> Tensor:
+    """Find the nearest centroid of every point by torch in float32.
+
+    Args:
+        features: As in `find_nearest`.
+        centroids: As in `find_nearest`.
+        settings: Only `chunk_mib` is used.
+
+    Examples:
+        >>> exact_nearest(torch.eye(2), torch.eye(2), KMeansSettings())
+        tensor([0, 1])
+    """
+    return torch_nearest(
+        features, centroids, settings.chunk_mib, torch.float32
+    )
+
+
+def is_exact(
+    settings: KMeansSettings, device: torch.device, num_clusters: int
+) -> bool:
+    """Whether `find_nearest` does what `exact_nearest` does.
+
+    Args:
+        settings: Of the k-means.
+        device: Where the features are.
+        num_clusters: K.
+
+    Examples:
+        >>> is_exact(KMeansSettings(), torch.device('cpu'), 10)
+        True
+    """
+    name = resolve_backend(settings.backend, device, num_clusters)
+    dtype = _product_dtype(settings, device)
+    return name == 'torch' and dtype == torch.float32
+
+
+def _product_dtype(
+    settings: KMeansSettings, device: torch.device
+) -> torch.dtype:
+    """Number format of the products of the torch backend."""
+    if settings.precision != 'auto':
+        found: torch.dtype = getattr(torch, settings.precision)
+        return found
+    if device.type == 'cuda' and settings.spherical:
+        return torch.float16
+    return torch.float32
 
 
 def nearest(
@@ -226,6 +228,10 @@ def nearest(
     Raises:
         ValueError: If shapes do not fit or the backend is unknown.
         ImportError: If the backend's library is not installed.
+
+    Examples:
+        >>> nearest(torch.tensor([[0.9, 0.1]]), torch.eye(2))
+        tensor([0])
     """
     if (
         features.ndim != 2
@@ -237,5 +243,7 @@ def nearest(
             f'expected features (N, D) and centroids (K, D) with K >= 1, got '
             f'{tuple(features.shape)} and {tuple(centroids.shape)}'
         )
-    search = NearestSearch(backend, precision='float32')
-    return search.find(features.detach().float(), centroids.detach().float())
+    settings = KMeansSettings(backend=backend, precision='float32')
+    return find_nearest(
+        features.detach().float(), centroids.detach().float(), settings
+    )

@@ -19,6 +19,10 @@ def rows_per_chunk(num_columns: int, device: torch.device) -> int:
 
     About 4 MiB of float32 on a CPU (which fits its caches) and 256 MiB on
     other devices, but never fewer than 256 rows.
+
+    Examples:
+        >>> rows_per_chunk(1024, torch.device('cpu'))
+        1024
     """
     budget = 2**20 if device.type == 'cpu' else 2**26
     return max(256, budget // max(1, num_columns))
@@ -32,10 +36,14 @@ def block_shape(
     Args:
         num_clusters: K.
         device: Of the features.
-        chunk_mib: See `NearestSearch`.
+        chunk_mib: See `KMeansSettings`.
 
     Returns:
         Points and centroids of a block: their product in float32 fits.
+
+    Examples:
+        >>> block_shape(100, torch.device('cpu'), chunk_mib=1)
+        (2621, 100)
     """
     if chunk_mib is None and device.type == 'cpu' and num_clusters > 1024:
         return 512, 512
@@ -63,6 +71,10 @@ def torch_nearest(
 
     Returns:
         (N,) int64.
+
+    Examples:
+        >>> torch_nearest(torch.eye(2), torch.eye(2), None, torch.float32)
+        tensor([0, 1])
     """
     device, num_clusters = features.device, len(centroids)
     result = torch.empty(len(features), dtype=torch.long, device=device)

@@ -16,8 +16,8 @@ import math
 import torch
 from torch import Tensor
 
+from ahpcl.core.clustering.rows import rank_in_segment
 from ahpcl.core.clustering.search_engines import rows_per_chunk
-from ahpcl.core.clustering.segments import rank_in_segment
 
 __all__ = ['row_chunks', 'transport']
 
@@ -37,6 +37,11 @@ def transport(cost: Tensor, bounds: tuple[int, int]) -> Tensor:
 
     Returns:
         (N,) int64.
+
+    Examples:
+        >>> cost = torch.tensor([[0.0, 1], [0, 2], [0, 3], [0, 4]])
+        >>> transport(cost, bounds=(2, 2))
+        tensor([1, 1, 0, 0])
     """
     assignments = _fill(cost, _prices(cost, bounds), bounds[1])
     assignments = _raise_to(cost, assignments, bounds[0])
@@ -44,7 +49,12 @@ def transport(cost: Tensor, bounds: tuple[int, int]) -> Tensor:
 
 
 def row_chunks(cost: Tensor) -> list[slice]:
-    """Rows of a matrix in parts of bounded size."""
+    """Rows of a matrix in parts of bounded size.
+
+    Examples:
+        >>> row_chunks(torch.zeros(300, 2**14))
+        [slice(0, 256, None), slice(256, 512, None)]
+    """
     rows = rows_per_chunk(cost.shape[1], cost.device)
     return [slice(i, i + rows) for i in range(0, len(cost), rows)]
 

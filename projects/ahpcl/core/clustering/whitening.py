@@ -37,6 +37,11 @@ def pca_whiten(features: Tensor, dim: int) -> Tensor:
     Raises:
         ValueError: If the shape or a number does not fit, or the features
             are not finite.
+
+    Examples:
+        >>> rows = torch.tensor([[2.0, 0], [-2.0, 0], [0, 1.0], [0, -1.0]])
+        >>> pca_whiten(rows, dim=2).var(dim=0, correction=0)
+        tensor([1.0000, 1.0000])
     """
     features = check_features(features)
     dim = min(whole_number(dim, 'dim', least=1), features.shape[1])

@@ -1,4 +1,4 @@
-"""What the contrastive losses share: hits, draws and full precision."""
+"""Helpers of the contrastive losses: hits, draws and full precision."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = [
 
 
 def strict_top1(logits: Tensor, target: Tensor) -> Tensor:
-    """Where the target's logit is the largest, alone.
+    """Tell where the target's logit is strictly the largest.
 
-    A lead within rounding is a tie, and a tie is lost: a collapsed encoder
-    would otherwise have an accuracy of 0 or of 100 % by the order of
-    summation. NaN is lost too.
+    A lead within rounding counts as a tie, and a tie counts as wrong.
+    Otherwise the order of summation would decide whether a collapsed encoder
+    has an accuracy of 0 or of 100 %. NaN counts as wrong, too.
 
     Args:
         logits: Scores of the candidates, (B, C).
@@ -30,6 +30,11 @@ def strict_top1(logits: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         Hits, (B,) bool, detached.
+
+    Examples:
+        >>> logits = torch.tensor([[2.0, 1.0], [1.0, 1.0]])  # the second ties
+        >>> strict_top1(logits, target=torch.tensor([0, 0]))
+        tensor([ True, False])
     """
     scores = logits.detach()
     own = scores.gather(1, target[:, None])
@@ -40,7 +45,12 @@ def strict_top1(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def first_occurrence(values: Tensor) -> Tensor:
-    """Where a value stands for the first time, (B,) -> (B,) bool."""
+    """Tell which entries are the first of their value, (B,) -> (B,) bool.
+
+    Examples:
+        >>> first_occurrence(torch.tensor([3, 5, 3]))
+        tensor([ True,  True, False])
+    """
     repeats = (values[:, None] == values[None, :]).tril(diagonal=-1)
     return ~repeats.any(dim=1)
 
@@ -48,7 +58,7 @@ def first_occurrence(values: Tensor) -> Tensor:
 def sample_without_replacement(
     total: int, number: int, generator: torch.Generator | None
 ) -> Tensor:
-    """`number` of `range(total)` without repetition.
+    """Draw `number` of `range(total)` without repetition.
 
     Args:
         total: How many there are.
@@ -61,6 +71,12 @@ def sample_without_replacement(
 
     Raises:
         ValueError: If there is no generator.
+
+    Examples:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> drawn = sample_without_replacement(10, 3, generator)
+        >>> len(drawn.unique())
+        3
     """
     if number == 0:
         return torch.empty(0, dtype=torch.long)
@@ -75,9 +91,13 @@ def sample_without_replacement(
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device; on the way to a GPU the host does not wait.
+    """Move a tensor to a device; the CPU does not wait for a copy to a GPU.
 
-    (On the way back it must, as it would read what has not arrived.)
+    (It does wait for a copy from a GPU, whose values it is going to read.)
+
+    Examples:
+        >>> to_device(torch.ones(2), torch.device('cpu'))
+        tensor([1., 1.])
     """
     return tensor.to(device, non_blocking=device.type != 'cpu')
 
@@ -85,14 +105,28 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 def full_precision(
     device: torch.device,
 ) -> contextlib.AbstractContextManager[object]:
-    """A context without autocast, also on devices that know none."""
+    """Return a context without autocast, also for devices that have none.
+
+    Examples:
+        >>> with torch.autocast('cpu'), full_precision(torch.device('cpu')):
+        ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+        torch.float32
+    """
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
 
 
 def check_batch(name: str, features: Tensor) -> None:
-    """Refuse features that are not (B, D) or that are empty."""
+    """Refuse features that are not (B, D), or that are empty.
+
+    Examples:
+        >>> check_batch('query', torch.ones(4, 2))  # all is well
+        >>> check_batch('query', torch.ones(4))
+        Traceback (most recent call last):
+            ...
+        ValueError: expected query of shape (B, D), not empty, got (4,)
+    """
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(
             f'expected {name} of shape (B, D), not empty, '

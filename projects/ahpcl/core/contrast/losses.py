@@ -59,6 +59,12 @@ def info_nce(
     Raises:
         ValueError: If the shapes do not fit or the temperature is not
             positive, or there is no mask in `negative_masks`.
+
+    Examples:
+        >>> query = torch.eye(2)
+        >>> loss, accuracy = info_nce(query, key=query, queue=-query)
+        >>> round(float(loss), 4), float(accuracy)
+        (0.0068, 100.0)
     """
     check_batch('query', query)
     if key.shape != query.shape:
@@ -95,7 +101,7 @@ def info_nce(
 
 
 def _masked(logits: Tensor, negatives: Tensor) -> Tensor:
-    """Minus infinity where a key is no negative; column 0 is the positive."""
+    """Mask keys that are no negatives; column 0 is the positive."""
     positive = negatives.new_ones(len(negatives), 1)
     return logits.masked_fill(~torch.cat([positive, negatives], 1), -torch.inf)
 
@@ -121,7 +127,7 @@ def _check_masks(
 def smoothing_factor(
     num_clusters: int, max_clusters: int, *, ceiling: float = 0.2
 ) -> float:
-    """Label smoothing that grows as the clusters become fewer.
+    """Return a label smoothing that grows as the clusters become fewer.
 
     `min(ceiling, ceiling * sqrt((K_max - K) / K_max))`: 0 at the largest
     rung, near the ceiling at the smallest.
@@ -133,6 +139,12 @@ def smoothing_factor(
 
     Raises:
         ValueError: If a number is out of range.
+
+    Examples:
+        >>> smoothing_factor(100, max_clusters=100)
+        0.0
+        >>> round(smoothing_factor(2, max_clusters=100), 3)
+        0.198
     """
     if not 1 <= num_clusters <= max_clusters:
         raise ValueError(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ahpcl.core.clustering.prototypes import PrototypeLevel
 from ahpcl.core.contrast.batches import (
     check_batch,
     first_occurrence,
@@ -17,30 +16,14 @@ from ahpcl.core.contrast.batches import (
     to_device,
 )
 
-__all__ = ['Level', 'own_prototypes', 'proto_nce']
+__all__ = ['own_prototypes', 'proto_nce']
 
 _MODES = ('unique', 'batch')
 
 
-class Level(Protocol):
-    """What the contrast reads of a `PrototypeLevel`."""
-
-    @property
-    def centroids(self) -> Tensor:
-        """Unit rows, (K, D)."""
-
-    @property
-    def assignments(self) -> Tensor:
-        """Cluster of every image, (N,) int64, on any device."""
-
-    @property
-    def concentration(self) -> Tensor:
-        """Phi > 0 of every cluster, (K,)."""
-
-
 def proto_nce(
     query: Tensor,
-    level: Level,
+    level: PrototypeLevel,
     sample_idx: Tensor,
     *,
     negatives: str = 'unique',
@@ -68,8 +51,8 @@ def proto_nce(
             (K,) on the query's device, `assignments` (N,) on it or on the
             CPU.
         sample_idx: Index of every image into `level.assignments`, (B,), on
-            any device. With both on the CPU the host never waits for a GPU,
-            whatever is drawn.
+            any device. If both are on the CPU, the CPU never waits for a
+            GPU, whatever is drawn.
         negatives: `'unique'` or `'batch'`.
         num_negatives: How many of the prototypes that are no image's own in
             this batch are drawn, without repetition; None, or a number above
@@ -97,6 +80,18 @@ def proto_nce(
         ValueError: If shapes or devices do not fit, an index is out of
             range, the mode is unknown, a number is out of range, or a draw
             is needed and there is no generator.
+
+    Examples:
+        >>> from ahpcl.core import PrototypeLevel
+        >>> level = PrototypeLevel(
+        ...     centroids=torch.eye(2),
+        ...     assignments=torch.tensor([0, 1, 1]),
+        ...     concentration=torch.full((2,), 0.2),
+        ... )
+        >>> query = torch.eye(2)
+        >>> loss, accuracy = proto_nce(query, level, torch.tensor([0, 2]))
+        >>> round(float(loss), 4), float(accuracy)
+        (0.0067, 100.0)
     """
     _check_args(query, level, negatives, num_negatives, label_smoothing)
     if sample_idx.shape != query.shape[:1]:
@@ -163,16 +158,24 @@ def proto_nce(
 
 
 def own_prototypes(
-    level: Level, sample_idx: Tensor, device: torch.device
+    level: PrototypeLevel, sample_idx: Tensor, device: torch.device
 ) -> Tensor:
-    """The prototype of every image of a batch, (B,) int64 on `device`.
+    """Return the prototype of every image of a batch, (B,) int64 on `device`.
 
-    Indices on a GPU are checked there, and a wrong one fails later, as an
-    assertion of the device, rather than making the host wait.
+    Indices on a GPU are checked there, so that the CPU need not wait; a
+    wrong one fails later, as an assertion of the device.
 
     Raises:
         ValueError: If an index is not an integer, or, on the CPU, out of
             range.
+
+    Examples:
+        >>> from ahpcl.core import PrototypeLevel
+        >>> level = PrototypeLevel(
+        ...     torch.eye(2), torch.tensor([0, 1, 1]), torch.ones(2)
+        ... )
+        >>> own_prototypes(level, torch.tensor([2, 0]), torch.device('cpu'))
+        tensor([1, 0])
     """
     assignments = level.assignments
     if sample_idx.dtype.is_floating_point or sample_idx.dtype == torch.bool:
@@ -196,7 +199,7 @@ def own_prototypes(
 def _masked_cross_entropy(
     logits: Tensor, target: Tensor, negative_mask: Tensor, smoothing: float
 ) -> Tensor:
-    """Cross entropy over the candidates left of every row, (B, C) each.
+    """Return the cross entropy over the unmasked candidates, (B, C) each.
 
     torch's own smoothing would multiply the minus infinity of the others.
     """
@@ -212,7 +215,7 @@ def _masked_cross_entropy(
 
 
 def _check_mask(
-    negative_mask: Tensor | None, query: Tensor, level: Level
+    negative_mask: Tensor | None, query: Tensor, level: PrototypeLevel
 ) -> None:
     if negative_mask is None:
         return
@@ -226,7 +229,7 @@ def _check_mask(
 
 def _check_args(
     query: Tensor,
-    level: Level,
+    level: PrototypeLevel,
     negatives: str,
     num_negatives: int | None,
     label_smoothing: float,

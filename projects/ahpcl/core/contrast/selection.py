@@ -1,4 +1,4 @@
-"""Which negatives are kept: the selection of HCSC.
+"""Selects the negatives of a query as HCSC does.
 
 Guo et al., "HCSC: Hierarchical Contrastive Selective Coding", CVPR 2022. A
 negative that probably belongs to the query's own cluster is dropped at
@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ahpcl.core.clustering.prototypes import PrototypeLevel
 from ahpcl.core.contrast.batches import full_precision, to_device
-from ahpcl.core.contrast.prototype_loss import Level, own_prototypes
+from ahpcl.core.contrast.prototype_loss import own_prototypes
 
 __all__ = [
     'draw_negative_mask',
@@ -36,11 +37,11 @@ def keep_probability(
     *,
     block: int = _BLOCK,
 ) -> Tensor:
-    """The probability that a point stays a negative of a query.
+    """Return the probability that a point stays a negative of a query.
 
-    1 - p, p the probability that the point belongs to the query's cluster:
-    the softmax over the K clusters of `point . c_j / phi_j` at that cluster
-    (HCSC, with the temperature of every cluster as in PCL).
+    It is 1 - p. Here p is the probability that the point belongs to the
+    query's cluster: the softmax over the K clusters of `point . c_j / phi_j`
+    at that cluster (HCSC, with the temperature of every cluster as in PCL).
 
     Time O(P K D), memory O(P B) for the result and at most `block` logits
     at once.
@@ -54,6 +55,12 @@ def keep_probability(
 
     Returns:
         Probabilities in [0, 1], (B, P), on the device of the points.
+
+    Examples:
+        >>> points, centroids = torch.eye(2), torch.eye(2)
+        >>> phi, own = torch.full((2,), 0.2), torch.tensor([0])
+        >>> keep_probability(points, centroids, phi, own).round(decimals=3)
+        tensor([[0.0070, 0.9930]])
     """
     dtype = torch.promote_types(points.dtype, torch.float32)
     rows = max(block // len(centroids), 1)
@@ -71,17 +78,22 @@ def keep_probability(
 def draw_negative_mask(
     probability: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """One Bernoulli draw for every pair.
+    """Draw for every pair whether it is a negative.
 
     Args:
-        probability: Of keeping, any shape.
-        generator: On any device. Where it is not on that of `probability`,
-            one draw from it seeds a generator there, so that no large tensor
-            travels.
+        probability: Probability that a pair is a negative, any shape.
+        generator: Source of the draw, on any device. If that is not the
+            device of `probability`, one draw from it seeds a generator
+            there, so that no large tensor travels.
 
     Returns:
-        True where it is a negative, bool, same shape; never at
-        probability 0, always at 1.
+        True for a negative, bool, same shape. It is never True at
+        probability 0, and always at 1.
+
+    Examples:
+        >>> probability = torch.tensor([0.0, 1.0])
+        >>> draw_negative_mask(probability, torch.Generator().manual_seed(0))
+        tensor([False,  True])
     """
     device = probability.device
     if generator.device != device:
@@ -98,11 +110,11 @@ def draw_negative_mask(
 
 def select_keys(
     queue: Tensor,
-    level: Level,
+    level: PrototypeLevel,
     sample_idx: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Instance-wise selection at one level (HCSC).
+    """Select negatives among keys at one level, instance-wise (HCSC).
 
     A key of the queue stays a negative of a query with the probability that
     it does not belong to the query's cluster. That cluster is the one that
@@ -112,13 +124,23 @@ def select_keys(
         queue: Normalised keys, (D, Q).
         level: A `PrototypeLevel` on the queue's device.
         sample_idx: Index of every image of the batch, (B,) integers.
-        generator: Of the draw, see `draw_negative_mask`.
+        generator: Source of the draw, see `draw_negative_mask`.
 
     Returns:
         True where the key is a negative, (B, Q) bool.
 
     Raises:
         ValueError: If an index is out of range.
+
+    Examples:
+        >>> from ahpcl.core import PrototypeLevel
+        >>> level = PrototypeLevel(
+        ...     torch.eye(2), torch.tensor([0, 1]), torch.full((2,), 0.05)
+        ... )
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> select_keys(torch.eye(2), level, torch.tensor([0, 1]), generator)
+        tensor([[False,  True],
+                [ True, False]])
     """
     own = own_prototypes(level, sample_idx, queue.device)
     probability = keep_probability(
@@ -128,13 +150,13 @@ def select_keys(
 
 
 def select_prototypes(
-    level: Level,
-    coarser: Level,
+    level: PrototypeLevel,
+    coarser: PrototypeLevel,
     parents: Tensor,
     sample_idx: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Prototypical selection at one level (HCSC).
+    """Select negatives among the prototypes of one level (HCSC).
 
     A prototype stays a negative of a query with the probability that it does
     not belong to the parent of the query's own prototype. (At the coarsest
@@ -143,17 +165,30 @@ def select_prototypes(
     Args:
         level: A `PrototypeLevel`.
         coarser: The next coarser one.
-        parents: Its cluster that every cluster of `level` belongs to, (K,),
-            where the assignments of `level` are.
+        parents: The cluster of `coarser` that every cluster of `level` belongs
+            to, (K,), on the device of the assignments of `level`.
         sample_idx: Index of every image of the batch, (B,) integers.
-        generator: Of the draw, see `draw_negative_mask`.
+        generator: Source of the draw, see `draw_negative_mask`.
 
     Returns:
         True where the prototype is a negative, (B, K) bool. The query's own
-        one is drawn like the others; a loss keeps it as the positive.
+        prototype is drawn like the others; a loss keeps it as the positive.
 
     Raises:
         ValueError: If an index is out of range.
+
+    Examples:
+        >>> from ahpcl.core import PrototypeLevel
+        >>> level = PrototypeLevel(
+        ...     torch.eye(2), torch.tensor([0, 1]), torch.full((2,), 0.05)
+        ... )
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> parents = torch.tensor([0, 1])
+        >>> select_prototypes(
+        ...     level, level, parents, torch.tensor([0, 1]), generator
+        ... )
+        tensor([[False,  True],
+                [ True, False]])
     """
     own = own_prototypes(level, sample_idx, parents.device)
     probability = keep_probability(

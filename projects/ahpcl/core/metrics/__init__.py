@@ -1,4 +1,4 @@
-"""Measures of features and clusters: the public door to all of them."""
+"""Measures of features and clusters; import them from here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said of a grouping of images, with labels and without."""
+"""Measures of a grouping of images, with and without labels."""
 
 from __future__ import annotations
 
@@ -53,24 +53,31 @@ def silhouette(
     sample: int = 2000,
     seed: int = 0,
 ) -> float:
-    """Mean silhouette coefficient by cosine distance, of a sample.
+    """Return the mean silhouette coefficient of a sample, by cosine.
 
-    How much nearer an image is to its own cluster than to the next one, -1
-    to 1 (Rousseeuw, Journal of Computational and Applied Mathematics 1987).
-    Clusters with a single image of the sample count 0.
+    It says how much nearer an image is to its own cluster than to the next
+    one, -1 to 1 (Rousseeuw, Journal of Computational and Applied Mathematics
+    1987). Clusters with a single image of the sample count 0.
 
     Args:
-        features: (N, D).
+        features: Features, (N, D).
         assignments: Cluster of every image, (N,) integers.
-        sample: Images at the most; time and memory grow with its square.
-        seed: Of the sample.
+        sample: Most images that are compared; time and memory grow with its
+            square.
+        seed: Seed of the sample.
 
     Returns:
-        NaN if the sample has one cluster only, or no two images in one.
+        The mean; NaN if the sample has one cluster only, or no two images
+        in one.
 
     Raises:
         ValueError: If the shapes do not fit.
         ImportError: If scikit-learn is not installed.
+
+    Examples:
+        >>> features = torch.eye(2).repeat_interleave(2, dim=0)
+        >>> silhouette(features, torch.tensor([0, 0, 1, 1]))
+        1.0
     """
     from sklearn.metrics import silhouette_score
 
@@ -104,13 +111,14 @@ def grouping_report(
     """Describe a grouping by itself, and beside labels where there are any.
 
     Args:
-        features: (N, D), by which images are near.
+        features: Features by which images are near, (N, D).
         assignments: Cluster of every image, (N,) integers from 0.
-        labels: Class of every image, (N,); -1 where unknown, and such images
-            count for the agreement in no way. None without labels.
-        num_clusters: K; None for the largest assignment + 1.
-        sample: Of the silhouette.
-        seed: Of that sample.
+        labels: Class of every image, (N,); -1 where it is unknown, which
+            leaves the image out of the agreement. None without labels.
+        num_clusters: Number of clusters K; None for the largest assignment
+            + 1.
+        sample: Most images that the silhouette compares.
+        seed: Seed of that sample.
 
     Returns:
         ``nmi``, ``ami``, ``ari`` from 0 to 1, ``hungarian``, ``purity`` and
@@ -121,6 +129,13 @@ def grouping_report(
     Raises:
         ValueError: If there are no images, shapes do not fit or an
             assignment is out of range.
+
+    Examples:
+        >>> features = torch.eye(2).repeat_interleave(3, dim=0)
+        >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
+        >>> report = grouping_report(features, labels, labels)
+        >>> report['purity'], report['size_max']
+        (100.0, 3)
     """
     if len(assignments) == 0:
         raise ValueError('expected at least one image, got none')
@@ -166,6 +181,12 @@ def level_agreement(groupings: Sequence[Tensor]) -> list[dict[str, Any]]:
 
     Raises:
         ValueError: If the groupings are not of the same images.
+
+    Examples:
+        >>> fine = torch.tensor([0, 1, 2, 3])
+        >>> coarse = torch.tensor([0, 0, 1, 1])
+        >>> level_agreement([fine, coarse])[0]['nested']
+        100.0
     """
     rows = []
     for fine in range(len(groupings)):
@@ -191,6 +212,13 @@ def confusion(assignments: Tensor, labels: Tensor) -> Confusion:
     Raises:
         ValueError: If the shapes do not fit or N is 0.
         ImportError: If SciPy is not installed.
+
+    Examples:
+        >>> clusters = torch.tensor([0, 0, 1, 1])
+        >>> labels = torch.tensor([1, 1, 0, 1])
+        >>> confusion(clusters, labels).table
+        tensor([[2, 0],
+                [1, 1]])
     """
     from scipy import optimize
 
@@ -210,7 +238,7 @@ def confusion(assignments: Tensor, labels: Tensor) -> Confusion:
 
 
 def _others(chosen: Tensor, number: int) -> Tensor:
-    """Places below a number that were not chosen, ascending."""
+    """Return the places below a number that were not chosen, ascending."""
     left = torch.ones(number, dtype=torch.bool)
     left[chosen] = False
     return left.nonzero().squeeze(1)

@@ -16,7 +16,7 @@ __all__ = [
 
 
 def nearest_scores(shown: Tensor, asked: Tensor, metric: str) -> Tensor:
-    """How near queries are to the nearest of every class's candidates.
+    """Score how near queries are to the nearest candidate of every class.
 
     Args:
         shown: Candidates of every class, (E, W, S, D).
@@ -24,7 +24,12 @@ def nearest_scores(shown: Tensor, asked: Tensor, metric: str) -> Tensor:
         metric: `'cosine'` of rows of unit length, or `'euclidean'`.
 
     Returns:
-        (E, M, W), larger is nearer.
+        Scores, (E, M, W); larger is nearer.
+
+    Examples:
+        >>> shown = torch.eye(2)[None, :, None]  # two classes, one shot each
+        >>> nearest_scores(shown, torch.eye(2)[None, :1], 'cosine')
+        tensor([[[1., 0.]]])
     """
     scores = torch.einsum('emd,evsd->emvs', asked, shown)
     if metric == 'euclidean':
@@ -41,22 +46,29 @@ def refined_centroids(
     scale: float = 10.0,
     steps: int = 1,
 ) -> Tensor:
-    """Means of the shots and, by their share, of the queries.
+    """Return class means of the shots that the queries have refined.
 
-    Soft k-means on the queries of the episode, all at once, which the
+    This is soft k-means on all queries of the episode at once, which the
     inductive classifiers never see (Ren et al., "Meta-learning for
     semi-supervised few-shot classification", ICLR 2018, equations 4 and 5).
-    The paper learns the space, here squared distances are scaled.
+    The paper learns the space; here squared distances are scaled.
 
     Args:
         shown: Shots, (E, W, S, D).
         asked: Queries, (E, M, D).
-        valid: (E, M) False where a query is padding.
-        scale: Of the squared distances in the softmax.
-        steps: Refinements; the paper has one.
+        valid: Mask of the queries, (E, M), False where a query is padding.
+        scale: Factor of the squared distances in the softmax.
+        steps: Number of refinements; the paper has one.
 
     Returns:
-        (E, W, D).
+        Class means, (E, W, D).
+
+    Examples:
+        >>> shown, asked = torch.eye(2)[None, :, None], torch.eye(2)[None]
+        >>> valid = torch.ones(1, 2, dtype=torch.bool)
+        >>> refined_centroids(shown, asked, valid).round(decimals=2)
+        tensor([[[1., 0.],
+                 [0., 1.]]])
     """
     total = shown.sum(dim=2)
     centroids = total / shown.shape[2]
@@ -77,7 +89,7 @@ def cosine_scores(
     steps: int = 100,
     lr: float = 0.1,
 ) -> Tensor:
-    """A cosine classifier that is trained on the shots of every episode.
+    """Score queries by a cosine classifier trained on the shots.
 
     Logits are scaled cosines with one weight vector per class (Chen et al.,
     "A closer look at few-shot classification", ICLR 2019, baseline++). It
@@ -88,12 +100,17 @@ def cosine_scores(
     Args:
         shown: Shots, (E, W, S, D).
         asked: Queries, (E, M, D).
-        scale: Of the cosines.
-        steps: Of gradient descent.
-        lr: Its learning rate.
+        scale: Factor of the cosines.
+        steps: Number of steps of gradient descent.
+        lr: Learning rate of gradient descent.
 
     Returns:
         Logits, (E, M, W).
+
+    Examples:
+        >>> shown, asked = torch.eye(2)[None, :, None], torch.eye(2)[None]
+        >>> cosine_scores(shown, asked).argmax(dim=2)
+        tensor([[0, 1]])
     """
     points, queries = in_span(
         F.normalize(shown, dim=3), F.normalize(asked, dim=2)

@@ -1,4 +1,4 @@
-"""Which images the episodes of few-shot classification consist of."""
+"""Draws the images of few-shot episodes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def sample_episodes(
         labels: Classes, (N,), any integers.
         ways: Classes of an episode, W.
         shots: Labelled images of each, S.
-        queries: Images to classify of each, Q; None is all the rest.
-        episodes: How many, E in all.
-        seed: Of the draw.
+        queries: Images of each to classify, Q; None takes all the rest.
+        episodes: Number of episodes, E.
+        seed: Seed of the draw.
         width: Floats per image that the caller will hold, which sets how
             many episodes come at once.
 
@@ -43,6 +43,14 @@ def sample_episodes(
     Raises:
         ValueError: If there are too few classes or images, or a number is
             out of range.
+
+    Examples:
+        >>> labels = torch.arange(4).repeat_interleave(10)
+        >>> ((shots, queries),) = sample_episodes(
+        ...     labels, ways=2, shots=1, queries=5, episodes=3
+        ... )
+        >>> tuple(shots.shape), tuple(queries.shape)
+        ((3, 2, 1), (3, 2, 5))
     """
     ways = whole_number(ways, 'ways', least=2)
     shots = whole_number(shots, 'shots', least=1)
@@ -67,16 +75,24 @@ def sample_episodes(
 def check_episodes(
     labels: Tensor, *, ways: int, shots: int, queries: int | None
 ) -> None:
-    """Refuse images that such episodes cannot be drawn from.
+    """Check that episodes can be drawn from the images.
 
     Args:
         labels: Classes, (N,), any integers.
         ways: Classes of an episode.
         shots: Labelled images of each.
-        queries: Images to classify of each; None is all the rest.
+        queries: Images of each to classify; None takes all the rest.
 
     Raises:
         ValueError: If there are too few classes or images.
+
+    Examples:
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> check_episodes(labels, ways=2, shots=1, queries=1)
+        >>> check_episodes(labels, ways=3, shots=1, queries=1)
+        Traceback (most recent call last):
+            ...
+        ValueError: expected at least 3 classes, got 2; lower ways
     """
     _images_by_class(
         labels,
@@ -89,7 +105,7 @@ def check_episodes(
 def _images_by_class(
     labels: Tensor, ways: int, shots: int, queries: int | None
 ) -> Tensor:
-    """Indices of the images of every class, (C, largest), padded with -1."""
+    """Return the images of every class, (C, largest), padded with -1."""
     classes, inverse, counts = torch.unique(
         labels.cpu(), return_inverse=True, return_counts=True
     )

@@ -15,11 +15,12 @@ _HALVINGS = 12
 
 
 def logistic_scores(shown: Tensor, asked: Tensor, *, c: float = 1.0) -> Tensor:
-    """Multinomial logistic regression with an L2 penalty, to convergence.
+    """Score queries by logistic regression on the shots, to convergence.
 
     Minimises c * (sum of cross entropies) + |weights|^2 / 2 over the shots of
-    every episode, biases free: scikit-learn's `LogisticRegression(C=c)`.
-    Solved in the span of the shots, where the weights lie.
+    every episode. Biases are not penalised, as in scikit-learn's
+    `LogisticRegression(C=c)`. It is solved in the span of the shots, where
+    the weights lie.
 
     Args:
         shown: Shots, (E, W, S, D).
@@ -28,6 +29,11 @@ def logistic_scores(shown: Tensor, asked: Tensor, *, c: float = 1.0) -> Tensor:
 
     Returns:
         Logits, (E, M, W) float64.
+
+    Examples:
+        >>> shown, asked = torch.eye(2)[None, :, None], torch.eye(2)[None]
+        >>> logistic_scores(shown, asked).argmax(dim=2)
+        tensor([[0, 1]])
     """
     points, queries = in_span(shown.double(), asked.double())
     design = _with_ones(points)
@@ -44,12 +50,12 @@ def logistic_scores(shown: Tensor, asked: Tensor, *, c: float = 1.0) -> Tensor:
 def _majorised(
     design: Tensor, target: Tensor, c: float
 ) -> tuple[Tensor, Tensor]:
-    """Accelerated descent below a quadratic bound that is fixed.
+    """Minimise by accelerated descent on a fixed quadratic bound.
 
     No softmax curves more than half the identity (Boehning, Annals of the
     Institute of Statistical Mathematics 1992), so that one small inverse per
-    episode serves every step; Nesterov's momentum starts anew where it leads
-    uphill.
+    episode serves every step. Nesterov's momentum is reset to zero where it
+    leads uphill.
 
     Args:
         design: Shots with a 1 for the bias, (E, n, d).
@@ -57,7 +63,7 @@ def _majorised(
         c: Weight of the cross entropies.
 
     Returns:
-        Weights (E, d, W), and (E,) which episodes converged.
+        Weights (E, d, W), and a mask (E,) of the episodes that converged.
     """
     penalty = _penalty(design)
     bound = c / 2 * design.mT @ design + penalty.clamp(min=1e-8).diag()
@@ -84,12 +90,12 @@ def _majorised(
 def _newton(
     design: Tensor, target: Tensor, weights: Tensor, c: float
 ) -> Tensor:
-    """Newton's method with halved steps, for what the bound is too wide for.
+    """Run Newton's method with halved steps, where the bound is too loose.
 
     Args:
-        design: See :func:`_majorised`, as all others.
-        target: Classes.
-        weights: To start from.
+        design: Shots with a 1 for the bias, (E, n, d).
+        target: Their classes, (n, W) of 0 and 1.
+        weights: Weights to start from, (E, d, W).
         c: Weight of the cross entropies.
 
     Returns:
@@ -140,21 +146,27 @@ def _gradient(
 
 
 def _penalty(design: Tensor) -> Tensor:
-    """1 for every weight, 0 for the bias, (d,)."""
+    """Return 1 for every weight and 0 for the bias, (d,)."""
     penalty = design.new_ones(design.shape[2])
     penalty[-1] = 0
     return penalty
 
 
 def _with_ones(rows: Tensor) -> Tensor:
-    """(E, n, d) -> (E, n, d + 1), for the bias."""
+    """Append a column of ones for the bias, (E, n, d) -> (E, n, d + 1)."""
     return torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], dim=2)
 
 
 def in_span(shown: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
-    """Shots (E, W * S, d) and queries (E, M, d) in the span of the shots.
+    """Express shots (E, W * S, d) and queries (E, M, d) in the shots' span.
 
-    Products of a query with whatever is made of shots stay what they are.
+    Products of a query with any combination of shots do not change.
+
+    Examples:
+        >>> shown, asked = torch.ones(1, 1, 1, 4), torch.ones(1, 2, 4)
+        >>> points, queries = in_span(shown, asked)
+        >>> points.shape[2], (queries @ points.mT).round().flatten()
+        (1, tensor([4., 4.]))
     """
     points = shown.flatten(1, 2)
     if points.shape[1] >= points.shape[2]:

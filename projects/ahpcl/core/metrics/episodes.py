@@ -60,7 +60,7 @@ def few_shot_episodes(
     metric: str = 'cosine',
     transductive: bool = False,
 ) -> EpisodeResult:
-    """Accuracy with a few labelled images per class, over many draws.
+    """Measure accuracy with a few labelled images per class, on many draws.
 
     Each episode draws `ways` classes, `shots` labelled images and `queries`
     others of each. `nearest_centroid` (Snell et al., NeurIPS 2017) compares
@@ -72,20 +72,20 @@ def few_shot_episodes(
     label per class.
 
     Args:
-        features: (N, D).
+        features: Features, (N, D).
         labels: Classes, (N,), any integers.
         ways: Classes of an episode, from 2.
         shots: Labelled images of each, from 1.
-        queries: Images to classify of each, from 1; None is all the rest of
-            its class.
-        episodes: From 1.
+        queries: Images of each to classify, from 1; None takes all the rest
+            of its class.
+        episodes: Number of episodes, from 1.
         seed: The same seed draws the same episodes, on every device.
         classifier: One of :data:`CLASSIFIERS`.
         metric: `'cosine'` normalises features, and the means of the
             normalised ones; `'euclidean'` takes both as they are.
-        transductive: Whether the nearest centroids also see the queries of
-            the episode, all at once. Say so beside the figure: it is another
-            problem, and easier.
+        transductive: Whether the nearest centroids also see all queries of
+            the episode at once. Report that beside the figure: it is
+            another, easier problem.
 
     Returns:
         The mean accuracy in percent and its confidence interval.
@@ -94,6 +94,12 @@ def few_shot_episodes(
         ValueError: If there are too few classes or a class has too few
             images, shapes do not fit, a feature is not finite, or a setting
             is unknown or out of range.
+
+    Examples:
+        >>> features = torch.eye(5).repeat_interleave(20, dim=0)
+        >>> labels = torch.arange(5).repeat_interleave(20)
+        >>> few_shot_episodes(features, labels, episodes=10)
+        EpisodeResult(accuracy=100.0, half_width=0.0)
     """
     if features.ndim != 2 or not bool(torch.isfinite(features).all()):
         raise ValueError(
@@ -158,7 +164,7 @@ def _accuracy(
     metric: str,
     transductive: bool,
 ) -> Tensor:
-    """Share of right answers of every episode, (E,) float64."""
+    """Return the share of right answers of every episode, (E,) float64."""
     ways = query.shape[1]
     shown = points[support]
     valid = (query >= 0).flatten(1)

@@ -25,21 +25,26 @@ _PAIRS_AT_ONCE = 1 << 22
 
 
 def rankme(features: Tensor, *, epsilon: float = 1e-7) -> float:
-    """Effective number of dimensions that the features use.
+    """Return the effective number of dimensions that the features use.
 
-    The exponential of the entropy of the normalised singular values (Garrido
-    et al., "RankMe", ICML 2023, equation 1): k for k equal singular values.
+    This is the exponential of the entropy of the normalised singular values
+    (Garrido et al., "RankMe", ICML 2023, equation 1): k for k equal singular
+    values.
 
     Args:
-        features: (N, D), as they are: neither centred nor normalised.
-        epsilon: Added to every share, as in the paper.
+        features: Features, (N, D), neither centred nor normalised.
+        epsilon: Number that is added to every share, as in the paper.
 
     Returns:
-        From 1 to min(N, D), to rounding; 0 if all features are 0, where the
-        equation says nothing.
+        A number from 1 to min(N, D), up to rounding; 0 if all features are
+        0, for which the equation is not defined.
 
     Raises:
         ValueError: If the features are not finite rows.
+
+    Examples:
+        >>> round(rankme(torch.eye(4)), 3)
+        4.0
     """
     rows = _checked(features)
     values = torch.linalg.svdvals(rows)
@@ -51,19 +56,23 @@ def rankme(features: Tensor, *, epsilon: float = 1e-7) -> float:
 
 
 def alignment(first: Tensor, second: Tensor, *, alpha: float = 2.0) -> float:
-    """Mean distance of two views of an image on the unit sphere.
+    """Return the mean distance of two views on the unit sphere.
 
-    The mean of |x - y| ** alpha (Wang & Isola, ICML 2020, section 4.1); 0
-    where views are the same, 2 for unrelated directions at alpha 2.
+    This is the mean of |x - y| ** alpha (Wang & Isola, ICML 2020, section
+    4.1): 0 where views are the same, 2 for unrelated directions at alpha 2.
 
     Args:
         first: Features of a view of every image, (N, D); normalised here.
-        second: Of another view of the same images, (N, D).
-        alpha: Above 0.
+        second: Features of another view of the same images, (N, D).
+        alpha: Exponent, above 0.
 
     Raises:
         ValueError: If the features are not finite rows of the same shape, or
             alpha is not above 0.
+
+    Examples:
+        >>> round(alignment(torch.eye(2), torch.eye(2).flip(0)), 3)
+        2.0
     """
     if first.shape != second.shape:
         raise ValueError(
@@ -80,20 +89,24 @@ def alignment(first: Tensor, second: Tensor, *, alpha: float = 2.0) -> float:
 def uniformity(
     features: Tensor, *, t: float = 2.0, sample: int = 4096, seed: int = 0
 ) -> float:
-    """How evenly features cover the unit sphere, lower is more even.
+    """Measure how evenly features cover the unit sphere; lower is more even.
 
-    The logarithm of the mean of exp(-t |x - y|^2) over all pairs (Wang &
-    Isola, ICML 2020, section 4.1): 0 if all are the same, -4 at best for
-    t = 2 in many dimensions, where pairs are orthogonal.
+    This is the logarithm of the mean of exp(-t |x - y|^2) over all pairs (Wang
+    & Isola, ICML 2020, section 4.1): 0 if all are the same, -4 at best for t =
+    2 in many dimensions, where pairs are orthogonal.
 
     Args:
-        features: (N, D), N from 2; normalised here.
-        t: Above 0.
-        sample: Images at the most; time grows with its square.
-        seed: Of the sample.
+        features: Features, (N, D), N from 2; they are normalised here.
+        t: Factor of the squared distance, above 0.
+        sample: Most images that are compared; time grows with its square.
+        seed: Seed of the sample.
 
     Raises:
         ValueError: If the features are not two finite rows or more.
+
+    Examples:
+        >>> round(uniformity(torch.eye(8)), 3)
+        -4.0
     """
     if finite_number(t, 't', least=0) == 0:
         raise ValueError('expected t above 0, got 0')
@@ -115,13 +128,17 @@ def uniformity(
 
 
 def mean_cosine(features: Tensor) -> float:
-    """Mean cosine of all pairs of different images, -1 to 1.
+    """Return the mean cosine of all pairs of different images, -1 to 1.
 
     Args:
-        features: (N, D), N from 2.
+        features: Features, (N, D), N from 2.
 
     Raises:
         ValueError: If the features are not two finite rows or more.
+
+    Examples:
+        >>> mean_cosine(torch.tensor([[1.0, 0.0], [3.0, 0.0]]))
+        1.0
     """
     rows = F.normalize(_checked(features), dim=1)
     number = len(rows)
@@ -132,16 +149,20 @@ def mean_cosine(features: Tensor) -> float:
 
 
 def spread(features: Tensor) -> float:
-    """Mean standard deviation of a dimension, times the root of D.
+    """Return the mean standard deviation of a dimension, times root D.
 
-    Of the normalised features (Chen & He, "SimSiam", CVPR 2021, section
-    4.1): about 1 where they are spread over the sphere, 0 in collapse.
+    It is that of the normalised features (Chen & He, "SimSiam", CVPR 2021,
+    section 4.1): about 1 where they are spread over the sphere, 0 in collapse.
 
     Args:
-        features: (N, D), N from 2.
+        features: Features, (N, D), N from 2.
 
     Raises:
         ValueError: If the features are not two finite rows or more.
+
+    Examples:
+        >>> spread(torch.ones(8, 4))
+        0.0
     """
     rows = F.normalize(_checked(features), dim=1)
     if len(rows) < 2:
@@ -155,13 +176,13 @@ def feature_health(
     *,
     seed: int = 0,
 ) -> dict[str, float]:
-    """All measures at once.
+    """Compute all measures at once.
 
     Args:
-        features: (N, D).
+        features: Features, (N, D).
         views: Features of two views of the same images, each (M, D), or
             None.
-        seed: Of the samples.
+        seed: Seed of the samples.
 
     Returns:
         ``rankme``, ``uniformity``, ``mean_cosine``, ``spread``, and
@@ -169,6 +190,10 @@ def feature_health(
 
     Raises:
         ValueError: If the features are not two finite rows or more.
+
+    Examples:
+        >>> sorted(feature_health(torch.eye(4)))
+        ['mean_cosine', 'rankme', 'spread', 'uniformity']
     """
     found = dict(
         rankme=rankme(_sampled(features, 16384, seed)),
@@ -188,19 +213,29 @@ def collapse_alarms(
     least_spread: float = 0.02,
     most_cosine: float = 0.999,
 ) -> list[str]:
-    """What looks like collapse, in words.
+    """Describe in words what looks like collapse.
 
-    The limits are where hardly anything is left: pooled features are never
-    negative, so that those of an untrained network are almost parallel, too.
+    The limits are where hardly anything is left, because pooled features are
+    never negative, so that those of an untrained network are almost parallel,
+    too.
 
     Args:
-        health: Of :func:`feature_health`; what it lacks is not looked at.
-        least_rankme: Below, the features use hardly more than one dimension.
-        least_spread: Of ``spread``; below, all images look alike.
-        most_cosine: Of ``mean_cosine``; above, all images look alike.
+        health: The result of :func:`feature_health`. A measure that it lacks
+            is not judged.
+        least_rankme: Smallest healthy ``rankme``; below it the features use
+            hardly more than one dimension.
+        least_spread: Smallest healthy ``spread``; below it all images look
+            alike.
+        most_cosine: Largest healthy ``mean_cosine``; above it all images
+            look alike.
 
     Returns:
-        A message for each; empty if all is well.
+        A message for each problem; empty if all is well.
+
+    Examples:
+        >>> health = feature_health(torch.ones(8, 4))
+        >>> len(collapse_alarms(health))
+        3
     """
     alarms = []
     value = health.get('rankme', math.inf)
@@ -228,7 +263,7 @@ def collapse_alarms(
 
 
 def _checked(features: Tensor) -> Tensor:
-    """The features in double precision."""
+    """Return the features in double precision, if they are finite."""
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(
             f'expected features of shape (N, D), got {tuple(features.shape)}'
@@ -243,7 +278,7 @@ def _checked(features: Tensor) -> Tensor:
 
 
 def _sampled(rows: Tensor, sample: int, seed: int) -> Tensor:
-    """At most so many rows, chosen by a seed."""
+    """Return at most `sample` rows, which the seed chooses."""
     sample = whole_number(sample, 'sample', least=2)
     if len(rows) <= sample:
         return rows

@@ -32,13 +32,13 @@ def knn_classify(
     the lowest class wins.
 
     Args:
-        reference: Features, (N, D); they are normalised here.
+        reference: Features with known classes, (N, D); normalised here.
         reference_labels: Their classes, (N,), integers from 0.
-        query: Features, (M, D), any number of them.
-        k: Neighbours; more than N are N.
-        temperature: Of the weights, above 0.
+        query: Features to classify, (M, D), any number of them.
+        k: Number of neighbours; at most N are taken.
+        temperature: Temperature of the weights, above 0.
         weighted: Whether near neighbours count more.
-        num_classes: C; None is the largest label + 1.
+        num_classes: Number of classes C; None takes the largest label + 1.
         chunk_size: Queries at once; memory grows with `chunk_size * N`.
 
     Returns:
@@ -47,6 +47,11 @@ def knn_classify(
     Raises:
         ValueError: If shapes do not fit, there is no reference, a feature is
             not finite, a label is out of range, or a number is.
+
+    Examples:
+        >>> reference, labels = torch.eye(2), torch.tensor([0, 1])
+        >>> knn_classify(reference, labels, torch.tensor([[0.1, 0.9]]), k=1)
+        tensor([1])
     """
     found = knn_predictions(
         reference,
@@ -72,16 +77,16 @@ def knn_predictions(
     num_classes: int | None = None,
     chunk_size: int = 1024,
 ) -> dict[tuple[int, bool], Tensor]:
-    """As `knn_classify`, for several k and both votes, in one search.
+    """Classify as `knn_classify`, for several k and votes, in one search.
 
     Args:
-        reference: See `knn_classify`, as all others.
+        reference: Features with known classes, (N, D), see `knn_classify`.
         reference_labels: Classes of the references, (N,).
         query: Features, (M, D).
-        ks: Numbers of neighbours; more than N are N.
+        ks: Numbers of neighbours; at most N are taken.
         weightings: True for weighted votes, False for plain ones.
-        temperature: Of the weights.
-        num_classes: C.
+        temperature: Temperature of the weights.
+        num_classes: Number of classes C.
         chunk_size: Queries at once.
 
     Returns:
@@ -89,6 +94,13 @@ def knn_predictions(
 
     Raises:
         ValueError: As `knn_classify`, and if no k is given.
+
+    Examples:
+        >>> reference, labels = torch.eye(2), torch.tensor([0, 1])
+        >>> query = torch.tensor([[0.1, 0.9]])
+        >>> found = knn_predictions(reference, labels, query, ks=[1, 2])
+        >>> found[2, True]
+        tensor([1])
     """
     _check_features(reference, 'reference')
     _check_features(query, 'query')
@@ -145,22 +157,27 @@ def knn_accuracy(
     num_classes: int | None = None,
     chunk_size: int = 1024,
 ) -> float:
-    """Share of queries that `knn_classify` labels right, in percent.
+    """Return the share of queries that `knn_classify` gets right, percent.
 
     Args:
-        reference: See `knn_classify`, as all others.
+        reference: Features with known classes, (N, D), see `knn_classify`.
         reference_labels: Classes of the references, (N,).
         query: Features, (M, D), at least one.
         query_labels: Classes of the queries, (M,).
-        k: Neighbours.
-        temperature: Of the weights.
+        k: Number of neighbours.
+        temperature: Temperature of the weights.
         weighted: Whether near neighbours count more.
-        num_classes: C.
+        num_classes: Number of classes C.
         chunk_size: Queries at once.
 
     Raises:
         ValueError: As `knn_classify`, and if there is no query or not one
             label for each.
+
+    Examples:
+        >>> reference, labels = torch.eye(3), torch.tensor([0, 1, 2])
+        >>> knn_accuracy(reference, labels, 2 * reference, labels, k=1)
+        100.0
     """
     if len(query) == 0 or query_labels.shape != query.shape[:1]:
         raise ValueError(
@@ -182,7 +199,7 @@ def knn_accuracy(
 
 
 def _nearest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of every row, nearest first, with their indices.
+    """Return the k largest of every row, nearest first, and their indices.
 
     `torch.topk` chooses freely among equals. Only where a tie straddles the
     last place does the choice change who votes: those rows are done again
@@ -204,10 +221,10 @@ def _nearest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _votes(
     labels: Tensor, weights: Tensor, num_classes: int, ks: set[int]
 ) -> dict[int, Tensor]:
-    """The class with most votes of the first k, (B, n) -> (B,) for every k.
+    """Return the class with most votes of the first k, (B,), for every k.
 
-    One neighbour after the other, so that the order of summation is fixed
-    on every device.
+    Votes are added one neighbour after the other, so that the order of
+    summation is fixed on every device.
     """
     votes = weights.new_zeros(len(labels), num_classes)
     winners = {}

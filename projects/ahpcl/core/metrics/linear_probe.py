@@ -26,11 +26,12 @@ class ProbeResult(NamedTuple):
     """Scores of a probe whose setting was chosen on held-out references.
 
     Args:
-        scores: (M, C); columns are the classes 0 to C - 1.
-        setting: The one of the grid that was chosen.
-        accuracies: Of every setting on the held-out part, percent.
-        at_edge: Whether it is the first or the last of several, and better
-            than those between: a wider grid may hold a better one.
+        scores: Scores, (M, C); columns are the classes 0 to C - 1.
+        setting: The setting of the grid that was chosen.
+        accuracies: Accuracy of every setting on the held-out part, percent.
+        at_edge: Whether the chosen setting is the first or the last of the
+            grid, and better than those between: a wider grid may hold a
+            better one.
     """
 
     scores: Tensor
@@ -56,15 +57,24 @@ def probe_with_choice(
 
     Args:
         fit: `logistic_probe` or `sgd_probe`, with its settings.
-        train: (N, D).
-        labels: (N,) integers from 0.
-        test: (M, D).
+        train: Training features, (N, D).
+        labels: Classes of the training features, (N,) integers from 0.
+        test: Test features, (M, D).
         grid: Settings to choose from.
-        held_out: Share of every class to choose on.
-        seed: Of that share.
+        held_out: Share of the images of every class to choose on.
+        seed: Seed that chooses these images.
 
     Raises:
         ValueError: If the grid is empty or shapes do not fit.
+
+    Examples:
+        >>> train = torch.eye(2).repeat(10, 1)
+        >>> labels = torch.tensor([0, 1]).repeat(10)
+        >>> found = probe_with_choice(
+        ...     logistic_probe, train, labels, train[:2], grid=[0.1, 1.0]
+        ... )
+        >>> found.setting, found.scores.argmax(dim=1)
+        (0.1, tensor([0, 1]))
     """
     if len(grid) == 0:
         raise ValueError('expected a grid of at least one setting, got none')
@@ -75,7 +85,7 @@ def probe_with_choice(
         out = out.to(train.device)
         kept = labels.to(train.device)
         scores = fit(train[~out], kept[~out], train[out], grid)
-        # `logistic_probe` answers on the CPU, wherever the features are.
+        # `logistic_probe` returns scores on the CPU, for any device.
         hits = scores.argmax(dim=2) == kept[out].to(scores.device)
         accuracies = (100.0 * hits.double().mean(dim=1)).tolist()
         best = max(range(len(grid)), key=accuracies.__getitem__)
@@ -97,18 +107,18 @@ def logistic_probe(
     max_iter: int = 300,
     tol: float = 1e-4,
 ) -> Tensor:
-    """scikit-learn's multinomial logistic regression, full batch.
+    """Fit scikit-learn's multinomial logistic regression, full batch.
 
     Features are standardised by the mean and standard deviation of the
     training ones.
 
     Args:
-        train: (N, D).
-        labels: (N,) integers from 0.
-        test: (M, D).
+        train: Training features, (N, D).
+        labels: Classes of the training features, (N,) integers from 0.
+        test: Test features, (M, D).
         grid: Values of C, the inverse of the penalty's strength.
-        max_iter: Of L-BFGS.
-        tol: Of L-BFGS.
+        max_iter: Most iterations of L-BFGS.
+        tol: Tolerance of L-BFGS.
 
     Returns:
         Logits, (len(grid), M, classes) float32 on the CPU; minus infinity
@@ -117,6 +127,12 @@ def logistic_probe(
     Raises:
         ValueError: If shapes do not fit.
         ImportError: If scikit-learn is not installed.
+
+    Examples:
+        >>> train = torch.eye(2).repeat(5, 1)
+        >>> labels = torch.tensor([0, 1]).repeat(5)
+        >>> logistic_probe(train, labels, train[:2], grid=[1.0]).argmax(dim=2)
+        tensor([[0, 1]])
     """
     import warnings
 
@@ -131,7 +147,7 @@ def logistic_probe(
     for c in grid:
         model = LogisticRegression(C=c, max_iter=max_iter, tol=tol)
         with warnings.catch_warnings():
-            # Short of convergence is a setting here, as an epoch count is.
+            # The number of iterations is a setting here, as epochs are.
             warnings.simplefilter('ignore', ConvergenceWarning)
             model.fit(train.numpy(), truth)
         logits = torch.as_tensor(model.decision_function(test.numpy())).float()
@@ -156,29 +172,38 @@ def sgd_probe(
     standardise: bool = True,
     seed: int = 0,
 ) -> Tensor:
-    """A linear layer trained by SGD with a cosine schedule.
+    """Train a linear layer by SGD with a cosine schedule.
 
-    The linear evaluation of the field (He et al., CVPR 2020, section 4.1,
-    there with steps) on features that do not change, all rates at once.
+    This is the linear evaluation of the field (He et al., CVPR 2020, section
+    4.1, there with steps) on features that do not change. All rates are
+    trained at once.
 
     Args:
-        train: (N, D).
-        labels: (N,) integers from 0.
-        test: (M, D).
+        train: Training features, (N, D).
+        labels: Classes of the training features, (N,) integers from 0.
+        test: Test features, (M, D).
         grid: Learning rates, each for a layer of its own that sees the same
             batches.
-        epochs: Over the training features.
-        batch_size: Of the steps; the last of an epoch may be smaller.
-        momentum: Of SGD.
-        weight_decay: Of the weights, not of the biases.
-        standardise: By mean and standard deviation of the training features.
-        seed: Of the order.
+        epochs: Passes over the training features.
+        batch_size: Images in a step; the last of an epoch may have fewer.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of the weights, not of the biases.
+        standardise: Whether to scale features by the mean and standard
+            deviation of the training features.
+        seed: Seed of the order of the images.
 
     Returns:
         Logits, (len(grid), M, classes) float32 on the device of `train`.
 
     Raises:
         ValueError: If shapes do not fit or a setting is out of range.
+
+    Examples:
+        >>> train = torch.eye(2).repeat(5, 1)
+        >>> labels = torch.tensor([0, 1]).repeat(5)
+        >>> sgd_probe(train, labels, train[:2], grid=[0.1, 1.0]).argmax(dim=2)
+        tensor([[0, 1],
+                [0, 1]])
     """
     _check(train, labels, test)
     epochs = whole_number(epochs, 'epochs', least=1)

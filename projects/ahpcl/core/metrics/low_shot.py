@@ -23,9 +23,10 @@ class LowShotResult(NamedTuple):
     """Accuracy, or mean average precision, over draws of labelled images.
 
     Args:
-        mean: Percent.
-        std: Over the draws, percent, of the draws as a population; 0 of one.
-        draws: Of every draw, percent.
+        mean: Mean over the draws, percent.
+        std: Standard deviation over the draws, percent, of the draws as a
+            population; 0 for a single draw.
+        draws: Accuracy of every draw, percent.
     """
 
     mean: float
@@ -44,11 +45,12 @@ def low_shot_svm(
     costs: Sequence[float] = (0.5,),
     seed: int = 0,
 ) -> LowShotResult:
-    """The low-shot protocol of PCL (ICLR 2021, section 4.1) on VOC07.
+    """Run the low-shot protocol of PCL (ICLR 2021, section 4.1) on VOC07.
 
-    One squared-hinge linear SVM per class against the rest, positives
-    weighted twice, on features of unit length; for several draws of `shots`
-    positive images of every class. What differs from the published code:
+    It fits one squared-hinge linear SVM per class against the rest, with
+    positives weighted twice, on features of unit length, for several draws of
+    `shots` positive images of every class. What differs from the published
+    code:
 
     - Several costs are compared by cross-validation on the drawn images (the
       earlier protocol, Goyal et al., ICCV 2019); the first is taken where
@@ -59,16 +61,16 @@ def low_shot_svm(
     - Labels (N,) are measured by top-1 accuracy.
 
     Args:
-        train: (N, D).
+        train: Training features, (N, D).
         labels: Classes (N,) from 0, or a matrix (N, C) of 1 for classes in
             the image, 0 for others and -1 for those that do not count (VOC's
             difficult objects).
-        test: (M, D).
-        test_labels: (M,) or (M, C), as `labels`.
-        shots: Images of every class; None for all, in one draw.
-        draws: From 1.
-        costs: Of the SVM, to choose from.
-        seed: Of the draws.
+        test: Test features, (M, D).
+        test_labels: Their classes, (M,) or (M, C), in the form of `labels`.
+        shots: Labelled images of every class; None for all, in one draw.
+        draws: Number of draws, from 1.
+        costs: Costs of the SVM to choose from.
+        seed: Seed of the draws.
 
     Returns:
         Top-1 accuracy for labels (N,); mean average precision over the
@@ -77,6 +79,12 @@ def low_shot_svm(
     Raises:
         ValueError: If shapes do not fit or a class has too few images.
         ImportError: If scikit-learn is not installed.
+
+    Examples:
+        >>> train = torch.eye(2).repeat(5, 1)
+        >>> labels = torch.tensor([0, 1]).repeat(5)
+        >>> low_shot_svm(train, labels, train, labels, shots=1, draws=2).mean
+        100.0
     """
     for rows, truth in ((train, labels), (test, test_labels)):
         if rows.ndim != 2 or len(rows) != len(truth) or len(rows) == 0:
@@ -117,17 +125,23 @@ def low_shot_svm(
 def svm_scores(
     train: Tensor, truth: Tensor, test: Tensor, cost: float
 ) -> Tensor:
-    """Signed distances to the plane of every class against the rest.
+    """Return signed distances to the plane of every class.
 
     Args:
-        train: (N, D).
-        truth: (N, C) of 1, 0 and -1, see :func:`low_shot_svm`.
-        test: (M, D).
-        cost: Of the SVM.
+        train: Training features, (N, D).
+        truth: Classes, (N, C) of 1, 0 and -1, see :func:`low_shot_svm`.
+        test: Test features, (M, D).
+        cost: Cost of the SVM.
 
     Returns:
-        (M, C) float64; minus infinity for a class that no image has, 0 for
-        one that all have.
+        Scores, (M, C) float64; minus infinity for a class that no image has,
+        0 for one that all have.
+
+    Examples:
+        >>> truth = torch.eye(2, dtype=torch.long)
+        >>> scores = svm_scores(torch.eye(2), truth, torch.eye(2), cost=1.0)
+        >>> scores.argmax(dim=1)
+        tensor([0, 1])
     """
     import warnings
 
@@ -152,7 +166,7 @@ def svm_scores(
             dual=True,
         )
         with warnings.catch_warnings():
-            # The protocol's own limit, which its published code hits, too.
+            # The protocol stops at this limit, and so does its published code.
             warnings.simplefilter('ignore', ConvergenceWarning)
             model.fit(rows if counts.all() else rows[counts.numpy()], target)
         scores[:, column] = torch.as_tensor(model.decision_function(asked))
@@ -160,18 +174,24 @@ def svm_scores(
 
 
 def average_precision(scores: Tensor, truth: Tensor) -> float:
-    """Area under the precision-recall curve of one class, in percent.
+    """Return the area under the precision-recall curve, in percent.
 
-    At all points, precision made not to grow with recall (VOC's development
-    kit from 2010 on, as the published protocols take it for VOC07), not the
-    mean over 11 points of 2007.
+    It is taken at all points, with precision made non-increasing in recall
+    (as in VOC's development kit from 2010 on, which the published protocols
+    use for VOC07), not as the mean over 11 points of 2007.
 
     Args:
-        scores: (M,).
-        truth: (M,) 1 for images with the class, 0 without; -1 do not count.
+        scores: Scores of one class, (M,).
+        truth: 1 for images with the class, 0 for those without, -1 for those
+            that do not count, (M,).
 
     Raises:
         ValueError: If no image has the class.
+
+    Examples:
+        >>> scores = torch.tensor([0.9, 0.8, 0.1])
+        >>> round(average_precision(scores, torch.tensor([1, 0, 1])), 1)
+        83.3
     """
     counts = truth >= 0
     scores, truth = scores[counts].double(), truth[counts].double()
@@ -186,7 +206,7 @@ def average_precision(scores: Tensor, truth: Tensor) -> float:
 
 
 def _drawn(labels: Tensor, shots: int | None, seed: int) -> Tensor:
-    """(N,) bool, the images that a draw may learn from."""
+    """Return which images a draw may learn from, (N,) bool."""
     if shots is None:
         return torch.ones(len(labels), dtype=torch.bool)
     if labels.ndim == 1:
@@ -208,7 +228,7 @@ def _drawn(labels: Tensor, shots: int | None, seed: int) -> Tensor:
 def _chosen_cost(
     rows: Tensor, truth: Tensor, costs: Sequence[float], seed: int
 ) -> float:
-    """The best cost by cross-validation; the first where that cannot be."""
+    """Return the best cost by cross-validation, or the first without it."""
     sizes = (truth > 0).sum(dim=0)
     fewest = int(sizes[sizes > 0].min())  # labels may leave numbers out
     folds = min(_FOLDS, fewest)
@@ -216,7 +236,7 @@ def _chosen_cost(
         return costs[0]
     generator = torch.Generator().manual_seed(seed)
     fold = torch.empty(len(rows), dtype=torch.long)
-    # Round the classes, so that every fold has images of each.
+    # Images of a class go to the folds in turn, so that each fold has some.
     main = truth.argmax(dim=1)
     for label in torch.unique(main):
         places = (main == label).nonzero().squeeze(1)
@@ -250,5 +270,5 @@ def _mean_precision(scores: Tensor, truth: Tensor) -> float:
 
 
 def _matrix(labels: Tensor) -> Tensor:
-    """(N, C) of 1 and 0, whatever the labels were."""
+    """Return labels of either form as (N, C) of 1 and 0."""
     return F.one_hot(labels) if labels.ndim == 1 else labels

@@ -1,4 +1,4 @@
-"""Images like an image, and images like none other."""
+"""Nearest neighbours of images, and outliers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _CELLS = 2**25  # cosines at once, 128 MiB
 def nearest_neighbours(
     query: Tensor, bank: Tensor, k: int, *, chunk_size: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The k rows of a bank that are nearest by cosine.
+    """Return the k rows of a bank that are nearest by cosine.
 
     Args:
-        query: (M, D); normalised here.
-        bank: (N, D), likewise.
-        k: From 1; more than N are N.
+        query: Features to search for, (M, D); normalised here.
+        bank: Features to search in, (N, D); normalised here.
+        k: Number of neighbours, from 1; at most N are taken.
         chunk_size: Queries at once; memory grows with `chunk_size * N`. None
             takes as many as 128 MiB of cosines have room for.
 
@@ -35,6 +35,10 @@ def nearest_neighbours(
 
     Raises:
         ValueError: If shapes do not fit or a feature is not finite.
+
+    Examples:
+        >>> nearest_neighbours(torch.eye(3)[:1], torch.eye(3), k=1)
+        (tensor([[1.]]), tensor([[0]]))
     """
     k = min(whole_number(k, 'k', least=1), len(bank))
     chunk_size = _chunk(chunk_size, len(bank))
@@ -55,22 +59,28 @@ def nearest_neighbours(
 def neighbour_outliers(
     features: Tensor, *, k: int = 10, chunk_size: int | None = None
 ) -> Tensor:
-    """How far every image is from its k nearest others, in the mean.
+    """Return the mean distance of every image to its k nearest others.
 
-    Euclidean on the unit sphere (Angiulli & Pizzuti, "Fast outlier detection
-    in high dimensional spaces", PKDD 2002, who take the sum).
+    Distances are Euclidean on the unit sphere (Angiulli & Pizzuti, "Fast
+    outlier detection in high dimensional spaces", PKDD 2002, who take the
+    sum).
 
     Args:
-        features: (N, D), N from 2; normalised here.
-        k: Others; more than N - 1 are N - 1.
+        features: Features, (N, D), N from 2; normalised here.
+        k: Number of others; at most N - 1 are taken.
         chunk_size: Images at once, as in :func:`nearest_neighbours`.
 
     Returns:
-        (N,), larger is odder.
+        Scores, (N,); larger is odder.
 
     Raises:
         ValueError: If there are fewer than two images or a feature is not
             finite.
+
+    Examples:
+        >>> features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> neighbour_outliers(features, k=1)
+        tensor([0.0000, 0.0000, 1.4142])
     """
     if len(features) < 2:
         raise ValueError(f'expected at least two images, got {len(features)}')
@@ -90,22 +100,28 @@ def neighbour_outliers(
 def prototype_outliers(
     distances: Tensor, assignments: Tensor, concentration: Tensor
 ) -> Tensor:
-    """How far every image is from its prototype, in units of its phi.
+    """Return the distance of every image to its prototype in units of phi.
 
     phi is the mean distance of the cluster's images, smoothed by their
     number and scaled (PCL, ICLR 2021, section 3.3): of equal distances that
     in the tighter cluster is the odder.
 
     Args:
-        distances: Euclidean, to the own prototype, (N,).
+        distances: Euclidean distance of every image to its prototype, (N,).
         assignments: Cluster of every image, (N,).
         concentration: phi of every cluster, (K,) above 0.
 
     Returns:
-        (N,), larger is odder.
+        Scores, (N,); larger is odder.
 
     Raises:
         ValueError: If shapes do not fit.
+
+    Examples:
+        >>> distances = torch.tensor([0.4, 0.4])
+        >>> clusters = torch.tensor([0, 1])
+        >>> prototype_outliers(distances, clusters, torch.tensor([0.2, 0.1]))
+        tensor([2., 4.])
     """
     if distances.ndim != 1 or distances.shape != assignments.shape:
         raise ValueError(

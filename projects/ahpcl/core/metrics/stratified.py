@@ -17,16 +17,21 @@ def stratified_share(
 
     Args:
         labels: Classes, (N,) integers.
-        share: Between 0 and 1, both left out; numbers are rounded.
-        seed: Of the choice.
-        least: Of every class at least so many, and so many are left over,
-            where it has twice as many.
+        share: Share of the images, above 0 and below 1; numbers are rounded.
+        seed: Seed that chooses the images.
+        least: Fewest images of a class that are chosen, and fewest that are
+            left over, where the class has twice as many.
 
     Returns:
         (N,) bool on the CPU, True for the chosen.
 
     Raises:
         ValueError: If the share is out of range.
+
+    Examples:
+        >>> labels = torch.tensor([0] * 10 + [1] * 20)
+        >>> labels[stratified_share(labels, 0.2)].bincount()
+        tensor([2, 4])
     """
     if not 0 < share < 1:
         raise ValueError(f'expected a share between 0 and 1, got {share}')
@@ -40,18 +45,23 @@ def stratified_share(
 
 
 def stratified_count(labels: Tensor, count: int, *, seed: int = 0) -> Tensor:
-    """Choose so many images of every class.
+    """Choose `count` images of every class.
 
     Args:
         labels: Classes, (N,) integers.
-        count: From 1.
-        seed: Of the choice.
+        count: Images of every class, from 1.
+        seed: Seed that chooses the images.
 
     Returns:
         (N,) bool on the CPU, True for the chosen.
 
     Raises:
         ValueError: If a class has fewer.
+
+    Examples:
+        >>> labels = torch.tensor([0] * 10 + [1] * 20)
+        >>> labels[stratified_count(labels, 3)].bincount()
+        tensor([3, 3])
     """
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     for places in _shuffled_by_class(labels, seed):
@@ -65,7 +75,7 @@ def stratified_count(labels: Tensor, count: int, *, seed: int = 0) -> Tensor:
 
 
 def _shuffled_by_class(labels: Tensor, seed: int) -> list[Tensor]:
-    """Places of the images of every class, in an order of the seed."""
+    """Return the places of the images of every class, shuffled."""
     labels = labels.cpu()
     generator = torch.Generator().manual_seed(seed_from(seed, 'stratified'))
     order = torch.rand(len(labels), generator=generator)

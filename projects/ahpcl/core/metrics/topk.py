@@ -11,15 +11,16 @@ __all__ = ['topk_accuracy']
 
 
 def topk_accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
-    """Share of rows whose label is among the k largest scores.
+    """Return the share of rows whose label is among the k largest scores.
 
     Ties are not counted optimistically: an equal score of another class
     stands before the label's, and so does NaN.
 
     Args:
-        scores: (B, C).
+        scores: Scores of the classes, (B, C).
         labels: Classes, (B,) integers from 0 to C - 1.
-        k: From 1; from C on every row is right.
+        k: How many of the largest scores count, from 1; with C or more every
+            row is right.
 
     Returns:
         Percent, 0-dim float32 on the scores' device, detached.
@@ -27,6 +28,11 @@ def topk_accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     Raises:
         ValueError: If shapes do not fit, B is 0, or a label or k is out of
             range.
+
+    Examples:
+        >>> scores = torch.tensor([[0.2, 0.8], [0.6, 0.4]])
+        >>> topk_accuracy(scores, torch.tensor([1, 1]))
+        tensor(50.)
     """
     k = whole_number(k, 'k', least=1)
     if scores.ndim != 2 or len(scores) == 0:

@@ -21,21 +21,26 @@ class EpochRule:
 
     Args:
         rule: None (no number for any K), one number for all, a function
-            K -> epochs, or pairs `(K_from, epochs)`, the config's form: the
-            pair with the largest `K_from` <= K holds, none below the
-            smallest `K_from`.
+            K -> epochs, or pairs `(K_from, epochs)`, the config's form. Of
+            the pairs the one with the largest `K_from` <= K applies; below
+            the smallest `K_from` there is no number.
         name: Name of the setting, for errors.
 
     Raises:
         ValueError: If a number is not whole or below 1, a `K_from` occurs
             twice, or the rule is none of the above.
+
+    Examples:
+        >>> rule = EpochRule([(1, 10), (100, 14)], 'max_epochs')
+        >>> rule.epochs(50), rule.epochs(100)
+        (10, 14)
     """
 
     rule: EpochsPerRung
     name: str
 
     def __post_init__(self) -> None:
-        """Check all that can be checked without a K."""
+        """Check everything that can be checked without a K."""
         rule = self.rule
         if rule is None or callable(rule):
             return
@@ -60,7 +65,7 @@ class EpochRule:
 
     @property
     def breakpoints(self) -> list[int]:
-        """Where pairs begin, ascending; empty for the other forms."""
+        """The `K_from` of all pairs, ascending; empty for the other forms."""
         if isinstance(self.rule, Sequence):
             return sorted(start for start, _ in self.rule)
         return []
@@ -76,7 +81,7 @@ class EpochRule:
         return callable(self.rule) or isinstance(self.rule, Sequence)
 
     def epochs(self, num_clusters: int | None) -> int | None:
-        """The number for a rung, None where the rule has none.
+        """Return the number for a rung, None where the rule has none.
 
         Args:
             num_clusters: K of the newest rung; None if it is not known.

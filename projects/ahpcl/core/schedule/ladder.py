@@ -47,7 +47,7 @@ class ClusterLadder:
     def geometric(
         cls, start: int, ratio: float, stop: int, window: int = 3
     ) -> ClusterLadder:
-        """A ladder whose neighbours differ by about one factor.
+        """Make a ladder whose neighbours differ by about one factor.
 
         `start`, `start * ratio`, ... up (or down) to `stop`, rounded, equal
         neighbours dropped. `start` and `stop` are always rungs: the last
@@ -66,6 +66,10 @@ class ClusterLadder:
 
         Raises:
             ValueError: If the numbers make no ladder.
+
+        Examples:
+            >>> ClusterLadder.geometric(100, ratio=0.5, stop=10).rungs
+            (100, 50, 25, 10)
         """
         first = whole_number(start, 'start', least=1)
         last = whole_number(stop, 'stop', least=1)
@@ -95,7 +99,7 @@ class ClusterLadder:
         coarsest: int = 2,
         ratio: float = 2.0,
     ) -> ClusterLadder:
-        """A ladder for those who do not know how many clusters there are.
+        """Make a ladder for an unknown number of clusters.
 
         The rule: the finest rung is `num_images / min_images_per_cluster`
         (12 images per cluster is what 3200 clusters have on mini-ImageNet's
@@ -116,6 +120,10 @@ class ClusterLadder:
         Raises:
             ValueError: If the direction is unknown or so few images leave
                 fewer rungs than the window takes.
+
+        Examples:
+            >>> ClusterLadder.auto(1442).rungs
+            (120, 60, 30, 15, 8, 4, 2)
         """
         total = whole_number(num_images, 'num_images', least=1)
         share = whole_number(
@@ -128,20 +136,20 @@ class ClusterLadder:
                 f'got {direction!r}'
             )
         high = total // share
-        way_out = (
+        remedy = (
             f'{total} images at {share} per cluster leave {high} clusters at '
             f'most; lower min_images_per_cluster or window, or list the rungs'
         )
         if high < low:
             raise ValueError(
-                f'expected room for {low} clusters, got none: {way_out}'
+                f'expected room for {low} clusters, got none: {remedy}'
             )
         start, stop = (low, high) if direction == 'ascending' else (high, low)
         ladder = cls.geometric(start, ratio, stop, window=1)
         if len(ladder.rungs) < whole_number(window, 'the window'):
             raise ValueError(
                 f'expected at least {window} rungs for the window, got '
-                f'{ladder.rungs}: {way_out}'
+                f'{ladder.rungs}: {remedy}'
             )
         return cls(ladder.rungs, window)
 
@@ -208,6 +216,10 @@ class ClusterLadder:
 
         Raises:
             ValueError: If K > N / `min_images_per_cluster` for a rung K.
+
+        Examples:
+            >>> ladder = ClusterLadder([50, 20, 10])
+            >>> ladder.check_fits(num_images=100)  # all is well
         """
         too_large = [
             k for k in self._rungs if k * min_images_per_cluster > num_images
@@ -222,7 +234,7 @@ class ClusterLadder:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as plain numbers: rungs, window, position."""
+        """Return the state as plain numbers: rungs, window, position."""
         return {
             'rungs': list(self._rungs),
             'window': self._window,
@@ -258,7 +270,7 @@ class ClusterLadder:
             f'expected a state of the ladder {self._rungs} with window '
             f'{self._window}, got one that has {saved} in use on '
             f'{tuple(state["rungs"])}; resume with the ladder of that run, '
-            f'or start anew from its weights (load_from)'
+            f'or start again from its weights (load_from)'
         )
 
     def __repr__(self) -> str:

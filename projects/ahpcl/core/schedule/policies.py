@@ -52,6 +52,12 @@ class SlidingWindowPolicy(Policy):
 
     Raises:
         ValueError: If a number is out of range.
+
+    Examples:
+        >>> policy = SlidingWindowPolicy(length=1)
+        >>> accuracies = [(40, 60), (41, 61), (41, 60)]  # acc_inst, acc_proto
+        >>> [policy.step(*a, epoch=3).action for a in accuracies]
+        ['keep', 'keep', 'advance']
     """
 
     def __init__(
@@ -154,6 +160,12 @@ class PlateauPolicy(Policy):
 
     Raises:
         ValueError: If a number is out of range.
+
+    Examples:
+        >>> policy = PlateauPolicy(min_gain=0.01)
+        >>> accuracies = [(40, 60), (44, 60), (44, 60)]  # acc_inst, acc_proto
+        >>> [policy.step(*a, epoch=3).action for a in accuracies]
+        ['keep', 'keep', 'advance']
     """
 
     def __init__(
@@ -216,6 +228,11 @@ class FixedPolicy(Policy):
 
     Raises:
         ValueError: If a number is out of range.
+
+    Examples:
+        >>> policy = FixedPolicy(epochs=2)
+        >>> [policy.step(40, 60, epoch).action for epoch in range(4)]
+        ['keep', 'advance', 'keep', 'advance']
     """
 
     def __init__(
@@ -262,6 +279,13 @@ class StabilityPolicy(Policy):
 
     Raises:
         ValueError: If a number is out of range.
+
+    Examples:
+        >>> policy = StabilityPolicy(agreement=0.95)
+        >>> policy.step(40, 60, epoch=0, agreement=0.9).action
+        'keep'
+        >>> policy.step(40, 60, epoch=1, agreement=0.96).action
+        'advance'
     """
 
     needs_agreement: ClassVar[bool] = True

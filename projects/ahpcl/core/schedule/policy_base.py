@@ -1,4 +1,4 @@
-"""What all policies share: decisions, and limits on a rung's stay."""
+"""The base of all policies: decisions, and limits on a rung's stay."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ class Decision:
     Args:
         action: `'keep'`, `'raise_threshold'` or `'advance'`.
         reason: The numbers that led to it, for people.
+
+    Examples:
+        >>> from ahpcl.core import FixedPolicy
+        >>> policy = FixedPolicy(epochs=1)
+        >>> policy.step(40, 60, epoch=0)
+        Decision(action='advance', reason='epoch 1 of 1 of this rung')
     """
 
     action: Action
@@ -51,8 +57,8 @@ class Signals:
 class Policy(ABC):
     """Looks once per epoch at the signals and decides about the ladder.
 
-    A subclass says what it would do (`_decide`, which changes nothing) and
-    how its memory changes (`_remember`, `_forget`, `_state`, `_load`).
+    A subclass defines what it would do (`_decide`, which changes nothing)
+    and how its memory changes (`_remember`, `_forget`, `_state`, `_load`).
 
     Args:
         min_epochs: Fewest epochs of a rung: until then the policy keeps, but
@@ -127,7 +133,7 @@ class Policy(ABC):
         return decision
 
     def epochs_needed(self, rungs: Sequence[int]) -> tuple[int, int | None]:
-        """The epochs until the last advance, at best and at worst.
+        """Return the epochs until the last advance, at best and at worst.
 
         Args:
             rungs: Clusters of the newest rung of every stay that must end
@@ -151,7 +157,7 @@ class Policy(ABC):
         return fewest, most if bounded else None
 
     def state_dict(self) -> dict[str, Any]:
-        """The memory, as plain numbers and lists of them."""
+        """Return the memory, as plain numbers and lists of them."""
         return {'stay': self._stay, **self._state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -171,7 +177,7 @@ class Policy(ABC):
         self._load(state)
 
     def _limits(self, num_clusters: int | None) -> tuple[int, int]:
-        """(min, max) epochs of a rung; 0 stands for none."""
+        """Return (min, max) epochs of a rung; 0 stands for no limit."""
         low = self._min.epochs(num_clusters) or 0
         high = self._max.epochs(num_clusters) or 0
         if high and low > high:
@@ -199,28 +205,35 @@ class Policy(ABC):
 
     @abstractmethod
     def _decide(self, signals: Signals) -> Decision:
-        """The policy's own opinion; changes nothing."""
+        """Decide by the policy's own rule, without changing anything."""
 
     @abstractmethod
     def _own_stay(self, rung: int, first: bool) -> tuple[int, int | None]:
-        """Fewest and most epochs of a rung by the policy's own rule."""
+        """Return the fewest and most epochs by the subclass's own rule."""
 
     def _remember(self, signals: Signals, action: Action) -> None:  # noqa: B027
-        """Take an epoch in that did not end its rung."""
+        """Remember an epoch that did not end its rung."""
 
     def _forget(self, epoch: int) -> None:  # noqa: B027
-        """Start anew after an advance in this epoch."""
+        """Empty the memory after an advance in this epoch."""
 
     def _state(self) -> dict[str, Any]:
-        """The subclass's own part of the state."""
+        """Return the subclass's own part of the state."""
         return {}
 
     def _load(self, state: Mapping[str, Any]) -> None:  # noqa: B027
-        """Take the subclass's own part of the state in."""
+        """Load the subclass's own part of the state."""
 
 
 def relative_gain(value: float, reference: float) -> float:
-    """(value - reference) / reference; from 0, no gain or an infinite one."""
+    """Return the gain as a share of the reference.
+
+    From a reference of 0 every gain is infinite.
+
+    Examples:
+        >>> relative_gain(55.0, 50.0)
+        0.1
+    """
     if reference == 0:
         return float('inf') if value > 0 else 0.0
     return (value - reference) / reference

@@ -16,10 +16,11 @@ class SafeColorJitter(BaseTransform):
 
     Draws the same numbers from NumPy's global generator and gives the same
     bytes as mmselfsup's ``ColorJitter`` (backend 'pillow') does on NumPy 1.
-    On NumPy 2 the host raises ``OverflowError: Python integer -22 out of
-    bounds for uint8`` for every second image, because a negative shift of the
-    hue no longer wraps around; here it is wrapped before the conversion, in
-    this transform, so that it holds in every worker however it is started.
+    On NumPy 2 mmselfsup's raises ``OverflowError: Python integer -22 out of
+    bounds for uint8`` for every second image, because a negative shift of
+    the hue no longer wraps around. Here it is wrapped before the conversion,
+    in this transform, so that it works in every worker however it is
+    started.
 
     Required and modified key: ``img`` (uint8, (H, W, 3), BGR).
 
@@ -111,7 +112,7 @@ _ENHANCERS = (
 
 
 def _factor(name: str, value: float | Sequence[float]) -> Range:
-    """Bounds of a factor around 1, None where it never changes anything."""
+    """Return the bounds of a factor around 1; None if it is always 1."""
     if isinstance(value, int | float):
         low, high = max(0.0, 1.0 - value), 1.0 + value
     else:

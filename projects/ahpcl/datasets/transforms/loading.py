@@ -9,7 +9,7 @@ from ..decode import WHITE, read_rgb
 
 @TRANSFORMS.register_module()
 class LoadImageBGR(BaseTransform):
-    """Read an image as uint8 BGR, as the host's pipelines expect it.
+    """Read an image as uint8 BGR, as mmselfsup's pipelines expect it.
 
     Its data preprocessor turns BGR into RGB (``bgr_to_rgb=True``). How other
     kinds of images become 8-bit colour is listed at

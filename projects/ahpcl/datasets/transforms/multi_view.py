@@ -13,13 +13,15 @@ from mmcv.transforms import BaseTransform, Compose
 from mmengine.registry import TRANSFORMS
 from torch.utils.data import get_worker_info
 
-_STAND_IN = np.random.MT19937(0)  # seeded anew before each use
+from ahpcl.utils.view_counts import view_counts
+
+_STAND_IN = np.random.MT19937(0)  # seeded before each use
 
 Step = dict | Callable[[dict], dict]
 
 
 class EpochClock:
-    """Epoch, seed and place of work, where running workers see them.
+    """Epoch and seed, where running workers see them.
 
     Stays shared through fork, through the pickling that starts spawned
     workers, and in a deep copy (which is a clock of its own).
@@ -29,26 +31,8 @@ class EpochClock:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._values = torch.zeros(4, dtype=torch.int64).share_memory_()
+        self._values = torch.zeros(2, dtype=torch.int64).share_memory_()
         self.set(0, seed)
-
-    @property
-    def on_device(self) -> bool:
-        """Whether the views are made on the device, not by the workers."""
-        return bool(self._values[2])
-
-    @on_device.setter
-    def on_device(self, value: bool) -> None:
-        self._values[2] = int(value)
-
-    @property
-    def resident(self) -> bool:
-        """Whether the device has the images, so that none need be sent."""
-        return bool(self._values[3])
-
-    @resident.setter
-    def resident(self, value: bool) -> None:
-        self._values[3] = int(value)
 
     def set(self, epoch: int, seed: int) -> None:
         """Set epoch and seed."""
@@ -56,15 +40,13 @@ class EpochClock:
         self._values[1] = seed
 
     def get(self) -> tuple[int, int]:
-        """Epoch and seed."""
-        epoch, seed = self._values[:2].tolist()
+        """Return epoch and seed."""
+        epoch, seed = self._values.tolist()
         return epoch, seed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> 'EpochClock':
         twin = EpochClock()
         twin.set(*self.get())
-        twin.on_device = self.on_device
-        twin.resident = self.resident
         return twin
 
     def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
@@ -109,19 +91,7 @@ class SeededMultiView(BaseTransform):
         num_views: int | Sequence[int] | None = None,
         seed: int = 0,
     ) -> None:
-        if num_views is None:
-            counts = [1] * len(views)
-        elif isinstance(num_views, int):
-            counts = [num_views]
-        else:
-            counts = list(num_views)
-        if not views or len(counts) != len(views) or min(counts) < 1:
-            raise ValueError(
-                'expected one or more pipelines in views and a number of at '
-                f'least 1 for each in num_views, got {len(views)} pipelines '
-                f'and num_views={num_views!r}'
-            )
-        self.num_views = counts
+        self.num_views = view_counts(views, num_views)
         self.pipelines = [Compose(list(view)) for view in views]
         self.clock = EpochClock(seed)
 
@@ -134,32 +104,8 @@ class SeededMultiView(BaseTransform):
         """
         self.clock.set(epoch, seed)
 
-    @property
-    def on_device(self) -> bool:
-        """Whether images pass through as they are.
-
-        ``DeviceViews`` sets it where it makes the views itself; workers that
-        already run see the change.
-        """
-        return self.clock.on_device
-
-    @on_device.setter
-    def on_device(self, value: bool) -> None:
-        self.clock.on_device = value
-
-    @property
-    def resident(self) -> bool:
-        """Whether batches need no images, as the device has them."""
-        return self.clock.resident
-
-    @resident.setter
-    def resident(self, value: bool) -> None:
-        self.clock.resident = value
-
     def transform(self, results: dict) -> dict:
         """Replace ``results['img']`` by its views."""
-        if self.on_device:
-            return results
         if 'sample_idx' not in results:
             raise ValueError(
                 'expected sample_idx in the results, got '

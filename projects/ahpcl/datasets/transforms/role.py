@@ -1,4 +1,4 @@
-"""Mark what an image is for."""
+"""Marks an image as a reference or as a query."""
 
 from typing import Literal
 
