@@ -1,31 +1,3 @@
-# CIFAR-10 for a CPU: a thin ResNet-18 (32 channels), 20,000 images, 20 epochs.
-_base_ = [
-    '_base_/models/ahpcl_thin.py',
-    '_base_/datasets/cifar10.py',
-    '_base_/schedules/ahpcl_200e.py',
-    '_base_/default_runtime.py',
-]
-model = dict(
-    symmetric=True,
-    backbone=dict(stem_channels=32, base_channels=32, strides=(2, 2, 2)),
-    neck=dict(in_channels=128, hid_channels=256),
-    head=dict(loss_inst=dict(temperature=0.1)),
-    data_preprocessor=dict(
-        type='DeviceViews', views=[_base_.view_pipeline], num_views=[2]
-    ),
-)
-train_dataloader = dict(dataset=dict(pipeline=_base_.raw_pipeline))
-custom_hooks = [
-    dict(
-        _base_.cluster_hook,
-        extract_dataloader=_base_.extract_dataloader,
-        ladder=dict(rungs=[1000, 400, 200, 100, 50, 25, 10], window=3),
-        # The last window, 50, 25, 10, is reached after 16 epochs at most.
-        policy=dict(type='SlidingWindowPolicy', length=2, max_epochs=3),
-        # One start from k-means++ seeds, warm starts between.
-        clustering=dict(n_init=1, warm_start=True),
-        warmup_epochs=4,
-    )
-]
-optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=5e-4))
-train_cfg = dict(max_epochs=20, val_interval=5)
+# CIFAR-10 for a CPU: a thin ResNet-18, 20,000 images, 20 epochs.
+_base_ = '_base_/scales/cifar10.py'
+_base_.pop('data')

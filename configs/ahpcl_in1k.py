@@ -11,9 +11,10 @@ model = dict(
     neck=dict(in_channels=2048, hid_channels=2048),
     head=dict(loss_proto=dict(num_negatives=16000)),
 )
+_base_.pop('data')
 custom_hooks = [
     dict(
-        _base_.cluster_hook,
+        _base_.pop('cluster_hook'),
         extract_dataloader=_base_.extract_dataloader,
         ladder=dict(rungs=[25000, 50000, 100000], window=3),
         policy=None,

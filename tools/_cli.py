@@ -6,12 +6,14 @@ import argparse
 import difflib
 import inspect
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from _configs import SCALE, read_old_path, unknown_scale
 from ahpcl.compat.configs import PREFIX, find_config
 from ahpcl.runtime.checkpoint_files import defect_of
 
@@ -54,7 +56,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--work-dir',
         help='folder for logs and checkpoints (default: work_dir of the '
-        'config, else work_dirs/<config name>)',
+        'config, else work_dirs/<config name>, with the scale if the config '
+        'has one)',
     )
     add_config_options(parser)
     parser.add_argument(
@@ -70,7 +73,8 @@ def read_config(path: str) -> Config:
     """Reads a config file.
 
     Args:
-        path: Of the file, or ``ahpcl::name.py`` for one that is shipped.
+        path: Path of the file, or ``ahpcl::name.py`` for one that is shipped.
+            The paths of 0.1 still work, with a warning.
 
     Returns:
         The config.
@@ -79,20 +83,41 @@ def read_config(path: str) -> Config:
         SystemExit: If there is no such file; names those nearby.
     """
     try:
-        if path.startswith(PREFIX):
-            path = find_config(path)
-        elif not Path(path).is_file():
-            folder = Path(path).parent
-            names = [p.name for p in folder.glob('*.py')]
-            near = difflib.get_close_matches(Path(path).name, names)
-            hint = f'; did you mean {folder / near[0]}?' if near else ''
-            raise FileNotFoundError(
-                f'expected a config file, got {path}, which does not '
-                f'exist{hint}'
-            )
-        return Config.fromfile(path)
+        if not path.startswith(PREFIX) and not Path(path).is_file():
+            raise FileNotFoundError(_no_config(path))
+        return Config.fromfile(
+            find_config(path) if path.startswith(PREFIX) else path
+        )
     except FileNotFoundError as error:
-        raise SystemExit(str(error)) from None
+        old = read_old_path(path)
+        if old is None:
+            raise SystemExit(unknown_scale() or str(error)) from None
+        say(f'warning: {path} is deprecated and ends with 0.3: it is {old[1]}')
+        return old[0]
+
+
+def _no_config(path: str) -> str:
+    """What to say of a path without a file."""
+    folder = Path(path).parent
+    names = [p.name for p in folder.glob('*.py')]
+    near = difflib.get_close_matches(Path(path).name, names)
+    hint = f'; did you mean {folder / near[0]}?' if near else ''
+    return f'expected a config file, got {path}, which does not exist{hint}'
+
+
+def run_name(path: str, cfg: Config) -> str:
+    """Names the run of a config: the file's name, and the scale if any.
+
+    Args:
+        path: Path of the config, as it was given.
+        cfg: What was read from there.
+    """
+    name = Path(path.removeprefix(PREFIX)).stem
+    default = re.search(rf'{{{{\${SCALE}:([^}}]*)}}}}', cfg.text)
+    if default is None or Path(cfg.filename).stem != name:
+        return name  # no scale, or one in the old name
+    scale = os.environ.get(SCALE, default[1])
+    return f'{name}_{Path(scale).name}'
 
 
 def apply_options(cfg: Config, options: dict[str, Any]) -> None:
@@ -163,7 +188,7 @@ def open_run(args: argparse.Namespace) -> RunData:
     """Opens the checkpoint of a run, with its features beside it.
 
     Args:
-        args: Of :func:`add_run_arguments`.
+        args: Arguments of :func:`add_run_arguments`.
 
     Raises:
         SystemExit: If the config does not exist.
@@ -202,7 +227,7 @@ def prepare(args: argparse.Namespace) -> Config:
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        name = Path(args.config.removeprefix(PREFIX)).stem
+        name = run_name(args.config, cfg)
         cfg.work_dir = str(Path('work_dirs') / name)
     return cfg
 
@@ -211,7 +236,7 @@ def check_checkpoint(path: str) -> str:
     """Returns the path of a checkpoint that exists.
 
     Args:
-        path: Of a local file, or an address such as ``https://...``.
+        path: Path of a local file, or an address such as ``https://...``.
 
     Returns:
         The path.

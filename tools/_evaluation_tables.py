@@ -24,7 +24,7 @@ def print_tables(results: dict[str, Any], file: TextIO | None = None) -> None:
     """Prints all tables of an evaluation.
 
     Args:
-        results: Of :func:`ahpcl.evaluation.evaluate.evaluate`.
+        results: What :func:`ahpcl.evaluation.evaluate.evaluate` returns.
         file: To print to; None for the standard output.
     """
     console = Console(

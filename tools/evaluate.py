@@ -132,7 +132,7 @@ def with_earlier(
     """Results, and those of tasks that an earlier evaluation measured.
 
     Args:
-        found: Of this evaluation.
+        found: Results of this evaluation.
         earlier: As :func:`read_results` gave it. Nothing is kept of it if it
             is of other features.
 
@@ -163,7 +163,7 @@ def with_earlier(
 
 
 def write(results: dict[str, Any], path: Path) -> None:
-    """Writes the results, whole or not at all."""
+    """Writes the results atomically."""
     with atomic_write(path) as beside:
         beside.write_text(json.dumps(results, indent=1) + '\n', 'utf-8')
 

@@ -2,12 +2,12 @@ custom_imports = dict(imports=['ahpcl'], allow_failed_imports=False)
 default_scope = 'mmselfsup'
 
 default_hooks = dict(
-    # As the host's, but it waits for a GPU once per logging interval.
+    # As mmengine's, but it waits for a GPU once per logging interval.
     runtime_info=dict(type='DeferredInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # Whole or not there; last_checkpoint names a good one.
+    # A checkpoint is written atomically; last_checkpoint names a good one.
     checkpoint=dict(
         type='AtomicCheckpointHook', interval=10, max_keep_ckpts=3
     ),
@@ -32,12 +32,13 @@ log_processor = dict(
     window_size=10,
     mean_pattern=r'.*(loss|time|data_time|grad_norm|acc_).*',
 )
-vis_backends = [
-    dict(type='LocalVisBackend'),
-    dict(type='TensorboardVisBackend'),
-]
 visualizer = dict(
-    type='SelfSupVisualizer', vis_backends=vis_backends, name='visualizer'
+    type='SelfSupVisualizer',
+    name='visualizer',
+    vis_backends=[
+        dict(type='LocalVisBackend'),
+        dict(type='TensorboardVisBackend'),
+    ],
 )
 
 randomness = dict(seed=0)

@@ -2,17 +2,10 @@
 # images vote on the 355 test images.
 _base_ = '../_base_/datasets/digits.py'
 custom_imports = dict(imports=['ahpcl'], allow_failed_imports=False)
-loader = dict(_base_.extract_dataloader)
-loader.pop('dataset')
-pipeline = _base_.extract_pipeline
-train_dataloader = dict(
-    _delete_=True,
-    **loader,
-    dataset=dict(**_base_.train_set, pipeline=pipeline),
-)
+_base_.pop('data')
+__loader = _base_.extract_dataloader
+train_dataloader = dict(__loader, _delete_=True)
 val_dataloader = dict(
-    _delete_=True,
-    **loader,
-    dataset=dict(**_base_.test_set, pipeline=pipeline),
+    __loader, dataset=dict(__loader.dataset, split='test'), _delete_=True
 )
 pool_cfg = dict(type='AvgPool2d')

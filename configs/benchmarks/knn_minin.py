@@ -2,13 +2,16 @@
 # of test.csv the first 500 images of each vote on the last 100.
 _base_ = '../_base_/datasets/mini_imagenet.py'
 custom_imports = dict(imports=['ahpcl'], allow_failed_imports=False)
-loader = dict(_base_.extract_dataloader)
-loader.pop('dataset')
-images = dict(**_base_.test_set, pipeline=_base_.extract_pipeline)
-train_dataloader = dict(
-    _delete_=True, **loader, dataset=dict(**images, image_part='train')
+__extract = _base_.pop('data').extract_pipeline
+__loader = {
+    key: value
+    for key, value in _base_.extract_dataloader.items()
+    if key != 'dataset'
+}
+__train, __val = (
+    dict(images, pipeline=__extract)
+    for images in _base_.test_dataloader.dataset.datasets
 )
-val_dataloader = dict(
-    _delete_=True, **loader, dataset=dict(**images, image_part='test')
-)
+train_dataloader = dict(__loader, dataset=__train, _delete_=True)
+val_dataloader = dict(__loader, dataset=__val, _delete_=True)
 pool_cfg = dict(type='AvgPool2d')

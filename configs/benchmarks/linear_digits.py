@@ -1,10 +1,10 @@
 # mmselfsup's linear probe (MoCo's: SGD with a rate of 30, 100 epochs) on the
 # digits, for mmcls's train.py. The backbone is given on the command line, as
 # docs/ecosystem.md shows; without it an untrained one is probed.
-# The host's config is inherited by path, from where it is installed: as
+# mmselfsup's config is inherited by path, from where it is installed: as
 # 'mmselfsup::...' its parts of mmcls would be looked for in mmselfsup.
 # ahpcl comes first: that file inherits 'mmcls::...', for which mmengine needs
-# pkg_resources, gone from setuptools 82, or our mend.
+# pkg_resources, gone from setuptools 82, or our patch.
 _base_ = (
     __import__('ahpcl').compat
     and __import__('mmselfsup').__path__[0]
@@ -32,7 +32,7 @@ model = dict(
 )
 train_pipeline = [
     dict(type='LoadImageBGR'),
-    # A mirrored digit is none.
+    # A mirrored digit is no digit.
     dict(
         type='RandomResizedCrop',
         scale=16,

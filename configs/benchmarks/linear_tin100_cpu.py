@@ -2,13 +2,13 @@
 # images of each to learn from, 50 to test; 30 epochs instead of 100, with the
 # rate lowered after the same shares of them.
 _base_ = 'linear_digits.py'
-dataset = dict(
+__dataset = dict(
     _delete_=True,
     type='MiniImageNet',
     data_root='data/tin100/',
     split='test',
 )
-resize = dict(type='Resize', scale=(32, 32), backend='pillow')
+__resize = dict(type='Resize', scale=(32, 32), backend='pillow')
 train_pipeline = [
     dict(type='LoadImageBGR'),
     dict(type='RandomResizedCrop', scale=32, backend='pillow'),
@@ -17,15 +17,15 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageBGR'),
-    resize,
+    __resize,
     dict(type='PackClsInputs'),
 ]
 model = dict(data_preprocessor=dict(num_classes=20), head=dict(num_classes=20))
 train_dataloader = dict(
-    dataset=dict(**dataset, image_part='train', pipeline=train_pipeline)
+    dataset=dict(**__dataset, image_part='train', pipeline=train_pipeline)
 )
 val_dataloader = dict(
-    dataset=dict(**dataset, image_part='test', pipeline=test_pipeline)
+    dataset=dict(**__dataset, image_part='test', pipeline=test_pipeline)
 )
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=30)

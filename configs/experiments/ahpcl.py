@@ -1,2 +1,3 @@
-# AHPCL as the protocol has it; the other configs change one thing.
-_base_ = 'scale/{{$AHPCL_SCALE:cpu}}.py'
+# AHPCL as the protocol has it; the variants of plan.yml change one thing.
+_base_ = '../_base_/scales/{{$AHPCL_SCALE:../../experiments/scale/cpu}}.py'
+_base_.pop('data')

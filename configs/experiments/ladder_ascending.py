@@ -1,10 +1,5 @@
 # From few clusters to many.
 _base_ = 'ahpcl.py'
-custom_hooks = [
-    dict(
-        _base_.custom_hooks[0],
-        ladder=dict(
-            type='ClusterLadder', rungs=sorted(_base_.rungs), window=3
-        ),
-    )
-]
+__ladder = _base_.custom_hooks[0].ladder
+__ladder.type = 'ClusterLadder'
+__ladder.rungs.sort()

@@ -1,12 +1,5 @@
 # The number of classes in place of the rung next to it.
-_base_ = 'ahpcl.py'
-custom_hooks = [
-    dict(
-        _base_.custom_hooks[0],
-        ladder=dict(
-            type='ClusterLadder',
-            rungs=[*_base_.rungs[:4], _base_.num_classes, _base_.rungs[5]],
-            window=3,
-        ),
-    )
-]
+_base_ = '../_base_/scales/{{$AHPCL_SCALE:../../experiments/scale/cpu}}.py'
+__ladder = _base_.custom_hooks[0].ladder
+__ladder.type = 'ClusterLadder'
+__ladder.rungs[4:] = [_base_.pop('data').classes, __ladder.rungs[5]]

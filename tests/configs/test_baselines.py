@@ -12,17 +12,19 @@ FOLDER = CONFIGS / 'baselines'
 NAMES = sorted(
     path.stem
     for start in ('pcl', 'hcsc', 'ahpcl')
-    for path in FOLDER.glob(f'{start}_*.py')
+    for path in FOLDER.glob(f'{start}*.py')
 )
 
 
-def load(name):
-    return Config.fromfile(FOLDER / f'{name}.py')
+@pytest.fixture
+def load(monkeypatch):
+    """A config of a method, at a scale."""
 
+    def read(name, data):
+        monkeypatch.setenv('AHPCL_SCALE', data)
+        return Config.fromfile(FOLDER / f'{name}.py')
 
-def images(name):
-    data = max((d for d in IMAGES if name.endswith(f'_{d}')), key=len)
-    return IMAGES[data]
+    return read
 
 
 def changes(before, after, path=''):
@@ -36,9 +38,8 @@ def changes(before, after, path=''):
     return set() if before == after else {path}
 
 
-def settings(name):
+def settings(config):
     """What training reads, the hook among it as a dict."""
-    config = load(name)
     (hook,) = config.custom_hooks
     return dict(
         model=config.model.to_dict(),
@@ -50,14 +51,15 @@ def settings(name):
     )
 
 
+@pytest.mark.parametrize('data', ['digits', 'minin'])
 @pytest.mark.parametrize('name', NAMES)
-def test_builds_and_fits(name):
-    config = load(name)
+def test_builds_and_fits(name, data, load):
+    config = load(name, data)
     model = MODELS.build(config.model)
     (hook,) = config.custom_hooks
     HOOKS.build(hook)
     assert type(model).__name__ == 'AHPCL'
-    ladder = build_ladder(hook.ladder, images(name))
+    ladder = build_ladder(hook.ladder, IMAGES[data])
     model.head.check_linkage(hook.linkage)
     if not name.startswith('ahpcl'):
         assert hook.policy is None
@@ -75,22 +77,22 @@ def test_builds_and_fits(name):
         ('hcsc', 'hcsc_multicrop', {'train.dataset.pipeline'}),
     ],
 )
-def test_an_ablation_changes_one_thing(base, ablation, expected, data):
-    before, after = (settings(f'{n}_{data}') for n in (base, ablation))
+def test_an_ablation_changes_one_thing(base, ablation, expected, data, load):
+    before, after = (settings(load(n, data)) for n in (base, ablation))
     assert changes(before, after) == expected
 
 
-def test_nothing_is_clustered_with_infonce_only():
+def test_nothing_is_clustered_with_infonce_only(load):
     for data in ('digits', 'minin'):
-        config = load(f'pcl_infonce_only_{data}')
+        config = load('pcl_infonce_only', data)
         (hook,) = config.custom_hooks
         assert hook.warmup_epochs >= config.train_cfg.max_epochs
 
 
 @pytest.mark.parametrize('data', IMAGES)
-def test_pcl_has_the_published_shares_of_the_data(data):
+def test_pcl_has_the_published_shares_of_the_data(data, load):
     """25k, 50k, 100k clusters and 16,384 negatives of 1,281,167 images."""
-    config, size = load(f'pcl_{data}'), IMAGES[data]
+    config, size = load('pcl', data), IMAGES[data]
     (hook,) = config.custom_hooks
     for rung, published in zip(
         hook.ladder.rungs, (25000, 50000, 100000), strict=True

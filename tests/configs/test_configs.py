@@ -1,5 +1,7 @@
 """Every shipped config parses, builds and keeps its promises."""
 
+import inspect
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,10 @@ import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import DATASETS, HOOKS, MODELS, TASK_UTILS
+from mmengine.runner import Runner
 
 from ahpcl.engine import build_ladder
+from tools_modules import tool_modules
 from toy import CONFIGS
 
 NAMES = sorted(path.name for path in CONFIGS.glob('*.py'))
@@ -125,3 +129,123 @@ def test_package_scheme_finds_the_configs(tmp_path):
     assert config.model == base.model
     assert config.custom_hooks == base.custom_hooks
     assert '_scope_' not in str(config)
+
+
+# ---- what a resolved config holds ----------------------------------------
+
+# Beside the Runner's arguments: what mmengine reads before it makes one, and
+# what the tools read (`--cfg-options data_root=...`, evaluation, clusters of
+# runs without an E-step, the experiments).
+USED = {*inspect.signature(Runner.__init__).parameters} | {
+    *('custom_imports', 'data_root', 'extract_dataloader', 'evaluation'),
+    *('fewshot_dataloader', 'get_data', 'replay'),
+}
+SCALES = sorted(p.stem for p in (CONFIGS / '_base_/scales').glob('*.py'))
+# mmselfsup's own config comes with its variables.
+INHERITED = ('linear_', 'transfer_')
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        path
+        for folder in ('', 'baselines', 'benchmarks', 'experiments')
+        for path in sorted((CONFIGS / folder).glob('*.py'))
+        if not path.name.startswith(INHERITED)
+    ],
+    ids=lambda path: str(path.relative_to(CONFIGS)),
+)
+def test_a_resolved_config_holds_what_the_run_uses_and_no_more(path):
+    keys = set(Config.fromfile(path))
+    own = {'pool_cfg'} if path.parent.name == 'benchmarks' else set()
+    assert keys - own <= USED
+
+
+@pytest.mark.parametrize('scale', SCALES)
+def test_a_scale_leaves_nothing_of_itself(scale, monkeypatch):
+    monkeypatch.setenv('AHPCL_SCALE', scale)
+    for path in sorted((CONFIGS / 'baselines').glob('*.py')):
+        assert set(Config.fromfile(path)) <= USED, path
+
+
+# ---- names of before -----------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def cli():
+    with tool_modules('', '_cli') as modules:
+        yield modules['_cli']
+
+
+@pytest.mark.parametrize(
+    ('old', 'name', 'rungs', 'note'),
+    [
+        (
+            'baselines/pcl_tin100_cpu.py',
+            'pcl_tin100_cpu',
+            [94, 187, 375],
+            'pcl.py with AHPCL_SCALE=tin100_cpu',
+        ),
+        (
+            'baselines/hcsc_multicrop_minin.py',
+            'hcsc_multicrop_minin',
+            [90, 60, 30],
+            'hcsc_multicrop.py with AHPCL_SCALE=minin',
+        ),
+        (
+            'experiments/fixed_100.py',
+            'fixed_100',
+            [100],
+            'a variant in',
+        ),
+    ],
+)
+@pytest.mark.parametrize('prefix', [f'{CONFIGS}/', 'ahpcl::'])
+def test_a_path_of_before_is_read_with_a_warning(
+    cli, capsys, prefix, old, name, rungs, note
+):
+    assert not (CONFIGS / old).exists()
+    config = cli.read_config(prefix + old)
+    assert config.custom_hooks[0].ladder.rungs == rungs
+    assert cli.run_name(prefix + old, config) == name
+    told = capsys.readouterr().out
+    assert 'is deprecated' in told and note in told
+
+
+def test_a_run_at_a_scale_is_named_by_it(cli, monkeypatch):
+    path = str(CONFIGS / 'baselines' / 'pcl.py')
+    assert cli.run_name(path, cli.read_config(path)) == 'pcl_digits'
+    monkeypatch.setenv('AHPCL_SCALE', 'tin100')
+    assert cli.run_name(path, cli.read_config(path)) == 'pcl_tin100'
+    demo = str(CONFIGS / 'ahpcl_digits.py')
+    assert cli.run_name(demo, cli.read_config(demo)) == 'ahpcl_digits'
+
+
+def test_every_config_that_the_pages_name_is_there(cli):
+    root = CONFIGS.parent
+    pages = [*root.glob('*.md'), *root.glob('docs/**/*.md')]
+    named = {
+        found
+        for page in pages
+        for found in re.findall(
+            r'(?<![\w/])configs/[\w/]+\.py', page.read_text('utf-8')
+        )
+    }
+    assert len(named) > 10
+    gone = [name for name in named if not (root / name).is_file()]
+    # The one that says that paths of before still work.
+    assert gone == ['configs/baselines/mocov2_tin100_cpu.py']
+    cli.read_config(str(root / gone[0]))
+
+
+def test_an_unknown_scale_is_named_with_those_that_there_are(cli, monkeypatch):
+    monkeypatch.setenv('AHPCL_SCALE', 'tin10')
+    with pytest.raises(
+        SystemExit, match=r"one of cifar10, digits.*got 'tin10'"
+    ):
+        cli.read_config(str(CONFIGS / 'baselines' / 'pcl.py'))
+
+
+def test_a_path_that_never_was_is_refused(cli):
+    with pytest.raises(SystemExit, match='expected a config file'):
+        cli.read_config(str(CONFIGS / 'baselines' / 'byol_tin100.py'))

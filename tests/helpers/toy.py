@@ -56,7 +56,7 @@ def views_on_device(config):
 
 def toy_method(name, work_dir, *, images=320, epochs=3):
     """The digits config of a method, with fewer images and epochs."""
-    config = Config.fromfile(CONFIGS / 'baselines' / f'{name}_digits.py')
+    config = Config.fromfile(CONFIGS / 'baselines' / f'{name}.py')
     config.work_dir = str(work_dir)
     _name(config)
     config.launcher = 'none'

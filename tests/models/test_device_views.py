@@ -19,7 +19,7 @@ from toy import CONFIGS
 
 pytest.importorskip('kornia')
 MOCO = Config.fromfile(CONFIGS / '_base_/datasets/mini_imagenet.py')
-VIEW = [dict(t) for t in MOCO.view_pipeline]
+VIEW = [dict(t) for t in MOCO.data.view_pipeline]
 
 
 def pictures(n=1, height=40, width=52, seed=0):

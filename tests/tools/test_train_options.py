@@ -21,9 +21,7 @@ def train():
         yield modules['train']
 
 
-@pytest.mark.parametrize(
-    'name', ['ahpcl_digits.py', 'baselines/mocov2_digits.py']
-)
+@pytest.mark.parametrize('name', ['ahpcl_digits.py', 'baselines/mocov2.py'])
 def test_compile_compiles_the_encoders(train, name):
     cfg = Config.fromfile(CONFIGS / name)
     assert train.parse_args([name, '--compile']).compile

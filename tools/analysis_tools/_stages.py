@@ -24,7 +24,7 @@ def labelled_part(
     """The images that are shown.
 
     Args:
-        settings: Of the dataset.
+        settings: Settings of the dataset.
         most: Classes at most, the first of them. Without labels all images
             are shown.
 
@@ -58,7 +58,7 @@ def stage_features(
     Args:
         model: Of mmselfsup or ours, or a classifier of mmcls.
         inputs: Images, as its data preprocessor gives them.
-        samples: Theirs.
+        samples: Samples of these images.
         stage: One of :data:`STAGES`.
 
     Raises:
@@ -94,7 +94,7 @@ def extract(
         model: In eval mode, on the device.
         loader: Over the images, in order.
         stage: One of :data:`STAGES`.
-        device: Of the model.
+        device: Device of the model.
 
     Returns:
         (N, C) float32 of ``feat_<output of the backbone>`` each; of later

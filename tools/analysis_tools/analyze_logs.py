@@ -96,9 +96,9 @@ def series_of(log: RunLog, key: str, name: str) -> list[tuple[int, float]]:
     """Pairs of (step, value) of a scalar.
 
     Args:
-        log: Of a run.
+        log: Log of a run.
         key: Name of the scalar.
-        name: Of the log, for messages.
+        name: Name of the log, for messages.
 
     Raises:
         ValueError: If it was not logged; names those nearby.
@@ -152,7 +152,7 @@ def plot_curve(
 
     Args:
         logs: With their names.
-        args: Of the command line.
+        args: Arguments of the command line.
 
     Raises:
         ValueError: For a key that a log lacks, a legend of another length,
@@ -208,7 +208,7 @@ def cal_train_time(
 
     Args:
         logs: With their names.
-        args: Of the command line.
+        args: Arguments of the command line.
 
     Raises:
         ValueError: If a log has no times of training.

@@ -111,7 +111,7 @@ def oddest(run: RunData, number: int) -> dict[str, list[dict[str, Any]]]:
 
     Args:
         run: A checkpoint.
-        number: Of each kind.
+        number: Number of each kind.
 
     Returns:
         ``neighbours``, and of a checkpoint with prototypes ``prototypes``

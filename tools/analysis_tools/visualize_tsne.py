@@ -111,7 +111,7 @@ def draw(
     Args:
         points: (N, 2) or (N, 3).
         labels: (N,), -1 where unknown.
-        names: Of the classes, as many as are known.
+        names: Names of the classes, as many as are known.
         stem: Path without a suffix.
         words: What was laid out, and of what.
     """

@@ -47,7 +47,7 @@ def drifting_features(
         dims: D.
         epochs: How many sets.
         groups: Of the mixture.
-        seed: Of all draws.
+        seed: Seed of all draws.
 
     Returns:
         For every epoch (N, D) float32.
@@ -87,7 +87,7 @@ def pcl_recipe(features: Tensor, num_clusters: int, seed: int) -> Tensor:
     Args:
         features: (N, D) float32.
         num_clusters: K.
-        seed: Of the random starts.
+        seed: Seed of the random starts.
 
     Returns:
         Cluster of every point, (N,) int64.

@@ -44,12 +44,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description='Speed and memory of the methods.',
     )
     parser.add_argument(
-        'configs', nargs='*', help='config files (default: all of --data)'
+        'configs',
+        nargs='*',
+        help='config files (default: AHPCL and all methods at --data)',
     )
     parser.add_argument(
         '--data',
         default='digits',
-        help='data whose configs are compared, such as tin100 or minin',
+        help='a file of configs/_base_/scales, such as tin100 or minin',
     )
     parser.add_argument(
         '--reference',
@@ -93,10 +95,10 @@ def choose(args: argparse.Namespace) -> tuple[list[Path], Path]:
     """
     chosen = [Path(name) for name in args.configs]
     if not chosen:
+        baselines = sorted((CONFIGS / 'baselines').glob('*.py'))
         chosen = [
-            path
-            for folder in (CONFIGS, CONFIGS / 'baselines')
-            for path in sorted(folder.glob(f'*_{args.data}.py'))
+            CONFIGS / f'ahpcl_{args.data}.py',
+            *(path for path in baselines if '_' not in path.stem),
         ]
     missing = [str(path) for path in chosen if not path.is_file()]
     if missing:
@@ -113,9 +115,12 @@ def choose(args: argparse.Namespace) -> tuple[list[Path], Path]:
 
 def settings_of(args: argparse.Namespace, reference: Path) -> dict[str, Any]:
     """The one setting of all configs."""
+    if not args.configs:  # at a scale, whose loaders all methods have
+        reference = CONFIGS / f'ahpcl_{args.data}.py'
     loader = Config.fromfile(reference).train_dataloader
     batch, workers = args.batch_size, args.workers
     return dict(
+        scale=None if args.configs else args.data,
         warmup=args.warmup,
         iterations=args.iterations,
         threads=args.threads,
@@ -132,6 +137,8 @@ def measure(path: Path, settings: dict[str, Any], device: str) -> dict:
         SystemExit: If it fails; with the end of what it said.
     """
     environment = dict(os.environ, OMP_NUM_THREADS=str(settings['threads']))
+    if settings['scale'] is not None:
+        environment['AHPCL_SCALE'] = settings['scale']
     if device == 'cpu':
         environment['CUDA_VISIBLE_DEVICES'] = ''
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Images per second of the training step, against the host's in one call.
+"""Images per second of the training step, against mmselfsup's in one call.
 
-The host: mmselfsup's MoCo with the same backbone, neck, queue and batch, its
+"host" is mmselfsup's MoCo with the same backbone, neck, queue and batch, its
 MultiView pipeline on the CPU, its preprocessor, its loop over parameters.
 Ours: the config as it is, with prototypes in use, and variants of it. Rounds
 alternate, so that noise meets all.
@@ -90,7 +90,7 @@ class Trainer:
             return next(self._batches)
 
     def step(self, batch: Any) -> None:
-        """As the host's training loop steps."""
+        """Steps as mmengine's training loop does."""
         self.model.train_step(batch, optim_wrapper=self.optimizer)
 
     def round(self, iterations: int) -> None:
@@ -134,7 +134,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--workers', type=int, default=0)
     parser.add_argument(
-        '--host-workers', type=int, help='of the host; as --workers'
+        '--host-workers', type=int, help="of mmselfsup's MoCo; as --workers"
     )
     parser.add_argument('--batch-size', type=int)
     parser.add_argument(
@@ -146,7 +146,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--decoded-cache',
         help="folder or 'auto': of the extraction, and of all variants but "
-        "the first and the host's",
+        "the first and mmselfsup's",
     )
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int)

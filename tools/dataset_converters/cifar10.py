@@ -85,7 +85,7 @@ def write(batches: dict[str, np.ndarray], out: Path) -> Counter[str]:
     """Write the images.
 
     Args:
-        batches: Of `read_batches`.
+        batches: What `read_batches` yields.
         out: Folder, which must not exist.
 
     Returns:

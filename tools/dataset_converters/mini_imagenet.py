@@ -384,7 +384,7 @@ def write_once(path: Path, make: Callable[[], bytes]) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     with atomic_write(path) as beside:
         beside.write_bytes(data)
 

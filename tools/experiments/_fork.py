@@ -73,7 +73,7 @@ def forked(
     Args:
         row: That has ``start_from``.
         parent: The row that it names.
-        work_dir: Of all rows.
+        work_dir: Work folder of all rows.
         prepare: Config of a row in a work folder.
     """
     epoch = row.start_from_epoch

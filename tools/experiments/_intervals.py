@@ -15,7 +15,7 @@ class Interval:
     """A mean and its two-sided confidence interval.
 
     Attributes:
-        mean: Of the values.
+        mean: Mean of the values.
         half: Half the width; NaN of a single value.
         count: Values.
     """
@@ -40,7 +40,7 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
 
     Args:
         values: One or more.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval.
 
     Raises:
         ValueError: If there is no value.
@@ -66,7 +66,7 @@ def unpaired(
     Args:
         values: One or more.
         reference: One or more, independent of them.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval.
 
     Returns:
         None if one of the two is empty; an interval of NaN half width if

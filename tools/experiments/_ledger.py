@@ -64,8 +64,8 @@ def newest(
     """The last entry of every `Row.key`.
 
     Args:
-        entries: Of the ledger.
-        superseded: Of the plan; what it names does not count.
+        entries: Entries of the ledger.
+        superseded: The plan's `superseded`: what it names does not count.
     """
     return {
         tuple(entry[part] for part in ('scale', 'digest', 'seed', 'part')): (

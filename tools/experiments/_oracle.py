@@ -39,7 +39,7 @@ class OracleClustering(Clusterer):
         dataset: Config of the training images, whose labels are read.
         wrong: Share of the images whose cluster is drawn by chance; who they
             are stays the same over the run.
-        seed: Of that draw.
+        seed: Seed of that draw.
     """
 
     dataset: dict[str, Any] = field(repr=False)

@@ -12,16 +12,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import _paths  # noqa: F401  # isort: skip
 import yaml
 from mmengine.config import Config, ConfigDict
 
+from _configs import read_variant
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'experiments'
+SCALES = CONFIGS / 'scale'
 PLAN = CONFIGS / 'plan.yml'
 COSTS = ROOT / 'docs' / 'results' / 'epoch_cost.json'
 PARTS = ('val', 'test')
-#: Variable in the configs' `_base_` that says which protocol they extend.
-SCALE = 'AHPCL_SCALE'
 
 # What decides a result. The rest of a config (hooks that save and log, the
 # number of workers, caches, folders) may change without another run.
@@ -56,8 +58,8 @@ class Row:
     Attributes:
         scale: Protocol: a file of ``configs/experiments/scale``.
         variant: Name of the config with its options.
-        config: In ``configs/experiments``.
-        seed: Of the run.
+        config: See `read_config`.
+        seed: Seed of the run.
         part: 'val' where choices are made, 'test' for the final table.
         question: That it was first listed under.
         options: Changes to the config, by dotted name.
@@ -189,30 +191,25 @@ class Plan:
 
 
 def read_config(name: str, scale: str) -> Config:
-    """A config of ``configs/experiments`` at a scale.
+    """A variant of the plan, or another config, at a scale.
+
+    Args:
+        name: See `read_variant`.
+        scale: Name of a file in ``configs/experiments/scale``.
 
     Raises:
         ValueError: If there is no such config, or no such scale.
     """
-    path = CONFIGS / f'{name}.py'
-    if not path.is_file():
-        raise ValueError(f'expected a config {path}, got none')
-    if not (CONFIGS / 'scale' / f'{scale}.py').is_file():
-        known = sorted(p.stem for p in (CONFIGS / 'scale').glob('*.py'))
+    if not (SCALES / f'{scale}.py').is_file():
+        known = sorted(p.stem for p in SCALES.glob('*.py'))
         raise ValueError(
             f'expected a scale of {", ".join(known)}, got {scale!r}'
         )
-    before = os.environ.get(SCALE)
-    os.environ[SCALE] = scale
     logging.disable(logging.INFO)  # a line for every use of the variable
     try:
-        return Config.fromfile(path)
+        return read_variant(name, f'../../experiments/scale/{scale}')
     finally:
         logging.disable(logging.NOTSET)
-        if before is None:
-            del os.environ[SCALE]
-        else:
-            os.environ[SCALE] = before
 
 
 def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:

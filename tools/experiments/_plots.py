@@ -61,9 +61,9 @@ def draw(data: Mapping[str, Any], path: Path, title: str, note: str) -> None:
     where the ladder advanced. Right: K of the newest rung.
 
     Args:
-        data: Of `data_of`.
+        data: What `data_of` returns.
         path: The file.
-        title: Of the question.
+        title: Text of the question.
         note: Where the runs come from.
     """
     from matplotlib.lines import Line2D

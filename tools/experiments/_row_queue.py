@@ -50,7 +50,7 @@ class Queue:
 
     Args:
         plan: All rows.
-        args: Of the command line.
+        args: Arguments of the command line.
     """
 
     def __init__(self, plan: Plan, args: argparse.Namespace) -> None:

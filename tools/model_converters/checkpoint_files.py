@@ -31,7 +31,7 @@ def read_checkpoint(path: str, *, trust_pickle: bool = False) -> Any:
     """Reads a checkpoint onto the CPU.
 
     Args:
-        path: Of a file, or an address that mmengine reads.
+        path: Path of a file, or an address that mmengine reads.
         trust_pickle: Also read a file that needs Python objects. Loading it
             can run any code that its author put into it.
 

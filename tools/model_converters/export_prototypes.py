@@ -105,7 +105,7 @@ def find_levels(content: Any, path: str) -> tuple[str, list[Level]]:
 
     Args:
         content: What the file holds.
-        path: Of the file, for the message.
+        path: Path of the file, for the message.
 
     Returns:
         Whose they are, and the levels, finest first.
@@ -156,7 +156,7 @@ def odc_level(state: Mapping[str, Tensor], path: str) -> Level:
 
     Args:
         state: Weights by name.
-        path: Of the file, for the message.
+        path: Path of the file, for the message.
 
     Returns:
         The level.
@@ -217,7 +217,7 @@ def image_paths(path: str, number: int | None) -> np.ndarray:
     """Files of the training images, in the order of the assignments.
 
     Args:
-        path: Of the config.
+        path: Path of the config.
         number: Images that were assigned; None if none were.
 
     Returns:

@@ -113,7 +113,7 @@ def named_for(parts: Parts, own: State | None) -> State:
     """All parts under one roof.
 
     Args:
-        parts: Of the checkpoint.
+        parts: Parts of the checkpoint.
         own: State of the model that it is for; None for AHPCL's names.
 
     Returns:

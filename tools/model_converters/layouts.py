@@ -52,10 +52,10 @@ class Parts:
 
     Attributes:
         layout: Whose layout it is, for people.
-        backbone: Of the query encoder, or the only one.
-        neck: Of the query encoder, in this ecosystem's names.
-        key_backbone: Of the key encoder; empty where there is none.
-        key_neck: Of the key encoder.
+        backbone: Weights of the query encoder, or the only one.
+        neck: Weights of the query encoder, in this ecosystem's names.
+        key_backbone: Weights of the key encoder; empty where there is none.
+        key_neck: Weights of the key encoder.
         prototypes: SwAV's, (K, D) by name: ``weight``, or
             ``prototypes0.weight`` and so on.
     """

@@ -26,9 +26,9 @@ class ResNetShape:
     Attributes:
         depth: 18, 34, 50, 101 or 152.
         num_stages: Stages, 1 to 4.
-        in_channels: Of the image.
+        in_channels: Channels of the image.
         stem_channels: After the first convolution.
-        base_channels: Of the first stage, before expansion.
+        base_channels: Channels of the first stage, before expansion.
         stem_kernel: 7 (ResNet), or 3 (ResNet_CIFAR).
     """
 

@@ -26,7 +26,7 @@ model = dict(
     neck=dict(in_channels=32, hid_channels=32))
 custom_hooks = [
     dict(
-        _base_.cluster_hook,
+        _base_.custom_hooks[0],
         extract_dataloader=dict(
             _base_.extract_dataloader, num_workers=0,
             persistent_workers=False,
@@ -44,8 +44,7 @@ default_hooks = dict(
     runtime_info=dict(max_history=200),
     logger=dict(interval=1),
     checkpoint=dict(interval=1, max_keep_ckpts=2, step_interval=5))
-vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(vis_backends=vis_backends)
+visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
 """
 
 

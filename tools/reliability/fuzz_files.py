@@ -64,7 +64,7 @@ SECONDS = 20  # of one case
 MEMORY = 2 * 2**30  # more than the process has before, in bytes
 CANARY = 'executed'
 Reader = Callable[[Path], Any]
-CONFIG = Path(__file__).parents[2] / 'configs/baselines/mocov2_digits.py'
+CONFIG = Path(__file__).parents[2] / 'configs/baselines/mocov2.py'
 MODEL = Config.fromfile(CONFIG)
 MODEL.model.update(queue_len=8)
 MODEL.model.backbone.update(stem_channels=4, base_channels=4)

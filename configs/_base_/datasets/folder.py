@@ -1,15 +1,18 @@
 # A plain folder of images: any nesting, no labels, no list files.
-_base_ = 'mini_imagenet.py'
+_base_ = 'photos.py'
 data_root = 'data/my_images/'
-train_set = dict(type='UnlabelledFolder', data_root=data_root)
+data = dict(
+    _base_.data.pipelines(_base_.data.photo(84), _base_.data.center(96, 84))
+)
+__train_set = dict(type='UnlabelledFolder', data_root=data_root)
 train_dataloader = dict(
     batch_size=64,
     num_workers=2,
-    dataset=dict(**train_set, pipeline=_base_.train_pipeline, _delete_=True),
+    dataset=dict(__train_set, pipeline=data['train_pipeline']),
 )
 extract_dataloader = dict(
     num_workers=2,
-    dataset=dict(**train_set, pipeline=_base_.extract_pipeline, _delete_=True),
+    dataset=dict(__train_set, pipeline=data['extract_pipeline']),
 )
 # Without labels there is nothing to validate.
 val_dataloader = None

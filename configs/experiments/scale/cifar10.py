@@ -4,30 +4,19 @@
 #
 # Training sees images 0 to 1999 of every class; choices are made on 4500 to
 # 4999, the final table is of the folder test. There are no novel classes.
-_base_ = '../../ahpcl_cifar10.py'
-num_images = 20000
-channels = 128
-hidden = 256
-rungs = [1000, 400, 200, 100, 50, 25, 10]
-num_classes = 10
-# Clusters of methods without a ladder.
-num_labels = 200
-warmup_epochs = 5
-# Methods of one view train for twice the epochs: as many passes.
-one_view_epochs = 40
-longest_stay = 3
-small_size = 16
-small_scale = (0.05, 0.2)
-small_crops = 2
-swav_queue_len = 1024
-thin = True
-views_on_device = True
+_base_ = '../../_base_/scales/cifar10.py'
+data = dict(
+    # Methods of one view train for twice the epochs: as many passes.
+    one_view_epochs=40,
+    swav=dict(queue_len=1024, queue_start_epoch=5, freeze_iters=312),
+    pcl_shares=(51, 26, 13, 78),
+)
 get_data = (
     'make them with python tools/dataset_converters/cifar10.py '
     'cifar-10-binary.tar.gz data/cifar10'
 )
 
-custom_hooks = [dict(_base_.custom_hooks[0], warmup_epochs=warmup_epochs)]
+_base_.custom_hooks[0].warmup_epochs = 5
 model = dict(memory_format='channels_last')
 optim_wrapper = dict(type='BF16OptimWrapper')
 evaluation = dict(

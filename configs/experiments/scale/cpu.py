@@ -11,25 +11,16 @@ _base_ = [
     '../../_base_/schedules/ahpcl_200e.py',
     '../../_base_/default_runtime.py',
 ]
-num_images = 3500
-channels = 64
-hidden = 128
-rungs = [400, 200, 100, 50, 25, 10]
-num_classes = 20
-# Clusters of methods without a ladder.
-num_labels = 200
-warmup_epochs = 4
-# Epochs of a rung: three advances take 9 at least and 15 at most.
-longest_stay = 5
-small_size = 16
+data = dict(
+    images=3500,
+    classes=20,
+    thin=True,
+    labels=dict(deepcluster=200, odc=200, sela=200, swav=200),
+    small_views=dict(number=2, size=16, scale=(0.05, 0.2)),
+    swav=dict(queue_len=512, queue_start_epoch=4, freeze_iters=54),
+    pcl_shares=(51, 26, 13, 78),
+)
 get_data = 'CONTRIBUTING.md, "Data", says how to get TIN-100'
-one_view_epochs = 20
-small_scale = (0.05, 0.2)
-swav_queue_len = 512
-small_crops = 2
-# Thin encoders need necks of their own (configs/_base_/methods).
-thin = True
-views_on_device = True
 
 model = dict(
     queue_len=512,
@@ -37,111 +28,74 @@ model = dict(
     backbone=dict(strides=(2, 2, 2)),
     head=dict(loss_inst=dict(temperature=0.1)),
     data_preprocessor=dict(
-        type='DeviceViews', views=[_base_.view_pipeline], num_views=[2]
+        type='DeviceViews',
+        views=[_base_.data.view_pipeline],
+        num_views=[2],
     ),
 )
 
-pretraining = dict(
+__images = dict(
     type='MiniImageNet',
     data_root=_base_.data_root,
-    split='train',
-    num_classes=20,
-    train_per_class=175,
-    test_per_class=50,
     decoded_cache='auto',
-)
-novel = dict(
-    type='MiniImageNet',
-    data_root=_base_.data_root,
-    image_part='test',
     test_per_class=50,
-    decoded_cache='auto',
 )
-in_process = dict(num_workers=0, persistent_workers=False)
+__pretraining = dict(
+    __images, split='train', num_classes=20, train_per_class=175
+)
+__train, __val, __test = (
+    dict(__pretraining, image_part=part) for part in ('train', 'val', 'test')
+)
+__in_process = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(
     batch_size=64,
-    **in_process,
-    dataset=dict(
-        _delete_=True,
-        **pretraining,
-        image_part='train',
-        pipeline=_base_.raw_pipeline,
-    ),
+    **__in_process,
+    dataset=dict(__train, pipeline=_base_.data.raw_pipeline, _delete_=True),
 )
 extract_dataloader = dict(
-    **in_process,
+    **__in_process,
     dataset=dict(
-        _delete_=True,
-        **pretraining,
-        image_part='train',
-        pipeline=_base_.extract_pipeline,
+        __train, pipeline=_base_.data.extract_pipeline, _delete_=True
     ),
-)
-references = dict(
-    **pretraining, image_part='train', pipeline=_base_.reference_pipeline
 )
 val_dataloader = dict(
-    **in_process,
-    dataset=dict(
-        datasets=[
-            references,
-            dict(
-                **pretraining,
-                image_part='val',
-                pipeline=_base_.query_pipeline,
-            ),
-        ]
-    ),
+    **__in_process, dataset=_base_.data.pair(_base_.data, __train, __val)
 )
 test_dataloader = dict(
-    **in_process,
-    dataset=dict(
-        datasets=[
-            references,
-            dict(
-                **pretraining,
-                image_part='test',
-                pipeline=_base_.query_pipeline,
-            ),
-        ]
-    ),
+    **__in_process, dataset=_base_.data.pair(_base_.data, __train, __test)
 )
-fewshot_loader = dict(
-    batch_size=512,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
-)
-fewshot_dataloader = dict(
-    val=dict(
-        **fewshot_loader,
-        dataset=dict(**novel, split='val', pipeline=_base_.query_pipeline),
-    ),
-    test=dict(
-        **fewshot_loader,
-        dataset=dict(**novel, split='test', pipeline=_base_.query_pipeline),
-    ),
-)
+fewshot_dataloader = {
+    part: dict(
+        batch_size=512,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+        dataset=dict(
+            __images,
+            image_part='test',
+            split=part,
+            pipeline=_base_.data.query_pipeline,
+        ),
+    )
+    for part in ('val', 'test')
+}
 
 custom_hooks = [
     dict(
-        _base_.cluster_hook,
+        _base_.pop('cluster_hook'),
         extract_dataloader=dict(
             batch_size=512,
             sampler=dict(type='DefaultSampler', shuffle=False),
             collate_fn=dict(type='collate_batches'),
-            **in_process,
-            dataset=dict(
-                **pretraining,
-                image_part='train',
-                pipeline=_base_.extract_pipeline,
-            ),
+            **__in_process,
+            dataset=dict(__train, pipeline=_base_.data.extract_pipeline),
         ),
-        ladder=dict(type='ClusterLadder', rungs=rungs, window=3),
-        policy=dict(
-            type='SlidingWindowPolicy', length=2, max_epochs=longest_stay
+        ladder=dict(
+            type='ClusterLadder', rungs=[400, 200, 100, 50, 25, 10], window=3
         ),
-        warmup_epochs=warmup_epochs,
+        # Epochs of a rung: three advances take 9 at least and 15 at most.
+        policy=dict(type='SlidingWindowPolicy', length=2, max_epochs=5),
+        warmup_epochs=4,
     )
 ]
 optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=5e-4))

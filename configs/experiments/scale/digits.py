@@ -1,33 +1,26 @@
 # The digits, two epochs: only to see that a row runs. Raw pixels reach 97 %
 # there, so its figures say nothing about a method.
-_base_ = '../../ahpcl_digits.py'
-num_images = 1442
-channels = 64
-hidden = 128
-rungs = [200, 100, 50, 25, 10, 5]
-num_classes = 10
-num_labels = 100
-warmup_epochs = 1
-longest_stay = 5
-small_size = 10
-one_view_epochs = 2
-small_scale = (0.05, 0.2)
-swav_queue_len = 256
-small_crops = 2
-thin = True
-views_on_device = False
-
-model = dict(symmetric=True, head=dict(loss_inst=dict(temperature=0.1)))
-in_process = dict(num_workers=0, persistent_workers=False)
-train_dataloader = in_process
-fewshot_loader = dict(
-    batch_size=256,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(**_base_.test_set, pipeline=_base_.query_pipeline),
+_base_ = '../../_base_/scales/digits.py'
+data = dict(
+    labels=dict(deepcluster=100, odc=100, sela=100, swav=100),
+    small_views=dict(scale=(0.05, 0.2)),
+    swav=dict(
+        _delete_=True, queue_len=256, queue_start_epoch=1, freeze_iters=22
+    ),
+    pcl_shares=(51, 26, 13, 78),
 )
-fewshot_dataloader = dict(val=fewshot_loader, test=fewshot_loader)
+model = dict(symmetric=True, head=dict(loss_inst=dict(temperature=0.1)))
+train_dataloader = dict(num_workers=0, persistent_workers=False)
+fewshot_dataloader = {
+    part: dict(
+        batch_size=256,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+        dataset=_base_.test_dataloader.dataset.datasets[1],
+    )
+    for part in ('val', 'test')
+}
 train_cfg = dict(max_epochs=2, val_interval=1)
 evaluation = dict(
     knn=[dict(type='KNNMetric', k=20)],

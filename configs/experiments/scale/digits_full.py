@@ -3,58 +3,32 @@
 #
 # Of the 1,442 training images 1,157 are trained on, choices are made on the
 # other 285, the final table is of the 355 test images.
-_base_ = '../../ahpcl_digits.py'
-num_images = 1157
-channels = 64
-hidden = 128
-rungs = [200, 100, 50, 25, 10, 5]
-num_classes = 10
-num_labels = 100
-warmup_epochs = 1
-one_view_epochs = 30
-longest_stay = 6
-small_size = 10
-small_scale = (0.3, 0.6)
-small_crops = 2
-swav_queue_len = 256
-thin = True
-views_on_device = False
-
-fit_set = dict(type='Digits', img_size=16, split='fit')
-val_set = dict(type='Digits', img_size=16, split='val')
-test_set = dict(type='Digits', img_size=16, split='test')
-in_process = dict(num_workers=0, persistent_workers=False)
+_base_ = '../../_base_/scales/digits.py'
+data = dict(
+    images=1157,
+    labels=dict(deepcluster=100, odc=100, sela=100, swav=100),
+    swav=dict(
+        _delete_=True, queue_len=256, queue_start_epoch=1, freeze_iters=18
+    ),
+    pcl_shares=(51, 26, 13, 78),
+)
+__fit, __val, __test = (
+    dict(type='Digits', img_size=16, split=split)
+    for split in ('fit', 'val', 'test')
+)
+__extract = dict(__fit, pipeline=_base_.data.extract_pipeline)
 train_dataloader = dict(
-    **in_process,
-    dataset=dict(_delete_=True, **fit_set, pipeline=_base_.train_pipeline),
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(__fit, pipeline=_base_.data.train_pipeline),
 )
-extract_dataloader = dict(
-    dataset=dict(_delete_=True, **fit_set, pipeline=_base_.extract_pipeline)
-)
-references = dict(**fit_set, pipeline=_base_.reference_pipeline)
-val_dataloader = dict(
-    dataset=dict(
-        datasets=[
-            references,
-            dict(**val_set, pipeline=_base_.query_pipeline),
-        ]
-    )
-)
-test_dataloader = dict(
-    dataset=dict(
-        datasets=[
-            references,
-            dict(**test_set, pipeline=_base_.query_pipeline),
-        ]
-    )
-)
+extract_dataloader = dict(dataset=__extract)
+val_dataloader = dict(dataset=_base_.data.pair(_base_.data, __fit, __val))
+test_dataloader = dict(dataset=_base_.data.pair(_base_.data, __fit, __test))
 custom_hooks = [
     dict(
         _base_.custom_hooks[0],
-        extract_dataloader=dict(
-            _base_.extract_dataloader,
-            dataset=dict(**fit_set, pipeline=_base_.extract_pipeline),
-        ),
+        extract_dataloader=dict(_base_.extract_dataloader, dataset=__extract),
         clustering=dict(type='KMeansClustering', n_init=1, warm_start=True),
     )
 ]

@@ -4,12 +4,9 @@
 # 3 x 3 stem, tau = 0.1, a quick key encoder, split batch norm, a symmetric
 # loss, a queue of a quarter of the images. ResNet-18 of full width, 64 px.
 _base_ = 'gpu.py'
-rungs = [1600, 800, 400, 200, 100, 50, 25]
-warmup_epochs = 6
-# Epochs of a rung: four advances take 32 at most.
-longest_stay = 8
-one_view_epochs = 40
-swav_queue_len = 2048
+data = dict(
+    swav=dict(queue_len=2048, queue_start_epoch=6),
+)
 
 model = dict(
     queue_len=4096,
@@ -24,27 +21,26 @@ model = dict(
     ),
     head=dict(loss_inst=dict(temperature=0.1)),
 )
-in_process = dict(num_workers=0, persistent_workers=False)
-train_dataloader = dict(batch_size=256, **in_process)
-extract_dataloader = in_process
+__in_process = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(batch_size=256, **__in_process)
+extract_dataloader = __in_process
 val_dataloader = dict(num_workers=0)
 test_dataloader = dict(num_workers=0)
 custom_hooks = [
     dict(
-        _base_.cluster_hook,
-        extract_dataloader=dict(
-            _base_.extract_dataloader,
-            **in_process,
-            dataset=_base_.training_images,
+        _base_.custom_hooks[0],
+        extract_dataloader=dict(_base_.extract_dataloader, **__in_process),
+        ladder=dict(
+            type='ClusterLadder',
+            rungs=[1600, 800, 400, 200, 100, 50, 25],
+            window=3,
         ),
-        ladder=dict(type='ClusterLadder', rungs=rungs, window=3),
-        policy=dict(
-            type='SlidingWindowPolicy', length=2, max_epochs=longest_stay
-        ),
+        # Epochs of a rung: four advances take 32 at most.
+        policy=dict(type='SlidingWindowPolicy', length=2, max_epochs=8),
         # One start from k-means++ seeds finds a better objective than PCL's
         # five random ones (docs/benchmarks), in a fifth of the time.
         clustering=dict(type='KMeansClustering', n_iter=20, n_init=1),
-        warmup_epochs=warmup_epochs,
+        warmup_epochs=6,
     )
 ]
 # By SGD: scikit-learn's logistic regression takes minutes on a CPU here.

@@ -24,12 +24,14 @@ class DeviceViews(ViewPreprocessor):
     config both come from one variable, and the data set's own pipeline loads
     and packs the images, no more::
 
+        _base_ = '_base_/scales/digits.py'
+        __data = _base_.pop('data')
         model = dict(
             data_preprocessor=dict(
-                type='DeviceViews', views=[_base_.view_pipeline], num_views=[2]
+                type='DeviceViews', views=[__data.view_pipeline], num_views=[2]
             )
         )
-        train_dataloader = dict(dataset=dict(pipeline=_base_.raw_pipeline))
+        train_dataloader = dict(dataset=dict(pipeline=__data.raw_pipeline))
 
     Views follow the same distribution as on the CPU, not the same draws: a
     view is a function of (seed, epoch, sample_idx, view), the same on every

@@ -179,7 +179,7 @@ def test_a_checkpoint_without_prototypes_is_refused(tools, files, tmp_path):
 
 
 def test_checkpoints_of_another_model_are_refused(tools, files, tmp_path):
-    config = Config.fromfile(CONFIGS / 'baselines' / 'simclr_digits.py')
+    config = Config.fromfile(CONFIGS / 'baselines' / 'simclr.py')
     out = tmp_path / 'out'
 
     def refused():

@@ -22,7 +22,7 @@ def tools():
 def write_toys(folder):
     """MoCo v2 and AHPCL on few images with a tiny encoder."""
     ahpcl = toy_config(folder / 'w')
-    moco = Config.fromfile(CONFIGS / 'baselines' / 'mocov2_digits.py')
+    moco = Config.fromfile(CONFIGS / 'baselines' / 'mocov2.py')
     moco.model.update(queue_len=50, backbone=ahpcl.model.backbone)
     moco.model.neck.update(in_channels=32, hid_channels=32)
     moco.train_dataloader = ahpcl.train_dataloader
@@ -147,9 +147,13 @@ def test_all_methods_of_the_data_are_chosen(tools):
     parse, choose = tools['methods'].parse_args, tools['methods'].choose
     chosen, reference = choose(parse(['--data', 'tin100']))
     names = {path.stem for path in chosen}
-    assert {'ahpcl_tin100', 'mocov2_tin100', 'simclr_tin100'} <= names
-    assert not any(name.endswith('_cpu') for name in names)
-    assert reference.stem == 'mocov2_tin100'
+    assert {'ahpcl_tin100', 'mocov2', 'simclr'} <= names
+    assert 'pcl_v1' not in names
+    assert reference.stem == 'mocov2'
+    settings = tools['methods'].settings_of(
+        parse(['--data', 'tin100']), reference
+    )
+    assert (settings['scale'], settings['batch_size']) == ('tin100', 128)
     with pytest.raises(SystemExit, match=r"--reference.*got 'moco'"):
         choose(parse(['--reference', 'moco']))
     with pytest.raises(SystemExit, match=r'got no/such\.py'):

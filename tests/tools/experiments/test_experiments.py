@@ -196,6 +196,26 @@ def test_epochs_are_bought_with_what_the_estep_costs(
     assert plain.digest() != bought.digest()
 
 
+def test_a_variant_changes_what_it_says(tools):
+    for _ in range(2):  # also the second time that it is read
+        found = tools.plan.read_config('bn_whole', 'cpu').model
+        assert found.backbone.norm_cfg == dict(type='BN')
+        assert found.neck.norm_cfg == dict(type='BN1d')
+    (hook,) = tools.plan.read_config('fixed_800', 'digits').custom_hooks
+    assert hook.policy is None  # of the variant that it changes
+    assert hook.ladder == dict(
+        type='ClusterLadder',
+        rungs=[800],
+        window=1,
+        min_images_per_cluster=1,
+    )
+    published, ours = (
+        tools.plan.read_config(name, 'gpu').custom_hooks[0].ladder.rungs
+        for name in ('baselines/hcsc', 'hcsc')
+    )
+    assert published == [41, 27, 14] and ours == [60, 40, 20]
+
+
 def test_an_unknown_config_or_scale_is_named(tools):
     with pytest.raises(ValueError, match=r'/nothing\.py'):
         tools.plan.read_config('nothing', 'cpu')

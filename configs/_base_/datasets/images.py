@@ -1,0 +1,93 @@
+# What all data sets share: how an image becomes an input, and the loaders.
+#
+# `data` is for the configs that inherit a data set: its number of images, its
+# pipelines, and functions that make both. The last config of the chain takes
+# it away (`_base_.pop('data')`), so that it is not part of any run.
+__load = dict(type='LoadImageBGR')
+__pack = dict(type='PackSelfSupInputs', algorithm_keys=['sample_idx'])
+
+
+def __crop(size, scale):
+    return dict(
+        type='RandomResizedCrop', size=size, scale=scale, backend='pillow'
+    )
+
+
+def __role(fit, role):
+    keys = ['sample_idx', 'gt_label']
+    pack = dict(__pack, algorithm_keys=keys, meta_keys=['role'])
+    return [__load, *fit, dict(type='SetRole', role=role), pack]
+
+
+def __pipelines(view, fit=()):
+    """All pipelines of a view; `fit` brings an image to size without it."""
+    two_views = dict(type='SeededMultiView', views=[view], num_views=[2])
+    return dict(
+        view_pipeline=view,
+        train_pipeline=[__load, two_views, __pack],
+        # For views that are made on the device (DeviceViews).
+        raw_pipeline=[__load, __pack],
+        extract_pipeline=[__load, *fit, __pack],
+        reference_pipeline=__role(fit, 'reference'),
+        query_pipeline=__role(fit, 'query'),
+    )
+
+
+def __pair(data, references, queries):
+    """Labelled images that vote, and the images that they vote on."""
+    return dict(
+        type='ConcatDataset',
+        datasets=[
+            dict(references, pipeline=data['reference_pipeline']),
+            dict(queries, pipeline=data['query_pipeline']),
+        ],
+    )
+
+
+def __views(config):
+    """Where a config has its views: on the device, or in the pipeline."""
+    on_device = config.model.data_preprocessor
+    if 'views' in on_device:
+        return on_device
+    return config.train_dataloader.dataset.pipeline[1]
+
+
+def __one_view(config):
+    """Every image is seen once in an epoch."""
+    __views(config).num_views = [1]
+
+
+def __add_small_views(config, data):
+    """Small crops, which are otherwise changed as the two views are."""
+    views = __views(config)
+    small = data.small_views
+    views.views.append([__crop(small.size, small.scale), *views.views[0][1:]])
+    views.num_views = [2, small.number]
+
+
+data = dict(
+    crop=__crop,
+    pipelines=__pipelines,
+    pair=__pair,
+    one_view=__one_view,
+    add_small_views=__add_small_views,
+)
+
+train_dataloader = dict(
+    drop_last=True,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='collate_batches'),
+)
+extract_dataloader = dict(
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='collate_batches'),
+)
+val_dataloader = dict(
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+)
+test_dataloader = val_dataloader
+val_evaluator = [dict(type='KNNMetric', k=20)]
+val_cfg = dict()
+test_cfg = dict()

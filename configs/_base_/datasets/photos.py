@@ -1,0 +1,50 @@
+# Photographs: MoCo v2's augmentation, and loaders for a machine with a GPU.
+_base_ = 'images.py'
+
+
+def __photo(size):
+    """The transforms of a view of so many pixels."""
+    colours = dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+    return [
+        _base_.data.crop(size, (0.2, 1.0)),
+        dict(
+            type='RandomApply',
+            transforms=[dict(type='SafeColorJitter', **colours)],
+            prob=0.8,
+        ),
+        dict(
+            type='RandomGrayscale',
+            prob=0.2,
+            keep_channels=True,
+            channel_weights=(0.114, 0.587, 0.2989),
+        ),
+        dict(
+            type='RandomGaussianBlur', sigma_min=0.1, sigma_max=2.0, prob=0.5
+        ),
+        dict(type='RandomFlip', prob=0.5),
+    ]
+
+
+def __center(edge, size):
+    """Brings an image of any size to one that a batch can hold."""
+    return [
+        dict(
+            type='mmcls.ResizeEdge', scale=edge, edge='short', backend='pillow'
+        ),
+        dict(type='CenterCrop', crop_size=size),
+    ]
+
+
+data = dict(photo=__photo, center=__center)
+train_dataloader = dict(batch_size=128, num_workers=8, pin_memory=True)
+extract_dataloader = dict(
+    batch_size=512, num_workers=4, persistent_workers=True
+)
+val_dataloader = dict(batch_size=512, num_workers=4)
+test_dataloader = val_dataloader
+test_evaluator = [
+    dict(type='KNNMetric', k=20),
+    dict(type='FewShotMetric', ways=5, shots=1),
+    dict(type='FewShotMetric', ways=5, shots=5),
+    dict(type='ClusterMetric'),
+]

@@ -1,6 +1,0 @@
-# PCL without prototypes on the digits: a warm-up that lasts to the end, so
-# nothing is ever extracted or clustered. MoCo v2 by AHPCL's code.
-_base_ = 'pcl_digits.py'
-custom_hooks = [
-    dict(_base_.custom_hooks[0], warmup_epochs=_base_.train_cfg.max_epochs)
-]

@@ -1,3 +1,0 @@
-# The second view is key only.
-_base_ = 'ahpcl.py'
-model = dict(symmetric=False)

@@ -1,6 +1,0 @@
-# Batch norm over the whole batch.
-_base_ = 'ahpcl.py'
-model = dict(
-    backbone=dict(norm_cfg=dict(_delete_=True, type='BN')),
-    neck=dict(norm_cfg=dict(_delete_=True, type='BN1d')),
-)
