@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from _tables import machine, markdown, write_json
-from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from ahpcl.core.metrics.episodes import few_shot_episodes, sample_episodes
@@ -117,7 +116,6 @@ def knn(
 def few_shot(
     features: torch.Tensor,
     labels: torch.Tensor,
-    classifier: str,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
     """5-way 5-shot episodes beside scikit-learn, one after the other."""
@@ -128,7 +126,6 @@ def few_shot(
             moved,
             labels,
             episodes=args.episodes,
-            classifier=classifier,
             **settings,
         ),
         args.device,
@@ -142,20 +139,16 @@ def few_shot(
         hits = []
         for support, query in draws:
             for shown, asked in zip(support, query, strict=True):
-                model: Any = NearestCentroid()
-                if classifier == 'logistic_regression':
-                    model = LogisticRegression(max_iter=1000)
+                model = NearestCentroid()
                 model.fit(rows[shown.flatten()], truth.repeat(5))
                 answer = model.predict(rows[asked.flatten()])
                 hits.append((answer == truth.repeat(15)).mean())
         return 100 * float(np.mean(hits))
 
     theirs, other_seconds = timed(loop, 'cpu')
-    ours = few_shot_episodes(
-        moved, labels, episodes=slow, classifier=classifier, **settings
-    )
+    ours = few_shot_episodes(moved, labels, episodes=slow, **settings)
     return dict(
-        task=f'{args.episodes} episodes, 5-way 5-shot, {classifier}',
+        task=f'{args.episodes} episodes, 5-way 5-shot, nearest_centroid',
         seconds=seconds,
         other=f'scikit-learn, episode by episode ({slow}, scaled)',
         other_seconds=other_seconds * args.episodes / slow,
@@ -193,8 +186,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     features, labels, query = synthetic(args)
     rows = [
         knn(features, labels, query, args),
-        few_shot(features, labels, 'nearest_centroid', args),
-        few_shot(features, labels, 'logistic_regression', args),
+        few_shot(features, labels, args),
         *tasks(features, labels, query, args),
     ]
     for row in rows:

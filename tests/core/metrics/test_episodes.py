@@ -8,9 +8,9 @@ from sklearn.linear_model import LogisticRegression
 from ahpcl.core.metrics import few_shot_episodes, sample_episodes
 from ahpcl.core.metrics.episode_classifiers import (
     cosine_scores,
+    logistic_scores,
     refined_centroids,
 )
-from ahpcl.core.metrics.episode_logistic import logistic_scores
 
 
 def blobs(sizes, dim=5, noise=1.0, seed=0):

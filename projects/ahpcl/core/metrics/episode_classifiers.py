@@ -1,15 +1,16 @@
-"""Classifiers of few-shot episodes, many episodes at a time."""
+"""Classifiers of few-shot episodes."""
 
 from __future__ import annotations
+
+import warnings
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ahpcl.core.metrics.episode_logistic import in_span
-
 __all__ = [
     'cosine_scores',
+    'logistic_scores',
     'nearest_scores',
     'refined_centroids',
 ]
@@ -112,7 +113,7 @@ def cosine_scores(
         >>> cosine_scores(shown, asked).argmax(dim=2)
         tensor([[0, 1]])
     """
-    points, queries = in_span(
+    points, queries = _in_span(
         F.normalize(shown, dim=3), F.normalize(asked, dim=2)
     )
     number, count, dims = points.shape
@@ -131,3 +132,53 @@ def cosine_scores(
             optimizer.step()
     with torch.no_grad():
         return scale * queries @ F.normalize(weights, dim=2).mT
+
+
+def logistic_scores(shown: Tensor, asked: Tensor, *, c: float = 1.0) -> Tensor:
+    """Score queries by scikit-learn's logistic regression on the shots.
+
+    Every episode is fitted by itself, on the CPU. It is solved in the span of
+    the shots, where the weights lie.
+
+    Args:
+        shown: Shots, (E, W, S, D).
+        asked: Queries, (E, M, D).
+        c: Inverse of the penalty's strength; the bias is not penalised.
+
+    Returns:
+        Logits, (E, M, W) float64, where the features are.
+
+    Examples:
+        >>> shown, asked = torch.eye(2)[None, :, None], torch.eye(2)[None]
+        >>> logistic_scores(shown, asked).argmax(dim=2)
+        tensor([[0, 1]])
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    points, queries = _in_span(shown.double(), asked.double())
+    truth = torch.arange(shown.shape[1]).repeat_interleave(shown.shape[2])
+    scores = []
+    for own, others in zip(points.cpu(), queries.cpu(), strict=True):
+        model = LogisticRegression(C=c, max_iter=20000, tol=1e-9)
+        with warnings.catch_warnings():
+            # A line search that is as far as its precision allows.
+            warnings.simplefilter('ignore', ConvergenceWarning)
+            model.fit(own.numpy(), truth.numpy())
+        found = torch.from_numpy(model.decision_function(others.numpy()))
+        if found.ndim == 1:  # of two classes: the second's, less the first's
+            found = torch.stack([-found / 2, found / 2], dim=1)
+        scores.append(found)
+    return torch.stack(scores).to(shown.device)
+
+
+def _in_span(shown: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+    """Express shots (E, W * S, d) and queries (E, M, d) in the shots' span.
+
+    Products of a query with any combination of shots do not change.
+    """
+    points = shown.flatten(1, 2)
+    if points.shape[1] >= points.shape[2]:
+        return points, asked
+    basis = torch.linalg.qr(points.mT).Q
+    return points @ basis, asked @ basis

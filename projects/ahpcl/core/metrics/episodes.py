@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ahpcl.core.metrics.episode_classifiers import (
     cosine_scores,
+    logistic_scores,
     nearest_scores,
     refined_centroids,
 )
 from ahpcl.core.metrics.episode_draws import check_episodes, sample_episodes
-from ahpcl.core.metrics.episode_logistic import logistic_scores
 
 __all__ = [
     'CLASSIFIERS',
