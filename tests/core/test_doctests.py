@@ -24,15 +24,15 @@ def test_the_examples_of_a_module_run(name):
     assert found.failed == 0
 
 
-@pytest.mark.parametrize(
-    'name', [name for name in MODULES if '.clustering.' in name]
-)
+@pytest.mark.parametrize('name', MODULES)
 def test_every_public_function_has_an_example(name):
     module = importlib.import_module(name)
     functions = [
         function
-        for function in map(module.__dict__.get, module.__all__)
-        if inspect.isfunction(function) and function.__module__ == name
+        for key, function in vars(module).items()
+        if not key.startswith('_')
+        and inspect.isfunction(function)
+        and function.__module__ == name
     ]
     lacking = [f.__name__ for f in functions if '>>>' not in f.__doc__]
     assert not lacking
