@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-import ahpcl  # noqa: F401  (mends the host, registers the components)
+import ahpcl  # noqa: F401  (patches mmselfsup, registers the components)
 from image_files import make_image, make_mini, tin100_archive  # noqa: F401
 from toy import toy_config
 

@@ -149,7 +149,7 @@ def test_all_of_it_is_in_the_checkpoint():
 
 
 def test_the_hosts_memory_is_not_in_its_checkpoint():
-    """What is mended here."""
+    """What is patched here."""
     from mmselfsup.models.memories import ODCMemory
 
     host = ODCMemory(IMAGES, DIM, 0.5, CLUSTERS, 3)

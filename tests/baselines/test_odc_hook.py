@@ -129,7 +129,7 @@ def test_the_flags_of_reweighting_are_honoured(tmp_path, reweight, power):
 
 
 def test_the_host_ignores_its_flags_of_reweighting():
-    """What is mended here."""
+    """What is patched here."""
     from types import SimpleNamespace
 
     from mmselfsup.engine.hooks.odc_hook import ODCHook

@@ -1,4 +1,4 @@
-"""The classifier of cluster labels, against the host's and by hand."""
+"""The classifier of cluster labels, against mmselfsup's and by hand."""
 
 import pytest
 import torch
@@ -70,7 +70,7 @@ def test_weighted_mean_by_hand():
 
 
 def test_the_hosts_loss_shrinks_with_the_number_of_clusters():
-    """What is mended here: with equal weights it is K times too small."""
+    """What is patched here: with equal weights it is K times too small."""
     host = MODELS.build(dict(type='mmcls.CrossEntropyLoss'))
     logits, labels = torch.randn(5, 100), torch.arange(5)
     plain = F.cross_entropy(logits, labels)
@@ -126,7 +126,7 @@ def test_what_is_clustered(model):
     )
 
 
-def test_the_head_starts_anew_by_its_seed_alone(model):
+def test_the_head_starts_again_by_its_seed_alone(model):
     def weights():
         return {k: v.clone() for k, v in model.state_dict().items()}
 
@@ -144,7 +144,7 @@ def test_the_head_starts_anew_by_its_seed_alone(model):
     assert torch.equal(first[name], again[name])
     assert not torch.equal(first[name], before[name])
     assert not torch.equal(first[name], other[name])
-    # As init_cfg of the host says: normal, 0.01; no bias.
+    # As init_cfg of mmselfsup says: normal, 0.01; no bias.
     assert float(first[name].std()) == pytest.approx(0.01, rel=0.4)
     assert not again['head.fc_cls.bias'].any()
     for key, value in before.items():

@@ -121,7 +121,7 @@ def test_every_label_used_is_of_the_current_clustering(tmp_path, workers):
 
 
 def test_the_host_trains_on_old_labels(tmp_path):
-    """What is mended here: its labels live in the data set."""
+    """What is patched here: its labels live in the data set."""
     from mmselfsup.datasets import DeepClusterImageNet
     from PIL import Image
 
@@ -149,7 +149,7 @@ def test_the_host_trains_on_old_labels(tmp_path):
     assert seen == [[0] * 8] * 3  # the labels of the first epoch for ever
 
 
-def test_the_head_starts_anew_and_its_momentum_is_dropped(tmp_path):
+def test_the_head_starts_again_and_its_momentum_is_dropped(tmp_path):
     config = deepcluster(tmp_path / 'reset')
     del config.optim_wrapper['paramwise_cfg']  # momentum for the head, too
     runner, watch = run(config)

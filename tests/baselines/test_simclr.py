@@ -1,4 +1,4 @@
-"""SimCLR: what it mends of the host, each beside the host as it comes."""
+"""SimCLR: what it corrects in mmselfsup, each beside mmselfsup as it comes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Uniform sampling over epochs, ranks and resumes; and what the host does."""
+"""Uniform sampling over epochs, ranks and resumes; and what mmselfsup does."""
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ def test_every_cluster_is_seen_equally_often_in_every_epoch():
 
 
 def test_the_host_forgets_after_an_epoch_and_reseeds_numpy():
-    """What is mended here."""
+    """What is patched here."""
     host = sampler(kind=DeepClusterSampler)
     before = np.random.get_state()[1].copy()
     host.set_uniform_indices(LABELS, 3)
@@ -57,7 +57,7 @@ def test_the_seed_of_the_run_counts():
     hosts[1].seed = 4
     for host in hosts:
         host.set_uniform_indices(LABELS, 3)
-    assert list(hosts[0]) == list(hosts[1])  # not so in the host
+    assert list(hosts[0]) == list(hosts[1])  # not so in mmselfsup
 
 
 def test_ranks_share_one_draw():

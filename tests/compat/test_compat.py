@@ -75,8 +75,8 @@ def bare() -> dict:
 
 
 @pytest.fixture(scope='module')
-def mended() -> dict:
-    return run_cases('--mended', AHPCL_TRUST_PICKLE='1')
+def patched() -> dict:
+    return run_cases('--patched', AHPCL_TRUST_PICKLE='1')
 
 
 @pytest.fixture(autouse=True)
@@ -92,14 +92,14 @@ def test_the_bare_host_shows_the_symptom(bare, case):
     assert any(part in found for part in SYMPTOMS[case].split('|')), found
 
 
-def test_every_fix_is_in_force_where_all_is_broken(mended):
+def test_every_fix_is_in_force_where_all_is_broken(patched):
     names = {fix.name for fix in compat.FIXES}
-    assert set(mended['applied']['value']) == names
+    assert set(patched['applied']['value']) == names
 
 
 @pytest.mark.parametrize('case', SYMPTOMS)
-def test_the_mended_host_works(mended, case):
-    assert 'error' not in mended[case], mended[case]
+def test_the_patched_stack_works(patched, case):
+    assert 'error' not in patched[case], patched[case]
 
 
 def hue_by_hand(bgr: np.ndarray, backend: str) -> np.ndarray:
@@ -117,8 +117,8 @@ def hue_by_hand(bgr: np.ndarray, backend: str) -> np.ndarray:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR_FULL)
 
 
-def test_hue_wraps_under_all_four_names(mended):
-    values = np.array(mended['hue_wrap']['value'])
+def test_hue_wraps_under_all_four_names(patched):
+    values = np.array(patched['hue_wrap']['value'])
     for value in values[:4]:
         np.testing.assert_array_equal(
             value, hue_by_hand(mmselfsup_cases.image(), 'cv2')
@@ -145,24 +145,24 @@ def test_hue_errors_and_positive_shifts_stay_the_hosts():
     )
 
 
-def test_pca_whitening_equals_scikit_learns(mended):
+def test_pca_whitening_equals_scikit_learns(patched):
     decomposition = pytest.importorskip('sklearn.decomposition')
     pca = decomposition.PCA(3, whiten=True, svd_solver='full')
     expected = pca.fit_transform(mmselfsup_cases.features().astype(np.float64))
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    found = np.array(mended['pca_whitening']['value'])
+    found = np.array(patched['pca_whitening']['value'])
     np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-3)
 
 
-def test_values_of_the_mended_cases(mended):
-    assert mended['scoped_functions']['value'] == [[1, 2], [3]]
-    assert mended['workerless_loaders']['value'] == [[1, 2], [3]]
-    assert mended['pkg_resources']['value'] == [200]
-    assert mended['pickled_checkpoints']['value'] == [2.0]
-    assert mended['gloo_without_cuda']['value'] == ['gloo', True]
-    assert mended['gloo_under_slurm']['value'] == ['gloo', '0']
-    assert mended['ddp_device_ids']['value'] == ['Linear']
-    layers = mended['sync_batch_norm']['value']
+def test_values_of_the_patched_cases(patched):
+    assert patched['scoped_functions']['value'] == [[1, 2], [3]]
+    assert patched['workerless_loaders']['value'] == [[1, 2], [3]]
+    assert patched['pkg_resources']['value'] == [200]
+    assert patched['pickled_checkpoints']['value'] == [2.0]
+    assert patched['gloo_without_cuda']['value'] == ['gloo', True]
+    assert patched['gloo_under_slurm']['value'] == ['gloo', '0']
+    assert patched['ddp_device_ids']['value'] == ['Linear']
+    layers = patched['sync_batch_norm']['value']
     assert layers[0] == 'Linear' and 'Sync' not in layers[1]
 
 
@@ -193,7 +193,7 @@ def test_the_record_explains_every_fix():
 @pytest.mark.parametrize(
     'fix', [f for f in compat.FIXES if f.name != 'pca-whitening']
 )
-def test_a_mended_host_counts_as_healthy(fix):
+def test_a_patched_stack_counts_as_healthy(fix):
     assert not fix.needed()
 
 
@@ -495,7 +495,7 @@ LEFT = """
 import atexit, os, sys
 import torch.distributed as dist
 from mmengine.dist import init_dist
-if sys.argv[1] == 'mended':
+if sys.argv[1] == 'patched':
     from ahpcl import compat
     assert 'process-group-left' in compat.apply_all()
 os.environ.update(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0')
@@ -508,7 +508,7 @@ init_dist('pytorch', 'gloo')
 """
 
 
-@pytest.mark.parametrize('state', ['bare', 'mended'])
+@pytest.mark.parametrize('state', ['bare', 'patched'])
 def test_the_process_group_ends_before_the_interpreter(state):
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))

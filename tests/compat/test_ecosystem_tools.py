@@ -30,7 +30,7 @@ EXTRACT = ROOT / 'tools' / 'model_converters' / 'extract_backbone.py'
 
 
 def run(tool: Path, *arguments: object, cwd: Path) -> str:
-    """Start a tool of the host; answers all that it printed."""
+    """Start a tool of mmselfsup; answers all that it printed."""
     environment = {
         **os.environ,
         'PYTHONPATH': str(ROOT / 'projects'),
@@ -186,7 +186,7 @@ def test_a_probe_has_the_backbone_that_it_is_for(probe, ours):
     preprocess = model.data_preprocessor, trained.data_preprocessor
     assert torch.equal(preprocess[0].mean, preprocess[1].mean)
     assert torch.equal(preprocess[0].std, preprocess[1].std)
-    # The host's protocol.
+    # mmselfsup's protocol.
     assert settings.optim_wrapper.optimizer == dict(
         type='SGD', lr=30.0, momentum=0.9, weight_decay=0.0
     )

@@ -36,7 +36,7 @@ def test_same_bytes_as_the_host_where_the_host_works(seed):
 
 
 def numpy_1_hue(rgb, shift):
-    """The host's hue on NumPy 1: a C cast from double to uint8."""
+    """mmselfsup's hue on NumPy 1: a C cast from double to uint8."""
     hsv = np.array(Image.fromarray(rgb).convert('HSV'))
     with np.errstate(all='ignore'):
         step = np.array([shift * 255]).astype(np.int64).astype(np.uint8)[0]

@@ -273,7 +273,7 @@ def test_a_changed_file_of_the_same_size_is_noticed(folder, tmp_path, log):
     assert np.array_equal(cache.bgr(place), pixels)
 
 
-def test_a_touched_file_is_not_built_anew(folder, tmp_path):
+def test_a_touched_file_is_not_built_again(folder, tmp_path):
     files, where = paths(folder), tmp_path / 'cache'
     opened(where, files)
     first = written(where)

@@ -176,7 +176,7 @@ def test_running_workers_see_a_new_epoch(method):
     assert share_that_differs(seen[1], seen[2]) > 0.9
 
 
-def test_workers_that_start_anew_each_epoch():
+def test_workers_that_start_again_each_epoch():
     dataset = digits(limit=12)
     loader = DataLoader(dataset, 4, num_workers=2, collate_fn=list)
     for epoch in range(2):

@@ -76,7 +76,7 @@ def test_clusters_keep_their_numbers_with_cold_and_warm_starts(linkage):
     )
     for before, now in itertools.pairwise(cold):
         assert kept(before, now, 10) > 0.25  # chance is 0.1
-    # Epochs 1, 2 and 4 go on from those before; epoch 3 starts anew.
+    # Epochs 1, 2 and 4 go on from those before; epoch 3 starts again.
     stay = [kept(before, now, 30) for before, now in itertools.pairwise(warm)]
     assert min(stay[0], stay[1], stay[3]) > 0.85
     assert 0.2 < stay[2] < min(stay[0], stay[1], stay[3])

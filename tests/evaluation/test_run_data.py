@@ -90,7 +90,7 @@ def test_features_are_extracted_once_for_the_same_weights(
 
 
 @pytest.mark.parametrize('change', ['weights', 'images', 'transforms'])
-def test_a_cache_of_something_else_is_made_anew(
+def test_a_cache_of_something_else_is_made_again(
     config, toy_run, tmp_path, monkeypatch, change
 ):
     calls = counted(monkeypatch, 'training_features')
@@ -115,7 +115,7 @@ def test_a_cache_of_something_else_is_made_anew(
     assert len(calls) == 2
 
 
-def test_a_damaged_cache_is_made_anew(config, toy_run, tmp_path):
+def test_a_damaged_cache_is_made_again(config, toy_run, tmp_path):
     whole = RunData(config, toy_run.checkpoint, cache=tmp_path).training
     file = tmp_path / 'epoch_6_training.npz'
     file.write_bytes(file.read_bytes()[:1000])

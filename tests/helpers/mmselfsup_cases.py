@@ -1,6 +1,6 @@
 """What users do that the bare host fails at: run with and without compat.
 
-``python mmselfsup_cases.py [--mended]`` runs them without pkg_resources, and
+``python mmselfsup_cases.py [--patched]`` runs them without pkg_resources, and
 prints one JSON object: for every case its value, or the error it ends with.
 """
 
@@ -23,7 +23,7 @@ def image() -> np.ndarray:
 
 
 def hue_wrap() -> list:
-    """Shifts the hue backwards, by all names the host knows."""
+    """Shifts the hue backwards, by all names mmselfsup knows."""
     import mmcv
     import mmcv.image.photometric
     from mmselfsup.datasets.transforms import processing
@@ -54,7 +54,7 @@ def pca_whitening() -> list:
 
 
 def runner_registries() -> list:
-    """Looks a loop up where the host says that its loops are."""
+    """Looks a loop up where mmselfsup says that its loops are."""
     from mmselfsup import registry
 
     for item in (
@@ -99,7 +99,7 @@ def _write_config(text: str) -> str:
 
 
 def pkg_resources() -> list:
-    """Inherits one of the host's configs."""
+    """Inherits one of mmselfsup's configs."""
     from mmengine.config import Config
 
     base = 'mmselfsup::selfsup/_base_/schedules/sgd_coslr-200e_in1k.py'
@@ -108,7 +108,7 @@ def pkg_resources() -> list:
 
 
 def pickled_checkpoints() -> list:
-    """Loads a checkpoint as the host's own runner writes it."""
+    """Loads a checkpoint as mmengine's own runner writes it."""
     import torch
     from mmengine.logging import HistoryBuffer
     from mmengine.runner.checkpoint import CheckpointLoader
@@ -222,11 +222,11 @@ CASES = (
 def main() -> None:
     """Runs the cases."""
     parser = argparse.ArgumentParser()
-    parser.add_argument('--mended', action='store_true')
+    parser.add_argument('--patched', action='store_true')
     args = parser.parse_args()
     sys.modules['pkg_resources'] = None  # as with setuptools >= 82
     report: dict[str, dict] = {}
-    if args.mended:
+    if args.patched:
         from ahpcl import compat
 
         report['applied'] = {'value': list(compat.apply_all())}

@@ -96,6 +96,6 @@ def train(config):
 
 
 def _name(config, _numbers=itertools.count()):  # noqa: B008
-    """The host keeps one visualizer and one message hub of a name."""
+    """mmengine keeps one visualizer and one message hub of a name."""
     config.experiment_name = f'toy_{next(_numbers)}'
     config.visualizer.name = config.experiment_name

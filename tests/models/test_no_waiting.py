@@ -1,8 +1,8 @@
-"""A step on a GPU never makes the host wait: shown without a GPU.
+"""A step on a GPU never makes the CPU wait: shown without a GPU.
 
 The model's tensors are fake ones that claim to live on a CUDA device. Torch
 refuses to read a number off them or to make a shape of what they hold, which
-are the things that the host would have to wait for. Indices and random draws
+are the things that the CPU would have to wait for. Indices and random draws
 on the CPU are real.
 """
 

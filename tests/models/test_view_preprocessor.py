@@ -1,4 +1,4 @@
-"""The lean preprocessor beside the host's."""
+"""The lean preprocessor beside mmselfsup's."""
 
 import pytest
 import torch

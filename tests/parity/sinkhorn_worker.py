@@ -1,4 +1,4 @@
-"""One of two ranks: codes of its half by ours and by the host."""
+"""One of two ranks: codes of its half by ours and by mmselfsup."""
 
 import sys
 from pathlib import Path

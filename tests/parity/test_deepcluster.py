@@ -1,4 +1,4 @@
-"""DeepCluster against the authors' code, the host's and a loop."""
+"""DeepCluster against the authors' code, mmselfsup's and a loop."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,7 +47,7 @@ def test_clusters_are_drawn_as_often_as_published():
 
 
 def host_weights(labels, num_classes, power):
-    """What the host's hook puts into the model."""
+    """What mmselfsup's hook puts into the model."""
     from mmselfsup.engine.hooks.deepcluster_hook import DeepClusterHook
 
     model = SimpleNamespace(
@@ -72,7 +72,7 @@ def test_loss_weights(power):
 
 
 def test_an_empty_cluster_takes_all_weight_in_the_host_only():
-    """What is mended here."""
+    """What is patched here."""
     labels = np.array([0] * 4 + [1] * 9)
     theirs = host_weights(labels, 3, 0.5)
     assert float(theirs[2]) > 0.99999

@@ -36,7 +36,7 @@ def key_encoder(model):
 
 
 def queue_of(model):
-    """(D, Q) columns, of the host's model too."""
+    """(D, Q) columns, of mmselfsup's model too."""
     return getattr(model.queue, 'features', model.queue)
 
 
@@ -236,7 +236,7 @@ def thin(kind):
     if kind == 'AHPCL':
         settings.update(head=dict(type='HPCLHead'), shuffle_bn=False)
     if kind != 'mmselfsup.MoCo':
-        # As the host: batches of 8 make much of a different rounding.
+        # As mmselfsup: batches of 8 make much of a different rounding.
         settings.update(memory_format='contiguous')
     model = MODELS.build(settings)
     model.init_weights()
@@ -246,7 +246,7 @@ def thin(kind):
 def test_the_warm_up_is_the_hosts_moco():
     """From the same weights on the same batches, batch norm included.
 
-    One process has one batch: the host's shuffle changes but the order.
+    One process has one batch: mmselfsup's shuffle changes but the order.
     """
     ours, host = thin('AHPCL'), thin('mmselfsup.MoCo')
     with torch.no_grad():

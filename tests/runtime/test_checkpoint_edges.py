@@ -10,7 +10,7 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner.checkpoint import CheckpointLoader
 
-import ahpcl  # noqa: F401  (mends the loader)
+import ahpcl  # noqa: F401  (patches the loader)
 from ahpcl.compat.checkpoint_defects import defect_of
 from ahpcl.runtime import atomic_checkpoint_hook, lost_ranks
 from ahpcl.runtime.atomic_checkpoint_hook import AtomicCheckpointHook
@@ -111,7 +111,7 @@ def test_the_best_one_stays_where_a_better_one_cannot_be_written(
 
 
 def replace_best(out_dir, old, new):
-    """As the host does: it removes the old one, and names the new one."""
+    """As mmengine does: it removes the old one, and names the new one."""
     hook = AtomicCheckpointHook(save_best='score', rule='greater')
     hook.file_backend, hook.out_dir = LocalBackend(), str(out_dir)
     hook.best_ckpt_path = str(old)

@@ -57,7 +57,7 @@ def test_the_hub_holds_every_value_and_none_is_read_in_between(request):
         assert length == {3: 4, 7: 8, 9: 10}.get(number, number // 4 * 4)
     with Reads() as reads:
         plain.after_train_iter(host, 10, None, outputs(10))
-    assert reads.count == 2  # what the host reads in every iteration
+    assert reads.count == 2  # what mmengine reads in every iteration
     hook.after_train_iter(ours, 0, None, outputs(10))
     hook.after_train_epoch(ours)
     for name, buffer in host.message_hub.log_scalars.items():

@@ -407,7 +407,7 @@ def requeued(folder):
 @pytest.mark.parametrize(
     'number', [signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP]
 )
-def test_a_slurm_job_is_queued_anew(slurm, tmp_path, number):
+def test_a_slurm_job_is_queued_again(slurm, tmp_path, number):
     process = slurm(SLURM_JOB_ID='17')
     os.killpg(process.pid, number)
     assert process.wait(timeout=60) == 0
@@ -451,14 +451,14 @@ def test_a_second_ctrl_c_ends_a_slurm_step(slurm, small, tmp_path):
     assert not requeued(tmp_path)
 
 
-def test_a_slurm_job_stopped_before_it_trains_is_queued_anew(slurm, tmp_path):
+def test_a_slurm_job_stopped_before_it_trains_is_queued_again(slurm, tmp_path):
     process = slurm(SLURM_JOB_ID='17', DEAF='1')
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0
     assert requeued(tmp_path)
 
 
-def test_a_slurm_job_whose_tasks_were_ended_is_queued_anew(slurm, tmp_path):
+def test_a_slurm_job_whose_tasks_were_ended_is_queued_again(slurm, tmp_path):
     process = slurm(SLURM_JOB_ID='17', TASK_CODE='143', SAID='75')
     process.send_signal(signal.SIGUSR1)
     assert process.wait(timeout=60) == 0
@@ -474,7 +474,7 @@ def test_a_cancelled_slurm_job_does_not_come_back(slurm, tmp_path, state):
     assert not requeued(tmp_path)
 
 
-def test_a_slurm_job_that_is_not_queued_anew_says_75(slurm, tmp_path):
+def test_a_slurm_job_that_is_not_queued_again_says_75(slurm, tmp_path):
     process = slurm(SLURM_JOB_ID='17', REFUSES='1')
     process.send_signal(signal.SIGUSR1)
     assert process.wait(timeout=60) == 75

@@ -178,7 +178,7 @@ def test_train_takes_the_hosts_command_line(tools):
     ],
 )
 def test_the_work_folder(tools, toy, monkeypatch, arguments, text, expected):
-    # A path without a folder, where the host's tool fails.
+    # A path without a folder, where mmselfsup's tool fails.
     monkeypatch.chdir(toy.parent)
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.syspath_prepend(str(toy.parent))
@@ -262,7 +262,7 @@ def test_amp_refuses_a_wrapper_of_its_own(tools):
         tools['train'].use_amp(cfg)
 
 
-def test_resume_from_nothing_starts_anew(tools, tmp_path, capsys):
+def test_resume_from_nothing_starts_again(tools, tmp_path, capsys):
     cfg = Config({'work_dir': str(tmp_path)})
     tools['train'].use_resume(cfg, 'auto')
     assert cfg.resume is False

@@ -47,7 +47,7 @@ def test_the_runners_own_option_is_refused(train):
 )
 @pytest.mark.parametrize('own', [{}, {'MALLOC_ARENA_MAX': '2'}])
 def test_freed_memory_is_kept_unless_the_environment_has_its_own(own):
-    """Pages that are filled anew for a piece of 20 MiB."""
+    """Pages that are filled again for a piece of 20 MiB."""
     program = f"""
 import sys
 sys.path.insert(0, {str(TOOLS)!r})
@@ -115,7 +115,7 @@ def test_a_restart_goes_on_from_what_the_job_wrote(
         (1, 'torchrun', 10, False),
     ],
 )
-def test_a_job_queued_anew_goes_on_from_what_it_wrote(
+def test_a_job_queued_again_goes_on_from_what_it_wrote(
     train, tmp_path, monkeypatch, count, mark, age, own
 ):
     monkeypatch.setenv('SLURM_JOB_ID', '17')

@@ -189,7 +189,7 @@ def test_a_run_that_was_not_evaluated_says_how(run, tmp_path):
     Tags(text)
 
 
-def test_a_checkpoint_without_prototypes_is_grouped_anew(
+def test_a_checkpoint_without_prototypes_is_grouped_again(
     work_dir, toy_run, tmp_path
 ):
     content = torch.load(toy_run.checkpoint, weights_only=True)

@@ -72,7 +72,7 @@ def test_a_resumed_part_replaces_what_was_logged_after_it(tmp_path):
     assert log.epochs[1].values['epoch/acc_inst'] == 50.0
 
 
-def test_a_run_that_began_anew_forgets_the_longer_one(tmp_path):
+def test_a_run_that_began_again_forgets_the_longer_one(tmp_path):
     write(tmp_path / '1', [r for e in (1, 2, 3) for r in epoch_rows(e)])
     write(tmp_path / '2', epoch_rows(1, loss=5.0))
     log = RunLog(tmp_path)

@@ -36,7 +36,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-import ahpcl  # noqa: F401  (mends the host before it reads a config)
+import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from ahpcl.core import KMeansSettings, build_hierarchy
 from ahpcl.engine import EStep, KMeansClustering
 from ahpcl.models.feature_bank import FeatureBank

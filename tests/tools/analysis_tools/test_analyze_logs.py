@@ -1,4 +1,4 @@
-"""The tool that takes the place of the host's analyze_logs.py."""
+"""The tool that takes the place of mmselfsup's analyze_logs.py."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The tool that takes the place of the host's visualize_tsne.py."""
+"""The tool that takes the place of mmselfsup's visualize_tsne.py."""
 
 import numpy as np
 import pytest

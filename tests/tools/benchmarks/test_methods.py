@@ -206,7 +206,7 @@ def run(tmp_path):
     folder.mkdir()
     write_toys(folder)[1].unlink()
     (folder / 'w').mkdir()
-    # Given up, started anew, and resumed over the turn of the year.
+    # Given up, started again, and resumed over the turn of the year.
     write_start(
         folder,
         '20251230_100000',
