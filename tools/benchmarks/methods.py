@@ -137,7 +137,7 @@ def measure(path: Path, settings: dict[str, Any], device: str) -> dict:
         SystemExit: If it fails; with the end of what it said.
     """
     environment = dict(os.environ, OMP_NUM_THREADS=str(settings['threads']))
-    if settings['scale'] is not None:
+    if settings.get('scale') is not None:
         environment['AHPCL_SCALE'] = settings['scale']
     if device == 'cpu':
         environment['CUDA_VISIBLE_DEVICES'] = ''
