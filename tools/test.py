@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from _cli import add_common_arguments, check_checkpoint, prepare, say
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import unwrap
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

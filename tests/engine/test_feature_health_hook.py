@@ -14,7 +14,7 @@ from ahpcl.core.metrics.feature_health import alignment, rankme
 from ahpcl.datasets import set_epoch
 from ahpcl.engine.feature_health_hook import FeatureHealthHook
 from ahpcl.engine.two_views import two_view_features
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import unwrap
 from toy import toy_config, toy_method
 
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from ahpcl.core.clustering.prototypes import PrototypeLevel
+from ahpcl.visualization.clusters import class_table, majority_text
 from ahpcl.visualization.gallery import gallery_figures, gallery_indices
-from ahpcl.visualization.majority import class_table, majority_text
 from ahpcl.visualization.thumbnails import strip, thumbnail
 from figure_text import assert_readable, texts
 

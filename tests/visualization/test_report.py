@@ -20,7 +20,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from ahpcl.evaluation.run_data import RunData
-from ahpcl.visualization.by_distance import by_distance
+from ahpcl.visualization.clusters import by_distance
 from ahpcl.visualization.log_panels import Stay
 from ahpcl.visualization.report import report_page, write_page
 from ahpcl.visualization.report_charts import (

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from ahpcl.visualization.clusters import size_histogram
 from ahpcl.visualization.confusion import confusion_figure, ordered_confusion
-from ahpcl.visualization.size_histogram import size_histogram
 from ahpcl.visualization.sizes import sizes_figure
 from figure_text import assert_readable, texts
 

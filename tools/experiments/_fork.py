@@ -13,7 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ahpcl.runtime.optimizer_state import align_optimizer_state
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import unwrap
 
 
 @HOOKS.register_module()

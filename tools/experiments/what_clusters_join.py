@@ -34,8 +34,8 @@ from torch import Tensor
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from ahpcl.core import build_hierarchy, pair_precision
 from ahpcl.evaluation.run_data import RunData
+from ahpcl.visualization.clusters import class_table
 from ahpcl.visualization.gallery import gallery_figures
-from ahpcl.visualization.majority import class_table
 
 THUMBNAIL = 4
 

@@ -7,8 +7,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ahpcl.baselines.label_images import label_images
-from ahpcl.baselines.label_log import log_labels
+from ahpcl.baselines.label_images import label_images, log_labels
 from ahpcl.baselines.odc import OnlineDeepClustering
 from ahpcl.core.clustering.cluster_weights import inverse_size_weights
 from ahpcl.core.seeding import seed_from
@@ -16,7 +15,7 @@ from ahpcl.engine.extraction import build_extract_loader
 from ahpcl.models.protocols import require
 from ahpcl.runtime.mid_epoch import continues_epoch
 from ahpcl.runtime.train_state import TrainState
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import unwrap
 
 
 @HOOKS.register_module()

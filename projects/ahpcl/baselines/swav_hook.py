@@ -13,7 +13,7 @@ from ahpcl.baselines.swav_loss import SwappedPredictionLoss
 from ahpcl.models.protocols import require
 from ahpcl.runtime.optimizer_state import forget_steps
 from ahpcl.runtime.train_state import TrainState
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import unwrap
 
 
 @HOOKS.register_module()

@@ -17,7 +17,7 @@ from ahpcl.models.protocols import (
 )
 from ahpcl.runtime.mid_epoch import continues_epoch
 from ahpcl.runtime.train_state import TrainState
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import unwrap
 
 from .cluster_log import ClusterLog
 from .epoch_means import EpochMeans

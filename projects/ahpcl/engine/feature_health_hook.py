@@ -6,7 +6,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ahpcl.core.metrics.feature_health import collapse_alarms, feature_health
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import unwrap
 
 from .two_views import two_view_features
 

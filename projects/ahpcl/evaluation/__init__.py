@@ -5,11 +5,10 @@ from .evaluate import evaluate
 from .feature_metric import FeatureMetric
 from .feature_set import FeatureSet
 from .few_shot_metric import FewShotMetric
-from .finetune_metric import FineTuneMetric
+from .finetune_metric import FineTuneMetric, ModelAccessHook
 from .health_metric import HealthMetric
 from .knn_metric import KNNMetric
 from .linear_metric import LinearMetric
-from .model_access_hook import ModelAccessHook
 from .run_data import RunData
 from .svm_metric import SVMMetric
 

@@ -8,7 +8,9 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import METRICS
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, METRICS
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ahpcl.core.metrics import topk_accuracy
@@ -16,6 +18,7 @@ from ahpcl.core.metrics.stratified import stratified_count, stratified_share
 from ahpcl.core.seeding import seed_from
 from ahpcl.core.validation import whole_number
 from ahpcl.utils.random_state import random_state_kept
+from ahpcl.utils.ranks import unwrap
 
 from .feature_metric import (
     FeatureMetric,
@@ -208,3 +211,25 @@ class FineTuneMetric(FeatureMetric):
                 F.cross_entropy(logits, truth).backward()
                 sgd.step()
                 schedule.step()
+
+
+@HOOKS.register_module()
+class ModelAccessHook(Hook):
+    """Hands the unwrapped model to every metric that has ``set_model``.
+
+    Needed in ``custom_hooks`` for :class:`FineTuneMetric` in a val or test
+    loop.
+    """
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Hand the model over before the first batch of the validation."""
+        self._hand_over(runner, runner.val_loop.evaluator)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Hand the model over before the first batch of the test."""
+        self._hand_over(runner, runner.test_loop.evaluator)
+
+    def _hand_over(self, runner: Runner, evaluator: object) -> None:
+        for metric in evaluator.metrics:
+            if hasattr(metric, 'set_model'):
+                metric.set_model(unwrap(runner.model))

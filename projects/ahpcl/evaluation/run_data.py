@@ -24,13 +24,12 @@ from ahpcl.core.clustering.lineage import Lineage, lineage
 from ahpcl.core.metrics.stratified import stratified_share
 from ahpcl.models.protocols import EncodesKeys
 
-from .digest import digest_of
 from .extracted import (
     evaluation_features,
     known_of,
     training_features,
 )
-from .feature_cache import FeatureCache
+from .feature_cache import FeatureCache, digest_of
 from .feature_set import FeatureSet
 from .images import load_image
 from .load_model import load_model, usable_device

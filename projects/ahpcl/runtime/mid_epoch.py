@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from ahpcl.runtime.train_state import TrainState
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import unwrap
 
 
 def continues_epoch(runner: Runner) -> bool:

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from ahpcl.core import seed_from
 from ahpcl.datasets import set_epoch
 from ahpcl.models.protocols import MakesViews, StartsTraining
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import unwrap
 
 
 @HOOKS.register_module()

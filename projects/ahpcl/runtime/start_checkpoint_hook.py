@@ -24,7 +24,7 @@ from ahpcl.runtime.state_difference import (
     name_keys,
 )
 from ahpcl.runtime.train_state import is_resume
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import unwrap
 
 _BACKBONE = 'backbone.'
 _CONVERTER = 'tools/model_converters/import_checkpoint.py'

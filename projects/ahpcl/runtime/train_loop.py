@@ -20,7 +20,7 @@ from ahpcl.runtime.mid_epoch import keep_epoch, without_first
 from ahpcl.runtime.optimizer_state import align_optimizer_state
 from ahpcl.runtime.stop_request import StopRequest, TrainingStopped
 from ahpcl.runtime.train_state import TrainState
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import unwrap
 
 # The disk is full, cannot be written, is broken, or a quota is spent.
 _DISK = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT)

@@ -20,8 +20,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.utils import apply_to
 
-from ahpcl.utils.ranks import sync_batch_norm_stats
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import sync_batch_norm_stats, unwrap
 
 #: Where a checkpoint holds it.
 KEY = 'ahpcl'

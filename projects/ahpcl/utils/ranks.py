@@ -1,4 +1,4 @@
-"""What several processes must agree on."""
+"""What several processes must agree on, and the model that they share."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,6 +12,7 @@ from mmengine.dist import (
     get_rank,
     get_world_size,
 )
+from mmengine.model import is_model_wrapper
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -56,6 +57,11 @@ def on_rank_0(
     if answer[1] is not None:
         raise RuntimeError(f'{name} failed on rank 0: {answer[1]}')
     return answer[0]
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The algorithm inside a parallel wrapper, or the model itself."""
+    return model.module if is_model_wrapper(model) else model
 
 
 @torch.no_grad()

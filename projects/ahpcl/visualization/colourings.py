@@ -10,9 +10,9 @@ from ahpcl.core.clustering.lineage import Lineage
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 
 from .canvas import count
+from .clusters import ClassName
 from .colours import distinct_colours, hierarchy_colours
 from .embedding import Colouring
-from .majority import ClassName
 from .projection import Projection
 
 

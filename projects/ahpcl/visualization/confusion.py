@@ -12,7 +12,7 @@ from torch import Tensor
 from ahpcl.core.metrics.cluster_quality import Confusion, confusion
 
 from .canvas import INK, Canvas, count, heading, tidy
-from .majority import ClassName
+from .clusters import ClassName
 
 _MOST_NUMBERS = 400  # cells that show their count
 _MOST_TICKS = 70

@@ -19,8 +19,7 @@ from ahpcl.evaluation.feature_set import class_name
 from ahpcl.evaluation.images import load_image
 from ahpcl.models.protocols import EncodesKeys, require
 from ahpcl.utils.random_state import random_state_kept
-from ahpcl.utils.ranks import on_rank_0
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import on_rank_0, unwrap
 
 KINDS = ('gallery', 'sizes', 'tsne')
 

@@ -13,9 +13,8 @@ from torch import Tensor
 from ahpcl.core.clustering.prototypes import PrototypeLevel
 from ahpcl.core.seeding import seed_from
 
-from .by_distance import by_distance
 from .canvas import DPI, GREY, INK, Canvas, count
-from .majority import ClassName, class_table, majority_text
+from .clusters import ClassName, by_distance, class_table, majority_text
 from .thumbnails import ImageSource, strip
 
 _SIDE, _GAP = 48, 2  # px

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from .clusters import size_histogram
 from .log_panels import Stay
 from .report_markup import escape, number
-from .size_histogram import size_histogram
 
 Points = Sequence[tuple[float, float]]
 

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from ahpcl.evaluation.run_data import RunData
 
-from .by_distance import by_distance
-from .majority import class_table
+from .clusters import by_distance, class_table
 from .report_pictures import COLUMNS, PER_SHEET, sheets, side_of
 
 NEAREST = 18

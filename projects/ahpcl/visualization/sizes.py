@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .canvas import INK, Canvas, count, heading, tidy
+from .clusters import size_histogram
 from .colours import FEW
-from .size_histogram import size_histogram
 
 _WIDTH, _HEIGHT = 3.3, 2.5
 _COLUMNS = 3

@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ahpcl.utils.unwrap import unwrap
+from ahpcl.utils.ranks import unwrap
 from tools_modules import tool_modules
 from toy import CONFIGS, toy_config
 
