@@ -86,21 +86,21 @@ INSTALL = [
     'Pillow>=10',
     'opencv-python>=4.5',
     'scikit-learn>=1.3',
+    # Hue, blur and rotation of views that are made on the device.
+    'kornia>=0.7',
+    # k-means on a CPU; there are wheels for this platform alone.
+    'superkmeans>=0.2; platform_system == "Linux" and '
+    'platform_machine == "x86_64"',
     'rich>=13',
     'tensorboard>=2.15',
 ]
 
 FAISS = ['faiss-cpu>=1.8']
-FAST = ['superkmeans>=0.2; platform_system != "Windows"']
-# Augmentation on the device.
-DEVICE = ['kornia>=0.7']
 GPU = ['faiss-gpu-cu12>=1.14; platform_system == "Linux"', 'flash-kmeans>=0.3']
 VIZ = ['matplotlib>=3.8', 'openTSNE>=1.0', 'umap-learn>=0.5.6']
 EXPORT = ['pyarrow>=14']
 TESTS = [
     *FAISS,
-    *FAST,
-    *DEVICE,
     *VIZ,
     *EXPORT,
     'playwright>=1.40',
@@ -131,15 +131,13 @@ setup(
     install_requires=INSTALL,
     extras_require={
         'faiss': FAISS,
-        'fast': FAST,
-        'device': DEVICE,
         'gpu': GPU,
         'viz': VIZ,
         'export': EXPORT,
         'tests': TESTS,
         'dev': DEV,
         # Without `gpu`: faiss-cpu and faiss-gpu own one module.
-        'all': sorted({*FAISS, *FAST, *DEVICE, *VIZ, *EXPORT, *TESTS, *DEV}),
+        'all': sorted({*FAISS, *VIZ, *EXPORT, *TESTS, *DEV}),
     },
     cmdclass={'build_py': BuildWithShipped},
     zip_safe=False,

@@ -26,13 +26,13 @@ REQUIRED = (
     'Pillow',
     'opencv-python',
     'scikit-learn',
+    'kornia',
     'tensorboard',
 )
 # Distribution, what it brings, and the command for it.
 OPTIONAL = (
     ('faiss-cpu', 'k-means backend', 'pip install "ahpcl[faiss]"'),
-    ('superkmeans', 'k-means on a CPU', 'pip install "ahpcl[fast]"'),
-    ('kornia', 'augmentation on a device', 'pip install "ahpcl[device]"'),
+    ('superkmeans', 'k-means on a CPU', 'pip install superkmeans'),
     ('matplotlib', 'figures', 'pip install "ahpcl[viz]"'),
     ('openTSNE', 't-SNE', 'pip install "ahpcl[viz]"'),
     ('umap-learn', 'UMAP', 'pip install "ahpcl[viz]"'),

@@ -423,7 +423,7 @@ def test_the_cache_of_version_0_1_is_mentioned(folder, home, log):
     assert any('.decoded' in line and 'delete it' in line for line in log)
 
 
-def test_truncated_pixels_are_named_with_the_way_out(folder, tmp_path):
+def test_truncated_pixels_are_named_with_the_remedy(folder, tmp_path):
     files, where = paths(folder), tmp_path / 'cache'
     opened(where, files)
     pixels = where / written(where)

@@ -313,7 +313,7 @@ def _kornia(purpose: str) -> Any:
     except ImportError as error:
         raise ImportError(
             f'{purpose} on the device needs kornia, which is not installed: '
-            'pip install "ahpcl[device]", or keep the augmentation on the '
+            'pip install kornia, or keep the augmentation on the '
             "CPU (model.data_preprocessor.type='ViewPreprocessor')"
         ) from error
     return kornia

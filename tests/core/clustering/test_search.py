@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahpcl.core.clustering import search_engines
+from ahpcl.core.clustering import search, search_engines
 from ahpcl.core.clustering.rows import rank_in_segment, segment_sum
 from ahpcl.core.clustering.search import (
     available_backends,
@@ -100,7 +100,11 @@ def test_auto_on_the_cpu_depends_on_size_and_what_is_there(monkeypatch):
     assert resolve_backend('auto', cpu, 10) == 'torch'
     assert resolve_backend('auto', torch.device('cuda'), 1000) == 'torch'
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    assert resolve_backend('auto', cpu, 1000) == 'torch'
+    search._mention_superkmeans.cache_clear()
+    with pytest.warns(UserWarning, match='pip install superkmeans') as said:
+        assert resolve_backend('auto', cpu, 1000) == 'torch'
+        assert resolve_backend('auto', cpu, 1000) == 'torch'
+    assert len(said) == 1
     monkeypatch.setattr('importlib.util.find_spec', lambda name: object())
     assert resolve_backend('auto', cpu, 1000) == 'superkmeans'
     with pytest.raises(ValueError, match='on a CPU device'):
@@ -117,7 +121,7 @@ def test_unknown_backend_and_wrong_shapes():
         nearest(x, c[:0])
 
 
-def test_a_backend_that_is_not_installed_names_the_way_out(monkeypatch):
+def test_a_backend_that_is_not_installed_names_the_remedy(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     with pytest.raises(ImportError, match=r'pip install "ahpcl\[faiss\]"'):
         resolve_backend('faiss', torch.device('cpu'))

@@ -7,6 +7,7 @@ calls `find_nearest` in its iterations, and `exact_nearest` at the end.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import warnings
 
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 _INSTALL = {
-    'superkmeans': 'pip install "ahpcl[fast]"',
+    'superkmeans': 'pip install superkmeans',
     'faiss': 'pip install "ahpcl[faiss]"',
     'flash': 'pip install "ahpcl[gpu]"',
 }
@@ -47,7 +48,7 @@ def available_backends() -> dict[str, str | None]:
 
     Returns:
         For every backend None where it is usable, else the reason why not,
-        with the way out.
+        with the remedy.
 
     Examples:
         >>> available_backends()['torch'] is None
@@ -97,8 +98,10 @@ def resolve_backend(
     if backend == 'auto':
         if device.type != 'cpu' or (num_clusters or _FEW) < _FEW:
             return 'torch'
-        found = importlib.util.find_spec(_MODULE['superkmeans'])
-        return 'torch' if found is None else 'superkmeans'
+        if importlib.util.find_spec(_MODULE['superkmeans']) is not None:
+            return 'superkmeans'
+        _mention_superkmeans()
+        return 'torch'
     if backend not in BACKENDS:
         raise ValueError(
             f'expected backend to be auto or one of {BACKENDS}, '
@@ -118,6 +121,16 @@ def resolve_backend(
             f'backend={backend!r}, got {device}; use backend="auto"'
         )
     return backend
+
+
+@functools.cache  # once
+def _mention_superkmeans() -> None:
+    warnings.warn(
+        'k-means searches with torch, which takes 1.2 to 1.7 times as long as '
+        'superkmeans from 64 clusters on: that is not installed; '
+        f'{_INSTALL["superkmeans"]} where there is a wheel for this platform',
+        stacklevel=3,
+    )
 
 
 def find_nearest(
