@@ -156,27 +156,15 @@ def test_nor_do_variants_of_it(fake, settings):
     assert seen.blocking == []
 
 
-def test_moco_waits_for_the_hosts_head_alone(fake):
-    model = build(
-        type='MoCoBaseline',
-        queue_len=10,
-        head=dict(
-            type='ContrastiveHead',
-            loss=dict(type='mmcls.CrossEntropyLoss'),
-            temperature=0.2,
-        ),
-        memory_format='channels_last',
-    ).train()
-    # The number of steps is read once, after a checkpoint was loaded.
-    model.loss(*batch())
+def test_nor_does_moco_v2_which_has_no_prototypes(fake):
+    model = build(queue_len=10, memory_format='channels_last').train()
     model = to_gpu(model, fake)
     views, samples = batch()
     views = [empty_like(view, fake) for view in views]
     with fake, Transfers() as seen:
         model.loss(views, samples)
-    assert seen.number > 1
-    # Which makes its labels on the CPU.
-    assert seen.blocking == ['aten._to_copy.default']
+    assert seen.number > 0
+    assert seen.blocking == []
 
 
 def test_reading_a_number_would_be_seen(fake):

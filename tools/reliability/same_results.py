@@ -62,7 +62,7 @@ def command(name: str, folder: Path) -> list[str]:
         start = ['bash', str(ROOT / 'tools' / 'dist_train.sh')]
         epochs = 2
     elif name in METHODS:
-        config, epochs = f'configs/baselines/{name}_digits.py', 2
+        config, epochs = f'configs/baselines/{name}.py', 2
     return [
         *start,
         str(ROOT / config),
@@ -86,7 +86,11 @@ def record(folder: Path, names: Sequence[str]) -> None:
     Raises:
         SystemExit: If one fails, with the end of what it said.
     """
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    environment = {
+        **os.environ,
+        'OMP_NUM_THREADS': '1',
+        'AHPCL_SCALE': 'digits',
+    }
     for name in names:
         own = folder / name
         shutil.rmtree(own, ignore_errors=True)

@@ -140,6 +140,6 @@ def test_every_run_of_the_comparison_has_a_config():
             config = next(
                 part
                 for part in tool.command(name, Path('out'))
-                if part.endswith('_digits.py')
+                if 'configs' in part and part.endswith('.py')
             )
             assert Path(config).is_file(), config
