@@ -47,6 +47,7 @@ import torch
 from archives import read_tar, read_zip
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 import ahpcl  # noqa: F401  (checkpoints are loaded without pickle)
@@ -202,6 +203,7 @@ def read_checkpoint(path: Path) -> None:
 
 @cache
 def _model() -> torch.nn.Module:
+    init_default_scope('mmselfsup')
     return load_model(MODEL, None)[0]
 
 
