@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from ahpcl.utils.atomic_write import publish
 from ahpcl.utils.progress import watched
 
 from .decode import read_rgb, unreadable
@@ -81,8 +82,6 @@ def build_cache(
                 hashes.append(np.frombuffer(content, np.uint8))
                 stats.append((stat.st_size, stat.st_mtime_ns))
             stream.write(build)
-            stream.flush()
-            os.fsync(stream.fileno())
         lengths = np.array(shapes, dtype=np.int64).prod(axis=1) * 3
         file_sizes, mtimes = np.array(stats, dtype=np.int64).T
         index = CacheIndex(
@@ -96,7 +95,7 @@ def build_cache(
             hashes=np.stack(hashes),
         )
         # The index last: pixels without it are no cache.
-        partial.replace(folder / index.pixel_file)
+        publish(partial, folder / index.pixel_file)
         index.write(folder)
     finally:
         partial.unlink(missing_ok=True)

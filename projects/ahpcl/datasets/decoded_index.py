@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ahpcl.utils.atomic_write import atomic_write
+
 INDEX = 'index.bin'
 _MAGIC = b'ahpcl decoded 1\n'
 _DIGEST = 16
@@ -109,15 +111,8 @@ class CacheIndex:
             **{name: getattr(self, name) for name in _ARRAYS},
         )
         content = buffer.getvalue()
-        beside = folder / f'{INDEX}.{os.getpid()}.part'
-        try:
-            with beside.open('wb') as file:
-                file.write(_MAGIC + digest(content) + content)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(folder / INDEX)
-        finally:
-            beside.unlink(missing_ok=True)
+        with atomic_write(folder / INDEX) as beside:
+            beside.write_bytes(_MAGIC + digest(content) + content)
 
     @classmethod
     def read(cls, folder: Path) -> CacheIndex:
