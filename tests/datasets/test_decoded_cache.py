@@ -25,7 +25,7 @@ from ahpcl.datasets import (
     MiniImageNet,
     UnlabelledFolder,
     build_cache,
-    decoded_cache_open,
+    decoded_cache_auto,
     open_or_build,
     read_rgb,
 )
@@ -360,7 +360,7 @@ def test_auto_goes_on_without_a_cache_and_says_why(
 
         monkeypatch.setattr(Path, 'mkdir', refuse)
     elif fault == 'full':
-        monkeypatch.setattr(decoded_cache_open, '_SHARE', 1e9)
+        monkeypatch.setattr(decoded_cache_auto, '_SHARE', 1e9)
         monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage(1, 1, 1))
     elif fault == 'a file':
         (home / 'decoded').write_text('in the way')
@@ -407,6 +407,16 @@ def test_a_worker_goes_on_where_the_cache_has_vanished(folder, tmp_path):
     assert dataset.image_block([0, 1]) is None
     for item, image in zip(dataset, expected, strict=True):
         assert torch.equal(item['inputs'][0], image)
+
+
+def test_auto_writes_nothing_where_its_own_folder_is_among_the_images(
+    folder, log, monkeypatch
+):
+    monkeypatch.setenv('AHPCL_CACHE', str(folder / 'deep' / 'cache'))
+    dataset = UnlabelledFolder(str(folder), decoded_cache='auto')
+    assert dataset.decoded is None
+    assert not (folder / 'deep' / 'cache').exists()
+    assert any('set AHPCL_CACHE' in line for line in log)
 
 
 def test_a_folder_among_the_images_is_refused(folder, home):

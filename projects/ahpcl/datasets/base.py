@@ -42,7 +42,7 @@ class ImageListDataset(DecodedDataset):
         decoded_cache: Folder of a :class:`DecodedCache` of the images, built
             before first use, outside of ``data_root``; ``'auto'`` for one in
             the user's cache folder if it is small and can be, see
-            :func:`ahpcl.datasets.decoded_cache_open.open_automatic`; None to
+            :func:`ahpcl.datasets.decoded_cache_auto.open_automatic`; None to
             decode every image every time.
         decoded_max_side: Reduce longer sides to it, px, for large
             photographs, with and without a cache alike: they are other

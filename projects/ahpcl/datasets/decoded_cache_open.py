@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,26 +15,20 @@ from mmengine.logging import print_log
 from ahpcl.utils.ranks import on_rank_0
 
 from .decoded_cache import DecodedCache
-from .decoded_cache_build import build_cache, estimated_bytes, remove_cache
+from .decoded_cache_build import build_cache
 from .decoded_index import (
     INDEX,
     CacheIndex,
-    DamagedCacheError,
     digest,
     name_hashes,
 )
-from .manifest import Manifest
 
 # Images of a large data set take hours to decode.
-_PATIENCE = timedelta(days=2)
+PATIENCE = timedelta(days=2)
 _REMEDY = (
     'delete the folder and it is built again, give each list of images its '
     "own, or set decoded_cache='auto'"
 )
-# Nobody asked for an automatic cache: it must not be large, in bytes and as a
-# share of what is free on the disk.
-_LARGEST = 10**10
-_SHARE = 0.1
 
 
 def open_or_build(
@@ -74,79 +67,15 @@ def open_or_build(
     _check_outside(folder, root)
     names = name_hashes(paths, root)
     on_rank_0(
-        lambda: _prepare(folder, paths, root, names, max_side),
+        lambda: prepare(folder, paths, root, names, max_side),
         f'the decoded cache {folder}',
-        _PATIENCE,
+        PATIENCE,
     )
     cache = DecodedCache(folder)
-    return cache, _places(folder, cache.index, paths, names, max_side)
+    return cache, places_of(folder, cache.index, paths, names, max_side)
 
 
-def open_automatic(
-    paths: Sequence[str],
-    *,
-    root: str | os.PathLike[str] = '',
-    max_side: int | None = None,
-) -> tuple[DecodedCache, np.ndarray] | None:
-    """Return a decoded cache that nobody has to think of; a collective call.
-
-    It lies in :func:`default_folder`. There is none, and a line of the log
-    says why, where it would take more than 10 GB or a tenth of the free disk
-    and where the folder cannot be written, read or mapped; one that is
-    damaged is built again.
-
-    Args:
-        paths: As in :func:`open_or_build`, as all below.
-        root: Folder of the data.
-        max_side: Reduce longer sides to it, px.
-
-    Returns:
-        The cache, and the place of every image in it, (N,) int64; None where
-        there is none.
-
-    Raises:
-        ValueError: if an image cannot be read.
-        RuntimeError: on the other ranks, if rank 0 failed so.
-    """
-    names = name_hashes(paths, root)
-
-    def prepare() -> tuple[str, str]:
-        """Return the folder; or nothing, and why."""
-        _mention_old_cache(root)
-        folder = default_folder(root, paths, max_side)
-        try:
-            refusal = _too_large(folder, paths, max_side)
-            if refusal:
-                return '', refusal
-            try:
-                _prepare(folder, paths, root, names, max_side)
-            except DamagedCacheError as error:
-                _log(f'{error}; builds it again', logging.WARNING)
-                remove_cache(folder)
-                _prepare(folder, paths, root, names, max_side)
-        except OSError as error:
-            return '', str(error)
-        return str(folder), ''
-
-    folder, why = on_rank_0(prepare, 'the decoded cache', _PATIENCE)
-    if folder:
-        # Another node may have another disk under the same name.
-        try:
-            cache = DecodedCache(folder)
-            places = _places(Path(folder), cache.index, paths, names, max_side)
-        except (OSError, ValueError) as error:
-            why = str(error)
-        else:
-            return cache, places
-    _log(
-        f'no decoded cache: {why}. Every image is decoded every time; give a '
-        f'folder as decoded_cache to have one',
-        logging.WARNING,
-    )
-    return None
-
-
-def _prepare(
+def prepare(
     folder: Path,
     paths: Sequence[str],
     root: str | os.PathLike[str],
@@ -159,34 +88,22 @@ def _prepare(
         reason = _reason(folder, paths, names, max_side)
         if reason is None:
             return
-        _log(f'decoded cache {folder}: {reason}')
+        log(f'decoded cache {folder}: {reason}')
         reduced = build_cache(folder, paths, root=root, max_side=max_side)
         if reduced:
-            _log(
+            log(
                 f'decoded cache {folder}: {reduced} of {len(paths)} images '
                 f'had a longer side above decoded_max_side={max_side} px and '
                 f'are stored reduced to it'
             )
-        _log(f'decoded cache {folder}: {_beside(folder)}')
+        log(f'decoded cache {folder}: {_beside(folder)}')
 
 
-def _too_large(
-    folder: Path, paths: Sequence[str], max_side: int | None
-) -> str | None:
-    """Say why an automatic cache would be too large; None if it is not."""
-    if (folder / INDEX).exists():
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    need = estimated_bytes(paths, max_side)
-    free = shutil.disk_usage(folder).free
-    if need <= min(_LARGEST, _SHARE * free):
-        return None
-    return (
-        f'the {len(paths)} images would take about {need / 1e9:,.1f} GB '
-        f'decoded, of {free / 1e9:,.1f} GB that are free in {folder}; without '
-        f'being asked for, a cache takes up to {_LARGEST / 1e9:.0f} GB and '
-        f'{_SHARE:.0%} of the free disk'
-    )
+def lies_within(folder: Path, root: str | os.PathLike[str]) -> bool:
+    """Tell whether a folder is that of the data, or below it."""
+    if not str(root):
+        return False
+    return folder.resolve().is_relative_to(Path(root).resolve())
 
 
 def _check_outside(folder: Path, root: str | os.PathLike[str]) -> None:
@@ -195,57 +112,13 @@ def _check_outside(folder: Path, root: str | os.PathLike[str]) -> None:
     Raises:
         ValueError: if it lies there.
     """
-    if not str(root):
-        return
-    data = Path(root).resolve()
-    if folder.resolve().is_relative_to(data):
+    if lies_within(folder, root):
         raise ValueError(
             f'expected decoded_cache outside of the data, got {folder} within '
-            f'{data}: whatever reads that folder would take it for images or '
-            f"for a class; give another folder, or 'auto' for one in "
-            f'{cache_home()}'
+            f'{root}: whatever reads that folder would take it for images or '
+            f"for a class; give another folder, or 'auto' for one in your "
+            f'cache folder'
         )
-
-
-def _mention_old_cache(root: str | os.PathLike[str]) -> None:
-    old = Path(root, '.decoded')
-    if str(root) and old.is_dir():
-        _log(
-            f'{old} is a decoded cache of version 0.1, which is not used any '
-            f'more: delete it',
-            logging.WARNING,
-        )
-
-
-def cache_home() -> Path:
-    """Return where this package caches what it can make again.
-
-    ``$AHPCL_CACHE``, by default ``ahpcl`` in ``$XDG_CACHE_HOME``, which is
-    ``~/.cache`` by default.
-    """
-    own = os.environ.get('AHPCL_CACHE')
-    if own:
-        return Path(own)
-    home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(home, 'ahpcl')
-
-
-def default_folder(
-    root: str | os.PathLike[str], paths: Sequence[str], max_side: int | None
-) -> Path:
-    """Return where the cache of a list of images is kept by default.
-
-    A folder below :func:`cache_home` for every :class:`Manifest`: the same
-    images find it again, also where they were moved together; others, or the
-    same ones reduced otherwise, have another.
-
-    Args:
-        root: Folder of the data.
-        paths: Path of every image.
-        max_side: Longest side in the cache, px; None for every pixel.
-    """
-    content = Manifest.of(paths, root).digest() + str(max_side).encode()
-    return cache_home() / 'decoded' / digest(content)[:8].hex()
 
 
 def _reason(
@@ -258,7 +131,7 @@ def _reason(
     if not (folder / INDEX).exists():
         return f'decodes {len(paths)} images'
     index = DecodedCache(folder).index
-    places = _places(folder, index, paths, names, max_side)
+    places = places_of(folder, index, paths, names, max_side)
     touched = gone = 0
     for path, place in zip(paths, places, strict=True):
         try:
@@ -275,7 +148,7 @@ def _reason(
         index.file_sizes[place], index.mtimes[place] = state
         touched += 1
     if gone:
-        _log(
+        log(
             f'decoded cache {folder}: {gone} of {len(paths)} files are gone, '
             'their decoded images are used',
             logging.WARNING,
@@ -285,7 +158,7 @@ def _reason(
     return None
 
 
-def _places(
+def places_of(
     folder: Path,
     index: CacheIndex,
     paths: Sequence[str],
@@ -318,7 +191,7 @@ def _refresh(folder: Path, index: CacheIndex, touched: int) -> None:
     try:
         index.write(folder)
     except OSError as error:
-        _log(
+        log(
             f'decoded cache {folder}: {touched} files have new times, which '
             f'cannot be remembered ({error})',
             logging.WARNING,
@@ -364,12 +237,13 @@ def _lock(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _log(f'decoded cache {folder}: waits for another run')
+            log(f'decoded cache {folder}: waits for another run')
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
-            _log(f'decoded cache {folder}: no lock ({error})', logging.WARNING)
+            log(f'decoded cache {folder}: no lock ({error})', logging.WARNING)
         yield
 
 
-def _log(message: str, level: int = logging.INFO) -> None:
+def log(message: str, level: int = logging.INFO) -> None:
+    """Log a line about a cache."""
     print_log(message, logger='current', level=level)

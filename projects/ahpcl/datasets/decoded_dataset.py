@@ -11,8 +11,9 @@ from torch import Tensor
 
 from .decode import WHITE, read_rgb
 from .decoded_cache import DecodedCache
+from .decoded_cache_auto import open_automatic
 from .decoded_cache_build import reduced
-from .decoded_cache_open import open_automatic, open_or_build
+from .decoded_cache_open import open_or_build
 from .decoded_index import name_hashes
 from .whole_batch import fetch
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ahpcl.datasets import decoded_cache_open
+from ahpcl.datasets import decoded_cache_auto
 from tools_modules import tool_modules
 from toy import CONFIGS
 
@@ -73,7 +73,7 @@ def test_a_disk_without_room_is_an_error_with_a_remedy(
     folder, tool, capsys, monkeypatch
 ):
     monkeypatch.setattr(
-        decoded_cache_open.shutil,
+        decoded_cache_auto.shutil,
         'disk_usage',
         lambda _: SimpleNamespace(free=100),
     )
