@@ -152,30 +152,38 @@ class _NormaliseParts(torch.autograd.Function):
             return (None,) * 5
         input, weight, means, inverses = ctx.saved_tensors
         needed = list(ctx.needs_input_grad[:3])
-        parts = [
-            torch.ops.aten.native_batch_norm_backward(
-                part_gradient,
-                part,
-                weight,
-                None,
-                None,
-                mean,
-                inverse,
-                True,
-                ctx.eps,
-                needed,
+        inputs = torch.empty_like(input) if needed[0] else None
+        weights, biases = [], []
+        for part_gradient, part, mean, inverse, target in zip(
+            gradient.split(ctx.sizes),
+            input.split(ctx.sizes),
+            means.unbind(),
+            inverses.unbind(),
+            (input if inputs is None else inputs).split(ctx.sizes),
+            strict=True,
+        ):
+            of_input, of_weight, of_bias = (
+                torch.ops.aten.native_batch_norm_backward(
+                    part_gradient,
+                    part,
+                    weight,
+                    None,
+                    None,
+                    mean,
+                    inverse,
+                    True,
+                    ctx.eps,
+                    needed,
+                )
             )
-            for part_gradient, part, mean, inverse in zip(
-                gradient.split(ctx.sizes),
-                input.split(ctx.sizes),
-                means.unbind(),
-                inverses.unbind(),
-                strict=True,
-            )
-        ]
-        inputs, weights, biases = zip(*parts, strict=True)
+            if inputs is not None:
+                # A part is copied while it is in the cache, and the next one
+                # takes its memory: cheaper than to join all at the end.
+                target.copy_(of_input)
+            weights.append(of_weight)
+            biases.append(of_bias)
         return (
-            torch.cat(inputs) if needed[0] else None,
+            inputs,
             torch.stack(weights).sum(0) if needed[1] else None,
             torch.stack(biases).sum(0) if needed[2] else None,
             None,
