@@ -22,7 +22,17 @@ cluster_hook = dict(
         # the ladder ends by epoch 144 whatever the signals are.
         max_epochs=[(1, 10), (100, 14), (800, 16)],
     ),
-    clustering=dict(type='KMeansClustering', n_iter=20, n_init=5),
+    # A rung that is new starts from k-means++ seeds, once; then it goes on
+    # from its centroids of the last E-step, and every 10 epochs it starts
+    # again.
+    clustering=dict(
+        type='KMeansClustering',
+        n_iter=20,
+        n_init=1,
+        warm_start=True,
+        warm_iter=3,
+        restart_every=10,
+    ),
     linkage='independent',
     label_smoothing=dict(ceiling=0.2, reference='newest'),
     warmup_epochs=20,

@@ -124,6 +124,24 @@ class KMeansClustering(Clusterer):
             for level in hierarchy.levels
         )
 
+    def effort(self, request: ClusterRequest) -> str:
+        """Count the iterations of the rungs that go on and of the others."""
+        counts = request.num_clusters
+        warm = self.warm_centroids(request)
+        taken = full = 0
+        for k in counts:
+            most = self.settings.for_level(k, smallest=min(counts), warm=False)
+            whole = most.n_iter * most.n_init
+            own = self.settings.for_level(k, smallest=min(counts), warm=True)
+            taken += own.n_iter if k in warm else whole
+            full += whole
+        if not warm:
+            return f'new seeds, at most {full} iterations'
+        return (
+            f'at most {taken} iterations instead of {full}, as {len(warm)} of '
+            f'{len(counts)} rungs go on from their centroids'
+        )
+
     def _usable_settings(self, device: torch.device) -> KMeansSettings:
         """Those given, or torch's where a library has disappeared."""
         try:
