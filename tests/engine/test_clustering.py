@@ -65,6 +65,22 @@ def kept(one, other, k):
     return same.float().mean().item()
 
 
+def test_the_effort_counts_what_warm_starts_spare():
+    """Rung 30 goes on with 3 iterations; 10 is new, with 2 starts of 20."""
+    clustering = KMeansClustering(n_init=2, n_iter=20, warm_start=True)
+    (previous,) = run(clustering, drift(1), counts=(60, 30))
+    request = dict(linkage='independent', temperature=0.2, seed=0)
+    first = ClusterRequest((30, 10), **request)
+    assert clustering.effort(first) == 'new seeds, at most 80 iterations'
+    later = ClusterRequest((30, 10), **request, epoch=3, previous=previous)
+    assert clustering.effort(later) == (
+        'at most 43 iterations instead of 80, as 1 of 2 rungs go on from '
+        'their centroids'
+    )
+    again = ClusterRequest((30, 10), **request, epoch=10, previous=previous)
+    assert clustering.effort(again) == clustering.effort(first)
+
+
 @pytest.mark.parametrize('linkage', ['independent', 'agglomerative'])
 def test_clusters_keep_their_numbers_with_cold_and_warm_starts(linkage):
     features = drift(5)
