@@ -333,10 +333,11 @@ class StopEarly(Hook):
 
 @pytest.mark.parametrize('interval', [1, 10])
 def test_a_run_that_a_condition_ends_is_closed_too(tmp_path, interval):
-    checkpoint = dict(type='AtomicCheckpointHook', interval=interval)
-    runner = built(
-        tmp_path, 9, runner=dict(default_hooks=dict(checkpoint=checkpoint))
+    hooks = dict(
+        checkpoint=dict(type='AtomicCheckpointHook', interval=interval),
+        plain=dict(type='SafeCheckpointHook'),
     )
+    runner = built(tmp_path, 9, runner=dict(default_hooks=hooks))
     runner.register_hook(StopEarly())
     runner.train()
     assert runner.epoch == 3
