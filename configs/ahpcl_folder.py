@@ -5,7 +5,7 @@ _base_ = [
     '_base_/schedules/ahpcl_200e.py',
     '_base_/default_runtime.py',
 ]
-_base_.pop('data')
+model = dict(data_preprocessor=_base_.pop('data').device_views)
 custom_hooks = [
     dict(
         _base_.pop('cluster_hook'),

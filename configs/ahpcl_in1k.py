@@ -1,4 +1,5 @@
-# PCL's ImageNet setting: ResNet-50, 25k, 50k and 100k clusters at once.
+# PCL's numbers on ImageNet: ResNet-50, 25k, 50k and 100k clusters at once.
+# Views and clustering are those of all configs here.
 _base_ = [
     '_base_/models/ahpcl_r18.py',
     '_base_/datasets/imagenet.py',
@@ -7,11 +8,11 @@ _base_ = [
 ]
 model = dict(
     queue_len=16384,
+    data_preprocessor=_base_.pop('data').device_views,
     backbone=dict(depth=50),
     neck=dict(in_channels=2048, hid_channels=2048),
     head=dict(loss_proto=dict(num_negatives=16000)),
 )
-_base_.pop('data')
 custom_hooks = [
     dict(
         _base_.pop('cluster_hook'),

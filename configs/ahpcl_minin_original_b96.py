@@ -4,9 +4,7 @@ _base_ = [
     'ahpcl_minin_original.py',
     '_base_/augmentation/instdisc.py',
 ]
-_base_.train_dataloader.dataset.pipeline[1].views[0][1:] = _base_.pop(
-    'instdisc'
-)
+_base_.model.data_preprocessor.views[0][1:] = _base_.pop('instdisc')
 train_dataloader = dict(batch_size=96)
 model = dict(
     queue_len=640,

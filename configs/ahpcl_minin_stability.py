@@ -1,4 +1,5 @@
-# Advance when the clusters of successive E-steps agree.
+# Advance when the clusters of successive E-steps agree. Every E-step starts
+# from new seeds: warm starts would agree with the one before by themselves.
 _base_ = 'ahpcl_minin.py'
 custom_hooks = [
     dict(
@@ -9,5 +10,6 @@ custom_hooks = [
             min_epochs=3,
             max_epochs=[(1, 10), (100, 14), (800, 16)],
         ),
+        clustering=dict(_base_.custom_hooks[0].clustering, warm_start=False),
     )
 ]

@@ -470,6 +470,25 @@ def test_a_missing_config_names_its_neighbours(shelf, tmp_path):
         Config.fromfile(path)
 
 
+def test_the_text_of_a_config_is_formatted_once_until_it_changes(monkeypatch):
+    calls = []
+
+    def format_code(text, **_):
+        calls.append(text)
+        return text, True
+
+    monkeypatch.setattr('mmengine.config.config.FormatCode', format_code)
+    config = Config(dict(model=dict(size=3), names=['a']))
+    original = Config.pretty_text.fget.__wrapped__
+    assert config.pretty_text == original(config)
+    assert config.pretty_text == Config(config._cfg_dict).pretty_text
+    assert len(calls) == 2  # one of them the original's
+    for change in (dict(size=4), dict(size='4')):
+        config.model.update(change)
+        assert config.pretty_text == original(config)
+    assert len(calls) == 6
+
+
 def test_other_bases_stay_the_hosts(shelf, tmp_path):
     (tmp_path / 'base.py').write_text('a = 1\n')
     path = tmp_path / 'mine.py'

@@ -74,7 +74,14 @@ def test_builds_and_fits(name, data, load):
         ('pcl', 'pcl_protonce_only', {'model.head.inst_weight'}),
         ('pcl', 'pcl_no_warmup', {'hook.warmup_epochs'}),
         ('pcl', 'pcl_fixed_tau', {'hook.clustering.concentration'}),
-        ('hcsc', 'hcsc_multicrop', {'train.dataset.pipeline'}),
+        (
+            'hcsc',
+            'hcsc_multicrop',
+            {
+                'model.data_preprocessor.views',
+                'model.data_preprocessor.num_views',
+            },
+        ),
     ],
 )
 def test_an_ablation_changes_one_thing(base, ablation, expected, data, load):

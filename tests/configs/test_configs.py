@@ -12,7 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, HOOKS, MODELS, TASK_UTILS
 from mmengine.runner import Runner
 
-from ahpcl.engine import build_ladder
+from ahpcl.datasets import collate_batches
+from ahpcl.engine import KMeansClustering, build_ladder
 from tools_modules import tool_modules
 from toy import CONFIGS
 
@@ -74,6 +75,10 @@ def datasets_in(node):
             yield from datasets_in(child)
 
 
+def sample(picture):
+    return dict(img=picture.copy(), sample_idx=0, gt_label=1)
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_every_pipeline_builds_and_runs(name):
     config = Config.fromfile(CONFIGS / name)
@@ -83,15 +88,88 @@ def test_every_pipeline_builds_and_runs(name):
         0, 256, (70, 90, 3), dtype=np.uint8
     )
     for dataset in found:
-        done = Compose(dataset.pipeline)(
-            dict(img=picture.copy(), sample_idx=0, gt_label=1)
-        )
-        views = done['inputs']
-        assert views[0].dtype == torch.uint8
-        assert views[0].shape[0] == 3
-        if len(views) == 2:
-            assert views[0].shape == views[1].shape
-            assert not torch.equal(views[0], views[1])
+        done = Compose(dataset.pipeline)(sample(picture))
+        (image,) = done['inputs']
+        assert image.dtype == torch.uint8
+        assert image.shape[0] == 3
+    preprocessor = MODELS.build(config.model.data_preprocessor)
+    pipeline = config.train_dataloader.dataset.pipeline
+    batch = [Compose(pipeline)(sample(picture))]
+    views, _ = preprocessor(collate_batches(batch), True)
+    assert len(views) == 2 and views[0].shape == views[1].shape
+    assert not torch.equal(views[0], views[1])
+
+
+# ---- defaults ------------------------------------------------------------
+
+# What keeps PCL's five starts, in every epoch.
+PCL_RECIPE = {'ahpcl_minin_original.py', 'ahpcl_minin_original_b96.py'}
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_fast_path_is_the_default(name):
+    """One start, warm starts, views on the device, batches in one piece."""
+    config = Config.fromfile(CONFIGS / name)
+    (hook,) = config.custom_hooks
+    settings = KMeansClustering(
+        **{k: v for k, v in hook.clustering.items() if k != 'type'}
+    )
+    policy = hook.policy and TASK_UTILS.build(hook.policy)
+    if name in PCL_RECIPE:
+        assert settings.settings.n_init == 5 and not settings.warm_start
+    else:
+        assert settings.settings.n_init == 1
+        agreement = getattr(policy, 'needs_agreement', False)
+        assert settings.warm_start is not agreement
+    assert settings.settings.n_iter == 20
+    assert config.model.data_preprocessor.type == 'DeviceViews'
+    assert not MODELS.build(config.model.data_preprocessor).falls_back
+    load, pack = config.train_dataloader.dataset.pipeline
+    assert (load.type, pack.type) == ('LoadImageBGR', 'PackSelfSupInputs')
+    assert config.optim_wrapper.optimizer.fused
+    images = config.train_dataloader.dataset
+    if images.type in ('MiniImageNet', 'UnlabelledFolder'):
+        # ImageNet would take a terabyte.
+        cache = None if 'in1k' in name else 'auto'
+        assert images.decoded_cache == cache
+
+
+@pytest.mark.parametrize('name', ['pcl', 'pcl_v1', 'hcsc'])
+def test_the_recipe_of_pcl_stays_in_its_configs(name):
+    config = Config.fromfile(CONFIGS / 'baselines' / f'{name}.py')
+    (hook,) = config.custom_hooks
+    assert hook.clustering.n_init == 5
+    assert 'warm_start' not in hook.clustering
+
+
+@pytest.mark.parametrize(
+    ('name', 'side', 'view'),
+    [('folder', 336, 84), ('minin', 336, 84), ('in1k', 896, 224)],
+)
+def test_no_crop_of_a_large_photograph_is_enlarged(name, side, view):
+    """The least crop has a fifth of the area and is 3/4 as wide as high."""
+    config = Config.fromfile(CONFIGS / f'ahpcl_{name}.py')
+    images = config.train_dataloader.dataset
+    crop = config.model.data_preprocessor.views[0][0]
+    assert (images.decoded_max_side, crop.size) == (side, view)
+    height, width = side / 1.5, side  # a photograph as from a camera
+    least = (crop.scale[0] * height * width * 3 / 4) ** 0.5
+    assert least >= view
+
+
+def test_views_go_back_to_the_data_set_in_two_lines(tmp_path):
+    child = tmp_path / 'mine.py'
+    child.write_text(
+        f"_base_ = '{CONFIGS}/_base_/scales/digits.py'\n"
+        "_base_.pop('data').views_on_cpu(_base_)\n"
+    )
+    config = Config.fromfile(child)
+    assert config.model.data_preprocessor.type == 'ViewPreprocessor'
+    assert 'views' not in config.model.data_preprocessor
+    _, views, _ = config.train_dataloader.dataset.pipeline
+    ours = Config.fromfile(CONFIGS / 'ahpcl_digits.py')
+    assert views.views == ours.model.data_preprocessor.views
+    MODELS.build(config.model)
 
 
 @pytest.mark.parametrize(

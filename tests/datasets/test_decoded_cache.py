@@ -19,6 +19,7 @@ from mmengine.logging import MMLogger
 from PIL import Image
 from torch.utils.data import DataLoader
 
+import processes
 from ahpcl.datasets import (
     DecodedCache,
     Digits,
@@ -327,8 +328,10 @@ def test_auto_has_one_for_every_list(folder, log, home):
     built = [line for line in log if 'decodes' in line]
     assert len(built) == 3
     assert any('2 others beside it' in line for line in log)
-    (said,) = [line for line in log if 'reduced' in line]
-    assert '15 of 15 images' in said
+    said = [line for line in log if 'reduced' in line]
+    assert len(said) == 2
+    assert 'longer side than 8 px' in said[0]
+    assert '15 of 15 images' in said[1]
 
 
 def test_auto_keeps_two_folders_with_the_same_names_apart(tmp_path, home):
@@ -381,6 +384,53 @@ def test_auto_goes_on_without_a_cache_and_says_why(
     assert 'give a folder as decoded_cache' in said
 
 
+# Reads every image in batches, within a quarter of what they take decoded.
+LARGER_THAN_MEMORY = """
+import re, resource, sys
+from pathlib import Path
+import numpy as np
+from mmengine.registry import init_default_scope
+from ahpcl.datasets import UnlabelledFolder, collate_batches
+init_default_scope('mmselfsup')
+pack = dict(type='PackSelfSupInputs', algorithm_keys=['sample_idx'])
+images = UnlabelledFolder(
+    sys.argv[1],
+    decoded_cache='auto',
+    pipeline=[dict(type='LoadImageBGR'), pack],
+)
+size = images.decoded.index.pixel_bytes
+status = Path('/proc/self/status').read_text()
+used = re.search(r'VmData:\\s+(\\d+) kB', status)
+limit = 1024 * int(used[1]) + size // 4
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+try:
+    np.ones(size, np.uint8)
+except MemoryError:
+    print('too large for the memory')
+for start in range(0, len(images), 2):
+    batch = collate_batches(images.__getitems__([start, start + 1]))
+    print(*batch['inputs'][0][:, 0, 0, 0].tolist())
+"""
+
+
+@pytest.mark.skipif(
+    not Path('/proc/self/status').exists(), reason='limits memory on Linux'
+)
+def test_a_data_set_may_be_larger_than_the_memory(tmp_path, home):
+    (tmp_path / 'images').mkdir()
+    for value in range(24):
+        # 3 MB each, of two sizes.
+        picture = Image.new('RGB', (1000, 990 + value % 2), (value,) * 3)
+        picture.save(tmp_path / 'images' / f'{value:02}.png')
+    program = tmp_path / 'read.py'
+    program.write_text(LARGER_THAN_MEMORY)
+    done = processes.run(program, tmp_path / 'images', folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, *rows = done.stdout.splitlines()
+    assert first == 'too large for the memory'
+    assert [int(v) for row in rows for v in row.split()] == list(range(24))
+
+
 def test_auto_builds_a_damaged_one_again(folder, home, log):
     options = dict(data_root=str(folder), decoded_cache='auto')
     where = UnlabelledFolder(**options).decoded.folder
@@ -407,6 +457,17 @@ def test_a_worker_goes_on_where_the_cache_has_vanished(folder, tmp_path):
     assert dataset.image_block([0, 1]) is None
     for item, image in zip(dataset, expected, strict=True):
         assert torch.equal(item['inputs'][0], image)
+
+
+def test_a_file_that_is_not_in_the_list_is_reduced_alike(folder, tmp_path):
+    options = dict(data_root=str(folder), pipeline=[LOAD, PACK])
+    options.update(decoded_max_side=6)
+    cached = UnlabelledFolder(**options, decoded_cache=str(tmp_path / 'cache'))
+    for index, item in enumerate(cached):
+        path = cached.get_data_info(index)['img_path']
+        alone = cached.prepare_file(dict(img_path=path, sample_idx=0))
+        assert torch.equal(alone['inputs'][0], item['inputs'][0])
+        assert max(item['inputs'][0].shape) == 6
 
 
 def test_auto_writes_nothing_where_its_own_folder_is_among_the_images(

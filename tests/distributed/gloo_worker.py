@@ -8,6 +8,7 @@ import torch.distributed as dist
 from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401
+from ahpcl.engine.extraction import extract_features
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'helpers'))
 from toy import toy_config
@@ -62,6 +63,7 @@ def main(folder: str, images: int = 240, batch_size: int = 64) -> None:
         knn=runner.message_hub.get_scalar('val/knn/top1').data[0].tolist(),
         hierarchy=model.head.hierarchy.state_dict(),
         state=model.state_dict(),
+        keys=extract_features(model, hook._estep.dataloader),
         images=len(runner.train_dataloader.dataset),
     )
     torch.save(seen, Path(folder) / f'rank_{rank}.pt')

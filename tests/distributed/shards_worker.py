@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.dist import get_rank, init_dist
 
 from ahpcl.core import KMeansSettings, build_hierarchy, spherical_kmeans
+from ahpcl.core.clustering.warm import moved_centroids
 from ahpcl.engine.extraction import (
     FeatureShard,
     _owned,
@@ -88,6 +89,11 @@ def main(folder: str) -> None:
     own = own_indices(len(x), rank, world)
     result = spherical_kmeans(x[own], 20, shards=RankShards(own, len(x)))
     seen['result'] = (own, result.assignments, result.objective)
+    # Images 0 to 9 in one cluster, none in the last, which stays.
+    before = torch.arange(len(x)).clamp(min=9) % 20 % 19
+    seen['moved'] = moved_centroids(
+        x[own], before, -x[:20], shards=RankShards(own, len(x))
+    )
     # As a sampler pads: the last ranks get the first images once more.
     padded = torch.arange(rank, -(-8 // world) * world, world) % 8
     places, missing = _owned(padded, 8)

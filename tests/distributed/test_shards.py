@@ -63,6 +63,20 @@ def test_a_result_is_of_the_own_points(ranks):
         assert objective == pytest.approx(alone.objective, rel=1e-6)
 
 
+def test_moved_centroids_are_of_the_images_of_all_ranks(ranks):
+    x = points(1501)
+    before = [max(i, 9) % 20 % 19 for i in range(1501)]
+    for cluster in range(20):
+        rows = [
+            row for row, own in zip(x, before, strict=True) if own == cluster
+        ]
+        expected = torch.stack(rows).double().sum(0) if rows else -x[19]
+        expected = (expected / expected.norm()).float()
+        for seen in ranks:
+            torch.testing.assert_close(seen['moved'][cluster], expected)
+            assert torch.equal(seen['moved'], ranks[0]['moved'])
+
+
 def test_every_image_belongs_to_one_rank_whatever_was_repeated(ranks):
     owned = [seen['owned'][0].tolist() for seen in ranks]
     assert sorted(i for own in owned for i in own) == list(range(8))

@@ -35,6 +35,9 @@ def test_all_ranks_end_alike(tmp_path, processes):
                 else:
                     assert value == other[name], name
             assert len(one['assignments']) == IMAGES
+            # Of the last weights, batch norm's statistics of all ranks.
+            nearest = (first['keys'] @ one['centroids'].T).argmax(dim=1)
+            assert torch.equal(nearest, one['assignments'])
         for name, value in first['state'].items():
             # Of keys that every rank normalises with its own batch.
             torch.testing.assert_close(

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, TASK_UTILS
 from mmengine.runner import Runner
@@ -138,16 +139,18 @@ def built(
         train_cfg=dict(type='CheckedEpochTrainLoop', max_epochs=epochs),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         custom_hooks=[hook_config(**hook)],
-        default_hooks=dict(
-            checkpoint=dict(
-                type='AtomicCheckpointHook', interval=1, step_interval=4
-            ),
-            plain=dict(type='SafeCheckpointHook'),
-        ),
         default_scope='mmengine',
         randomness=dict(seed=0),
         experiment_name=f'controller_{next(NUMBERS)}',
-        **(runner or {}),
+        **{
+            'default_hooks': dict(
+                checkpoint=dict(
+                    type='AtomicCheckpointHook', interval=1, step_interval=4
+                ),
+                plain=dict(type='SafeCheckpointHook'),
+            ),
+            **(runner or {}),
+        },
     )
 
 
@@ -230,13 +233,13 @@ def test_without_a_policy_the_ladder_stays(tmp_path):
 
 def test_smoothing_is_that_of_the_rungs_in_use(tmp_path):
     model, _ = run(tmp_path, 3, label_smoothing=dict(ceiling=0.2))
-    first, _, third = model.head.smoothing
+    first, _, third, closing = model.head.smoothing
     newest = 0.2 * ((8 - 6) / 8) ** 0.5
     assert first == pytest.approx({8: newest, 6: newest})
     newest = 0.2 * ((8 - 4) / 8) ** 0.5
-    assert third == pytest.approx({6: newest, 4: newest})
+    assert third == closing == pytest.approx({6: newest, 4: newest})
     model, _ = run(tmp_path / 'none', 1)
-    assert model.head.smoothing == [{8: 0, 6: 0}]
+    assert model.head.smoothing == [{8: 0, 6: 0}] * 2
 
 
 def test_a_bank_takes_the_place_of_extractions(tmp_path, monkeypatch):
@@ -249,8 +252,100 @@ def test_a_bank_takes_the_place_of_extractions(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ToyModel, 'extract_keys', count)
     run(tmp_path, 5, features='bank', refresh_every=3)
-    # In eval mode only before epochs 0 and 3.
-    assert seen.count(False) == 2 * BATCHES
+    # In eval mode only before epochs 0 and 3, and at the end.
+    assert seen.count(False) == 3 * BATCHES
+
+
+# ---- the end -------------------------------------------------------------
+
+
+def is_of_its_weights(checkpoint):
+    """Whether every image is at the nearest prototype of its own key."""
+    state = torch.load(checkpoint, weights_only=True)
+    model = ToyModel()
+    model.load_state_dict(state['state_dict'])
+    with torch.no_grad():
+        keys = model.extract_keys([s['inputs'] for s in samples()])
+    levels = state['ahpcl']['hierarchy']['levels']
+    return all(
+        torch.equal(
+            (keys @ level['centroids'].T).argmax(dim=1), level['assignments']
+        )
+        for level in levels
+    ), tuple(len(level['centroids']) for level in levels)
+
+
+def test_the_last_checkpoint_has_prototypes_of_its_weights(tmp_path):
+    _, hook = run(tmp_path, 4, warmup_epochs=1)
+    # The ladder moved after the third epoch.
+    assert is_of_its_weights(tmp_path / 'epoch_4.pth') == (True, (6, 4))
+    # Others hold those of the weights before their epoch.
+    assert not is_of_its_weights(tmp_path / 'epoch_3.pth')[0]
+    assert hook.ladder.current == (6, 4)
+    assert 'E-step after epoch 4, for the last weights' in log_of(tmp_path)
+
+
+def test_a_longer_run_goes_on_as_if_it_had_not_ended(tmp_path):
+    """The last E-step is that of the next epoch, and not made again."""
+    settings = dict(
+        warmup_epochs=1, clustering=dict(n_init=1, warm_start=True)
+    )
+    straight, whole = run(tmp_path / 'a', 6, **settings)
+    run(tmp_path / 'b', 3, **settings)
+    model, hook = restored(
+        tmp_path / 'c', tmp_path / 'b' / 'epoch_3.pth', 6, **settings
+    )
+    assert len(epochs_of(model)[0]) == 1  # those of the checkpoint
+    assert hook.policy.shown == whole.policy.shown[-3:]
+    assert hook.policy.shown[0]['agreement'] is not None
+    for key, value in straight.state_dict().items():
+        assert torch.equal(value, model.state_dict()[key]), key
+    states = [
+        torch.load(tmp_path / name / 'epoch_6.pth', weights_only=True)
+        for name in 'ac'
+    ]
+    one, two = (state['ahpcl']['hierarchy']['levels'] for state in states)
+    for level, other in zip(one, two, strict=True):
+        assert torch.equal(level['assignments'], other['assignments'])
+        assert torch.equal(level['centroids'], other['centroids'])
+
+
+def test_a_finished_run_can_be_resumed_for_nothing(tmp_path):
+    run(tmp_path, 2)
+    model, hook = restored(tmp_path / 'b', tmp_path / 'epoch_2.pth', 2)
+    assert model.calls == [('prototypes', (6, 4))]
+    assert hook.ladder.current == (6, 4)
+
+
+def test_a_run_that_ends_in_its_warm_up_clusters_nothing(tmp_path):
+    model, _ = run(tmp_path, 2, warmup_epochs=2)
+    assert model.calls == ['step'] * 2 * BATCHES
+
+
+class StopEarly(Hook):
+    """A condition that ends a run, as mmengine's EarlyStoppingHook does."""
+
+    priority = 'LOWEST'
+
+    def after_train_epoch(self, runner):
+        runner.train_loop.stop_training = runner.epoch == 2
+
+
+@pytest.mark.parametrize('interval', [1, 10])
+def test_a_run_that_a_condition_ends_is_closed_too(tmp_path, interval):
+    hooks = dict(
+        checkpoint=dict(type='AtomicCheckpointHook', interval=interval),
+        plain=dict(type='SafeCheckpointHook'),
+    )
+    runner = built(tmp_path, 9, runner=dict(default_hooks=hooks))
+    runner.register_hook(StopEarly())
+    runner.train()
+    assert runner.epoch == 3
+    assert is_of_its_weights(tmp_path / 'epoch_3.pth') == (True, (6, 4))
+    assert 'epoch_3.pth' in (tmp_path / 'last_checkpoint').read_text()
+    # More epochs go on from there.
+    model, _ = restored(tmp_path / 'b', tmp_path / 'epoch_3.pth', 4)
+    assert model.calls.count('step') == BATCHES
 
 
 # ---- stops ---------------------------------------------------------------

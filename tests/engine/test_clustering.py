@@ -65,6 +65,22 @@ def kept(one, other, k):
     return same.float().mean().item()
 
 
+def test_the_effort_counts_what_warm_starts_spare():
+    """Rung 30 goes on with 3 iterations; 10 is new, with 2 starts of 20."""
+    clustering = KMeansClustering(n_init=2, n_iter=20, warm_start=True)
+    (previous,) = run(clustering, drift(1), counts=(60, 30))
+    request = dict(linkage='independent', temperature=0.2, seed=0)
+    first = ClusterRequest((30, 10), **request)
+    assert clustering.effort(first) == 'new seeds, at most 80 iterations'
+    later = ClusterRequest((30, 10), **request, epoch=3, previous=previous)
+    assert clustering.effort(later) == (
+        'at most 43 iterations instead of 80, as 1 of 2 rungs go on from '
+        'their clusters'
+    )
+    again = ClusterRequest((30, 10), **request, epoch=10, previous=previous)
+    assert clustering.effort(again) == clustering.effort(first)
+
+
 @pytest.mark.parametrize('linkage', ['independent', 'agglomerative'])
 def test_clusters_keep_their_numbers_with_cold_and_warm_starts(linkage):
     features = drift(5)
@@ -93,11 +109,12 @@ def test_a_full_start_is_due_every_so_many_epochs():
     assert KMeansClustering().is_cold_start(3)
 
 
-def test_a_warm_start_is_as_good_as_the_full_recipe_over_epochs():
+@pytest.mark.parametrize('start', ['images', 'centroids'])
+def test_a_warm_start_is_as_good_as_the_full_recipe_over_epochs(start):
     features = drift(6, n=3000, d=16)
     full = run(KMeansClustering(), features, (150, 40))
     warm = run(
-        KMeansClustering(warm_start=True, restart_every=None),
+        KMeansClustering(warm_start=True, warm_from=start, restart_every=None),
         features,
         (150, 40),
     )
@@ -107,6 +124,39 @@ def test_a_warm_start_is_as_good_as_the_full_recipe_over_epochs():
             assert ratio < 1.005
             # It is not the same clustering by another way.
             assert ratio != 1.0
+
+
+@pytest.mark.parametrize('linkage', ['independent', 'agglomerative'])
+@pytest.mark.parametrize('spherical', [True, False])
+def test_clusters_go_on_where_all_features_have_moved(linkage, spherical):
+    """A rotation changes no clusters; the centroids from before are lost."""
+    (rows,) = drift(1)
+    turned = (
+        rows
+        @ torch.linalg.qr(
+            torch.randn(8, 8, generator=torch.Generator().manual_seed(5))
+        )[0]
+    )
+    found = {}
+    for start in ('images', 'centroids'):
+        clustering = KMeansClustering(
+            n_init=1,
+            n_iter=200,
+            warm_start=True,
+            restart_every=None,
+            warm_from=start,
+            spherical=spherical,
+        )
+        found[start] = run(clustering, [rows, turned], linkage=linkage)
+    before, after = found['images']
+    for k in (30, 10):
+        assert kept(before, after, k) == 1.0
+        objective = before.level(k).objective
+        assert after.level(k).objective == pytest.approx(objective, rel=1e-4)
+        lost = found['centroids'][1].level(k).objective
+        assert lost > 1.02 * objective
+    with pytest.raises(ValueError, match="'images' or 'centroids'"):
+        KMeansClustering(warm_from='keys')
 
 
 def test_tolerance_stops_early_and_costs_little():

@@ -15,7 +15,7 @@ from ahpcl.datasets import set_epoch
 from ahpcl.engine.feature_health_hook import FeatureHealthHook
 from ahpcl.engine.two_views import two_view_features
 from ahpcl.utils.ranks import unwrap
-from toy import toy_config, toy_method
+from toy import toy_config, toy_method, views_on_cpu
 
 
 def logged(work_dir):
@@ -74,7 +74,7 @@ def test_methods_with_one_view_or_many_have_two(tmp_path, name):
 
 
 def test_views_and_their_epoch_are_the_callers_own(tmp_path):
-    config = toy_config(tmp_path)
+    config = views_on_cpu(toy_config(tmp_path))
     model = unwrap(Runner.from_cfg(config).model)
     dataset = DATASETS.build(config.train_dataloader.dataset)
     set_epoch(dataset, 5, 1)

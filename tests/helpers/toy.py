@@ -45,12 +45,14 @@ def toy_config(work_dir, **hook):
     return config
 
 
-def views_on_device(config):
-    """Let the preprocessor make the views of the pipeline; changes it."""
+def views_on_cpu(config):
+    """Let the data set make the views of the preprocessor; changes it."""
+    on_device = config.model.data_preprocessor
+    views = {name: on_device.pop(name) for name in ('views', 'num_views')}
+    on_device.type = 'ViewPreprocessor'
     dataset = config.train_dataloader.dataset
-    load, views, pack = dataset.pipeline
-    dataset.pipeline = [load, pack]
-    config.model.data_preprocessor.update(views, type='DeviceViews')
+    load, pack = dataset.pipeline
+    dataset.pipeline = [load, dict(type='SeededMultiView', **views), pack]
     return config
 
 

@@ -1,18 +1,21 @@
 """Runs whose views are made on the device."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from ahpcl.datasets import collate_batches
 from ahpcl.engine.two_views import two_view_features
 from ahpcl.models import pool_features
-from toy import toy_config, train, views_on_device
+from toy import toy_config, train, views_on_cpu
 
 pytest.importorskip('kornia')
 
 
 def config(work_dir, workers=0):
-    found = views_on_device(toy_config(work_dir))
+    found = toy_config(work_dir)
     found.train_dataloader.update(
         num_workers=workers, persistent_workers=workers > 0
     )
@@ -42,25 +45,45 @@ def test_a_resumed_run_makes_the_same_views(straight, tmp_path):
 
 
 def test_it_is_another_run_than_with_views_on_the_cpu(straight, tmp_path):
-    runner = train(toy_config(tmp_path))
+    runner = train(views_on_cpu(toy_config(tmp_path)))
     one, other = (r.model.backbone.conv1.weight for r in (runner, straight[0]))
     assert not torch.equal(one, other)
 
 
-def test_a_transform_that_the_device_lacks_stops_the_run(tmp_path):
-    settings = config(tmp_path)
-    settings.model.data_preprocessor.views[0].append(
-        dict(type='mmcls.Posterize', bits=4, prob=0.5)
-    )
-    with pytest.raises(ValueError, match='got Posterize'):
-        train(settings)
+def same_as_on_the_cpu(settings, other):
+    """Train both, the second with its views made by the data set."""
+    for config in (settings, other):
+        config.train_cfg.update(max_epochs=2, val_interval=2)
+    one, two = train(settings), train(views_on_cpu(other))
+    same(one, two)
+    log = next(Path(settings.work_dir).glob('*/*.log')).read_text()
+    assert log.count('views are made on the CPU') == 1
+    return log
+
+
+def test_a_transform_that_the_device_lacks_is_named_and_done_on_the_cpu(
+    tmp_path,
+):
+    both = [config(tmp_path / name) for name in 'ab']
+    for settings in both:
+        settings.model.data_preprocessor.views[0].append(
+            dict(type='mmcls.Posterize', bits=4, prob=0.5)
+        )
+    assert 'got Posterize' in same_as_on_the_cpu(*both)
+
+
+def test_without_kornia_the_views_are_those_of_the_cpu(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'kornia', None)
+    log = same_as_on_the_cpu(config(tmp_path / 'a'), config(tmp_path / 'b'))
+    assert 'pip install kornia' in log
 
 
 def test_views_of_the_workers_are_not_taken_for_images(tmp_path):
     settings = config(tmp_path)
-    settings.train_dataloader.dataset.pipeline = toy_config(
-        tmp_path
-    ).train_dataloader.dataset.pipeline
+    other = views_on_cpu(toy_config(tmp_path))
+    settings.train_dataloader.dataset.pipeline = (
+        other.train_dataloader.dataset.pipeline
+    )
     with pytest.raises(ValueError, match='got 2 views; take SeededMultiView'):
         train(settings)
 

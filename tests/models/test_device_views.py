@@ -10,9 +10,15 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 from scipy.stats import ks_2samp, kstest
 
-from ahpcl.datasets import Digits, collate_batches
+from ahpcl.datasets import Digits, UnlabelledFolder, collate_batches
+from ahpcl.models import device_views
 from ahpcl.models.device_resample import resized_crops
-from ahpcl.models.device_transforms import compose, crop_boxes, on_device
+from ahpcl.models.device_transforms import (
+    NoCounterpartError,
+    compose,
+    crop_boxes,
+    on_device,
+)
 from ahpcl.models.device_views import DeviceViews
 from ahpcl.models.sample_draws import SampleDraws
 from toy import CONFIGS
@@ -408,21 +414,96 @@ def test_other_batches_are_the_parents():
     assert torch.allclose(found[0], expected)
 
 
-def test_a_transform_without_counterpart_is_named():
-    unknown = [[dict(type='mmcls.Posterize', bits=4, prob=0.5)]]
-    with pytest.raises(ValueError, match=r'got Posterize; keep .* CPU'):
-        maker(unknown)
-    nearest = [
-        [
-            dict(
-                type='mmselfsup.RandomResizedCrop',
-                size=8,
-                interpolation='nearest',
-            )
-        ]
+CROP = dict(type='mmselfsup.RandomResizedCrop', size=8)
+
+
+@pytest.mark.parametrize(
+    ('step', 'named'),
+    [
+        (dict(type='mmcls.Posterize', bits=4, prob=0.5), 'got Posterize'),
+        (dict(CROP, interpolation='nearest'), "got 'nearest'"),
+        (
+            dict(type='RandomApply', transforms=[CROP], prob=1.0),
+            'got RandomResizedCrop',
+        ),
+        (dict(type='mmcls.Rotate', angle=9.0, pad_val=3), 'pad_val=3'),
+    ],
+)
+def test_a_transform_without_counterpart_is_named(step, named):
+    with pytest.raises(NoCounterpartError, match=named):
+        compose([TRANSFORMS.build(step)])
+
+
+def pipeline_views(views, num_views, dataset, places, epoch, seed):
+    """What the data set makes, normalised as `maker` does."""
+    load, pack = dataset.pipeline.transforms
+    make = TRANSFORMS.build(
+        dict(type='SeededMultiView', views=views, num_views=num_views)
+    )
+    make.set_epoch(epoch, seed)
+    rows = [
+        pack(make(load(dataset.get_data_info(place))))['inputs']
+        for place in places
     ]
-    with pytest.raises(ValueError, match="got 'nearest'"):
-        maker(nearest)
+    return [
+        (torch.stack(view).flip(1).float() - 120) / 60
+        for view in zip(*rows, strict=True)
+    ]
+
+
+def test_without_counterpart_the_views_are_the_pipelines(monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        device_views, 'print_log', lambda text, **_: lines.append(text)
+    )
+    views = [
+        [*CROPS[0], dict(type='mmcls.Posterize', bits=4, prob=0.5)],
+        [dict(type='mmselfsup.RandomResizedCrop', size=6)],
+    ]
+    made = maker(views, [2, 1])
+    assert made.falls_back and made.num_views == 3
+    (line,) = lines
+    assert 'got Posterize' in line and 'on the CPU' in line
+    dataset, places = digits(), [7, 3, 11]
+    for epoch, seed in ((0, 0), (4, 9)):
+        made.set_epoch(epoch, seed)
+        state = np.random.get_state()[1].copy()
+        found = views_of(made, dataset, places)
+        expected = pipeline_views(views, [2, 1], dataset, places, epoch, seed)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other)
+        assert (np.random.get_state()[1] == state).all()
+
+
+def test_on_the_cpu_images_of_several_sizes_use_their_own_pixels(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(device_views, 'print_log', lambda *_, **__: None)
+    for number, size in enumerate([(40, 30), (20, 50)]):
+        pixels = pictures(1, *size, seed=number)[0]
+        Image.fromarray(pixels).save(tmp_path / f'{number}.png')
+    dataset = UnlabelledFolder(str(tmp_path), pipeline=[LOAD, PACK])
+    views = [[*CROPS[0], dict(type='mmcls.Posterize', bits=4, prob=0.5)]]
+    found = views_of(maker(views), dataset, [0, 1])
+    expected = pipeline_views(views, 2, dataset, [0, 1], 0, 0)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize('falls_back', [False, True])
+def test_views_of_several_sizes_need_a_crop(falls_back, tmp_path, monkeypatch):
+    monkeypatch.setattr(device_views, 'print_log', lambda *_, **__: None)
+    for number, size in enumerate([(40, 30), (20, 50)]):
+        pixels = pictures(1, *size, seed=number)[0]
+        Image.fromarray(pixels).save(tmp_path / f'{number}.png')
+    dataset = UnlabelledFolder(str(tmp_path), pipeline=[LOAD, PACK])
+    views = [[dict(type='RandomFlip', prob=0.5)]]
+    if falls_back:
+        views[0].append(dict(type='mmcls.Posterize', bits=4, prob=0.5))
+    with pytest.raises(ValueError, match='RandomResizedCrop'):
+        views_of(maker(views), dataset, [0, 1])
+    views[0].insert(0, CROP)
+    assert views_of(maker(views), dataset, [0, 1])[0].shape == (2, 3, 8, 8)
 
 
 def test_without_kornia_the_command_for_it_is_named(monkeypatch):

@@ -287,8 +287,9 @@ def of_a_rank(number, **hooks):
 def test_0_1_at_the_end_of_an_epoch():
     old = dict(ahpcl=ahpcl_of_0_1())
     kept = kept_state(old)
-    assert set(kept) == {'ladder', 'policy', 'hierarchy', 'log', 'bank'}
-    assert kept['bank'] is None
+    new = {'bank', 'closing'}
+    assert set(kept) == {'ladder', 'policy', 'hierarchy', 'log'} | new
+    assert kept['bank'] is None and kept['closing'] is None
     assert kept['ladder'] is old['ahpcl']['ladder']
     assert 'means' in old['ahpcl']  # what was read stays
 

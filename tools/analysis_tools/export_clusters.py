@@ -9,7 +9,7 @@ r"""Write what a run says of its training images as tables.
   prototypes_k<K>.<format>  every prototype: size, phi, parent, centroid
   features.<format>         pooled features, and keys in the prototypes' space
 
-Images are assigned as by the last E-step, before the last epoch; distances
+Images are assigned as by the last E-step, of the last weights; distances
 are of the features now. A checkpoint without prototypes (another method, the
 warm-up) is refused, or grouped by a k-means of its features with --fresh.
 `tools/model_converters/export_prototypes.py` writes the prototypes of any

@@ -72,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         curves[f'estep_{part}_seconds'] for part in ('extract', 'cluster')
     )
     steps = budget['train_seconds'] - estep
-    share = estep / steps * (whole - warmup) / whole
+    # One E-step before every epoch, and one at the end.
+    per_estep = estep / (args.epochs + 1)
+    share = per_estep * (whole - warmup + 1) / (steps * whole / args.epochs)
     costs = read_costs(args.out)
     costs.setdefault(args.scale, {})[args.variant] = dict(
         estep_over_steps=round(share, 4),

@@ -15,7 +15,9 @@ __train_set = dict(type='Digits', img_size=16, split='train')
 __test_set = dict(__train_set, split='test')
 train_dataloader = dict(
     batch_size=64,
-    num_workers=1,
+    # They are in memory, a batch is taken out in one piece.
+    num_workers=0,
+    persistent_workers=False,
     dataset=dict(__train_set, pipeline=data['train_pipeline']),
 )
 extract_dataloader = dict(

@@ -4,7 +4,9 @@ data_root = 'data/my_images/'
 data = dict(
     _base_.data.pipelines(_base_.data.photo(84), _base_.data.center(96, 84))
 )
-__train_set = dict(type='UnlabelledFolder', data_root=data_root)
+__train_set = dict(
+    type='UnlabelledFolder', data_root=data_root, **_base_.data.stored(84)
+)
 train_dataloader = dict(
     batch_size=64,
     num_workers=2,

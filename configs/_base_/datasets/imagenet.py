@@ -7,7 +7,12 @@ data = dict(
         _base_.data.photo(224), _base_.data.center(256, 224)
     ),
 )
-__train_set = dict(data_root=data_root, scan='off')
+# Decoded it would take a terabyte: there is no cache, and nothing to measure.
+__train_set = dict(
+    data_root=data_root,
+    scan='off',
+    **dict(_base_.data.stored(224), decoded_cache=None),
+)
 train_dataloader = dict(
     batch_size=256,
     num_workers=16,

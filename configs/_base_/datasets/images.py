@@ -21,12 +21,11 @@ def __role(fit, role):
 
 def __pipelines(view, fit=()):
     """All pipelines of a view; `fit` brings an image to size without it."""
-    two_views = dict(type='SeededMultiView', views=[view], num_views=[2])
     return dict(
         view_pipeline=view,
-        train_pipeline=[__load, two_views, __pack],
-        # For views that are made on the device (DeviceViews).
-        raw_pipeline=[__load, __pack],
+        # Images as they are: the model's preprocessor makes the views.
+        train_pipeline=[__load, __pack],
+        device_views=dict(type='DeviceViews', views=[view], num_views=[2]),
         extract_pipeline=[__load, *fit, __pack],
         reference_pipeline=__role(fit, 'reference'),
         query_pipeline=__role(fit, 'query'),
@@ -52,6 +51,16 @@ def __views(config):
     return config.train_dataloader.dataset.pipeline[1]
 
 
+def __views_on_cpu(config):
+    """Let the data set make the views, image by image, in its workers."""
+    on_device = config.model.data_preprocessor
+    on_device.type = 'ViewPreprocessor'
+    views = {name: on_device.pop(name) for name in ('views', 'num_views')}
+    dataset = config.train_dataloader.dataset
+    load, pack = dataset.pipeline
+    dataset.pipeline = [load, dict(type='SeededMultiView', **views), pack]
+
+
 def __one_view(config):
     """Every image is seen once in an epoch."""
     __views(config).num_views = [1]
@@ -69,6 +78,7 @@ data = dict(
     crop=__crop,
     pipelines=__pipelines,
     pair=__pair,
+    views_on_cpu=__views_on_cpu,
     one_view=__one_view,
     add_small_views=__add_small_views,
 )

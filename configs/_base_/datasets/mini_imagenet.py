@@ -4,12 +4,17 @@ _base_ = 'photos.py'
 data_root = 'data/mini-imagenet/'
 
 
-def __splits(data, data_root, **limits):
+def __splits(data, data_root, stored=None, **limits):
     """The data sets of all loaders; `limits` are those of the training."""
+    stored = stored or dict(decoded_cache='auto')
 
     def split(name, **more):
         return dict(
-            type='MiniImageNet', data_root=data_root, split=name, **more
+            type='MiniImageNet',
+            data_root=data_root,
+            split=name,
+            **stored,
+            **more,
         )
 
     def pair(name):
@@ -31,7 +36,7 @@ data = dict(
     splits=__splits,
     **_base_.data.pipelines(_base_.data.photo(84), _base_.data.center(96, 84)),
 )
-__sets = __splits(data, data_root)
+__sets = __splits(data, data_root, _base_.data.stored(84))
 train_dataloader = dict(dataset=__sets['train'])
 extract_dataloader = dict(dataset=__sets['extract'])
 val_dataloader = dict(dataset=__sets['val'])

@@ -35,7 +35,16 @@ def __center(edge, size):
     ]
 
 
-data = dict(photo=__photo, center=__center)
+def __stored(size):
+    """Photographs in a decoded cache, as large as views of a size need.
+
+    A crop of a fifth of the area is 0.39 of a side, and a photograph 1.5 times
+    as long as high: up to 4 times the size of the view no crop is enlarged.
+    """
+    return dict(decoded_cache='auto', decoded_max_side=4 * size)
+
+
+data = dict(photo=__photo, center=__center, stored=__stored)
 train_dataloader = dict(batch_size=128, num_workers=8, pin_memory=True)
 extract_dataloader = dict(
     batch_size=512, num_workers=4, persistent_workers=True

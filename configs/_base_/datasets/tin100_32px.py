@@ -6,9 +6,11 @@ data = dict(
     **_base_.data.pipelines(_base_.data.photo(32), [__resize]),
 )
 __sets = _base_.data.splits(data, _base_.data_root, limit=4800)
+# The images are decoded once; a batch is taken out of them in one piece.
+__in_process = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(
-    num_workers=1, pin_memory=False, dataset=__sets['train']
+    pin_memory=False, **__in_process, dataset=__sets['train']
 )
-extract_dataloader = dict(num_workers=1, dataset=__sets['extract'])
-val_dataloader = dict(num_workers=1, dataset=__sets['val'])
-test_dataloader = dict(num_workers=1, dataset=__sets['test'])
+extract_dataloader = dict(**__in_process, dataset=__sets['extract'])
+val_dataloader = dict(**__in_process, dataset=__sets['val'])
+test_dataloader = dict(**__in_process, dataset=__sets['test'])

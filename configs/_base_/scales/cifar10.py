@@ -19,13 +19,8 @@ model = dict(
     backbone=dict(stem_channels=32, base_channels=32, strides=(2, 2, 2)),
     neck=dict(in_channels=128, hid_channels=256),
     head=dict(loss_inst=dict(temperature=0.1)),
-    data_preprocessor=dict(
-        type='DeviceViews',
-        views=[_base_.data.view_pipeline],
-        num_views=[2],
-    ),
+    data_preprocessor=_base_.data.device_views,
 )
-train_dataloader = dict(dataset=dict(pipeline=_base_.data.raw_pipeline))
 custom_hooks = [
     dict(
         _base_.pop('cluster_hook'),
@@ -33,8 +28,6 @@ custom_hooks = [
         ladder=dict(rungs=[1000, 400, 200, 100, 50, 25, 10], window=3),
         # The last window, 50, 25, 10, is reached after 16 epochs at most.
         policy=dict(type='SlidingWindowPolicy', length=2, max_epochs=3),
-        # One start from k-means++ seeds, warm starts between.
-        clustering=dict(n_init=1, warm_start=True),
         warmup_epochs=4,
     )
 ]

@@ -14,7 +14,7 @@ data = dict(
     # At the rate of the other methods SwAV took longer to leave uniform codes.
     swav=dict(queue_len=256, queue_start_epoch=3, freeze_iters=22, lr=0.05),
 )
-model = dict(queue_len=512)
+model = dict(queue_len=512, data_preprocessor=_base_.data.device_views)
 custom_hooks = [
     dict(
         _base_.pop('cluster_hook'),

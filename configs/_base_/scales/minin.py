@@ -14,6 +14,7 @@ data = dict(
     # SwAV's prototypes stay as they are for the first epoch.
     swav=dict(queue_len=1024, queue_start_epoch=15, freeze_iters=300),
 )
+model = dict(data_preprocessor=_base_.data.device_views)
 custom_hooks = [
     dict(
         _base_.pop('cluster_hook'),

@@ -13,6 +13,7 @@ data = dict(
     small_views=dict(number=6, size=32, scale=(0.05, 0.2)),
     swav=dict(queue_len=1024, queue_start_epoch=15, freeze_iters=300),
 )
+model = dict(data_preprocessor=_base_.data.device_views)
 custom_hooks = [
     dict(
         _base_.pop('cluster_hook'),

@@ -14,6 +14,7 @@ data = dict(
     # At the rate of the other methods SwAV took longer to leave uniform codes.
     swav=dict(queue_len=1024, queue_start_epoch=5, freeze_iters=100, lr=0.05),
 )
+model = dict(data_preprocessor=_base_.data.device_views)
 custom_hooks = [
     dict(
         _base_.pop('cluster_hook'),

@@ -27,11 +27,7 @@ model = dict(
     symmetric=True,
     backbone=dict(strides=(2, 2, 2)),
     head=dict(loss_inst=dict(temperature=0.1)),
-    data_preprocessor=dict(
-        type='DeviceViews',
-        views=[_base_.data.view_pipeline],
-        num_views=[2],
-    ),
+    data_preprocessor=_base_.data.device_views,
 )
 
 __images = dict(
@@ -50,7 +46,7 @@ __in_process = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(
     batch_size=64,
     **__in_process,
-    dataset=dict(__train, pipeline=_base_.data.raw_pipeline, _delete_=True),
+    dataset=dict(__train, pipeline=_base_.data.train_pipeline, _delete_=True),
 )
 extract_dataloader = dict(
     **__in_process,
@@ -95,6 +91,8 @@ custom_hooks = [
         ),
         # Epochs of a rung: three advances take 9 at least and 15 at most.
         policy=dict(type='SlidingWindowPolicy', length=2, max_epochs=5),
+        # As its rows were planned: the best of five starts, every epoch.
+        clustering=dict(type='KMeansClustering', n_iter=20, n_init=5),
         warmup_epochs=4,
     )
 ]

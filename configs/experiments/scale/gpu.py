@@ -16,11 +16,7 @@ get_data = 'CONTRIBUTING.md, "Data", says how to get TIN-100'
 
 model = dict(
     symmetric=True,
-    data_preprocessor=dict(
-        type='DeviceViews',
-        views=[_base_.data.view_pipeline],
-        num_views=[2],
-    ),
+    data_preprocessor=_base_.data.device_views,
 )
 __train, __val, __test = (
     dict(
@@ -36,7 +32,7 @@ __train, __val, __test = (
 )
 __extract = dict(__train, pipeline=_base_.data.extract_pipeline)
 train_dataloader = dict(
-    dataset=dict(__train, pipeline=_base_.data.raw_pipeline, _delete_=True)
+    dataset=dict(__train, pipeline=_base_.data.train_pipeline, _delete_=True)
 )
 extract_dataloader = dict(dataset=dict(__extract, _delete_=True))
 val_dataloader = dict(dataset=_base_.data.pair(_base_.data, __train, __val))
@@ -45,6 +41,8 @@ custom_hooks = [
     dict(
         _base_.custom_hooks[0],
         extract_dataloader=dict(_base_.extract_dataloader, dataset=__extract),
+        # As its rows were planned: the best of five starts, every epoch.
+        clustering=dict(type='KMeansClustering', n_iter=20, n_init=5),
     )
 ]
 optim_wrapper = dict(type='BF16OptimWrapper')

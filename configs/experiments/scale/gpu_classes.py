@@ -3,14 +3,8 @@
 # of test.csv: 5-way episodes, and kNN from 200 to 50 images of each class.
 _base_ = 'gpu.py'
 data = dict(images=16000, classes=64, swav=dict(freeze_iters=250))
-__sets = _base_.data.splits(
-    _base_.data, _base_.data_root, decoded_cache='auto'
-)
-train_dataloader = dict(
-    dataset=dict(
-        __sets['train'], pipeline=_base_.data.raw_pipeline, _delete_=True
-    )
-)
+__sets = _base_.data.splits(_base_.data, _base_.data_root)
+train_dataloader = dict(dataset=dict(__sets['train'], _delete_=True))
 extract_dataloader = dict(dataset=dict(__sets['extract'], _delete_=True))
 custom_hooks = [
     dict(

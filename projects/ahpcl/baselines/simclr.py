@@ -149,6 +149,7 @@ def _check_views(shapes: Sequence[tuple[int, ...]]) -> None:
     if len(found) != 2 or found[0] != found[1]:
         sizes = ', '.join(' x '.join(map(str, s[-2:])) for s in found)
         raise ValueError(
-            f'expected two views of one size, got {len(found)} ({sizes}); use '
-            'SeededMultiView with one pipeline and num_views=[2]'
+            f'expected two views of one size, got {len(found)} ({sizes}); '
+            'give one pipeline and num_views=[2] to model.data_preprocessor '
+            "(of type 'DeviceViews') or SeededMultiView"
         )

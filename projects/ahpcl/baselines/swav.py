@@ -109,8 +109,9 @@ class SwAVBaseline(PooledFeatures, SwAV):
         """
         if not isinstance(inputs, list | tuple) or len(inputs) < 2:
             raise ValueError(
-                'expected two or more views of every image, got one; use '
-                'SeededMultiView with num_views=[2] in the pipeline'
+                'expected two or more views of every image, got one; '
+                'set num_views=[2] in model.data_preprocessor (of type '
+                "'DeviceViews') or in SeededMultiView"
             )
         groups = itertools.groupby(inputs, key=lambda view: view.shape)
         maps = [self.backbone(torch.cat(list(views))) for _, views in groups]

@@ -130,7 +130,8 @@ class SwappedPredictionLoss(nn.Module):
             raise ValueError(
                 f'expected views for crops_for_assign '
                 f'{self.crops_for_assign} and another to predict from, got '
-                f'{num_views}; change num_views of SeededMultiView'
+                f'{num_views}; change num_views of model.data_preprocessor '
+                "(of type 'DeviceViews') or of SeededMultiView"
             )
         self.normalise_prototypes()
         with full_precision(features.device):

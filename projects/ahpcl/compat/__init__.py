@@ -27,6 +27,7 @@ __all__ = ['FIXES', 'Fix', 'Record', 'apply_all', 'status']
 FIXES: tuple[Fix, ...] = (
     packages.PKG_RESOURCES,
     configs.CONFIG_PATHS,
+    configs.CONFIG_TEXT,
     checkpoints.PICKLED_CHECKPOINTS,
     photometric.HUE_WRAP,
     clustering.PCA_WHITENING,

@@ -1,4 +1,4 @@
-"""Resolves ``_base_ = 'ahpcl::...'`` to the configs of this project."""
+"""Config files: ``_base_ = 'ahpcl::...'``, and their text, formatted once."""
 
 from __future__ import annotations
 
@@ -84,4 +84,41 @@ CONFIG_PATHS = Fix(
     upstream='mmengine 0.10.7 config/utils.py MODULE2PACKAGE, by design',
     needed=_needed,
     apply=_apply,
+)
+
+
+def _pretty_text(original: Any) -> Any:
+    """Wraps the getter of ``Config.pretty_text``, which keeps the last one."""
+    kept: dict[str, str] = {}
+
+    @functools.wraps(original)
+    def pretty_text(config: Config) -> str:
+        content = repr(config.to_dict())
+        if content not in kept:
+            text = original(config)
+            kept.clear()
+            kept[content] = text
+        return kept[content]
+
+    pretty_text._ahpcl = True  # type: ignore[attr-defined]
+    return pretty_text
+
+
+def _text_needed() -> bool:
+    return not hasattr(Config.pretty_text.fget, '_ahpcl')
+
+
+def _text_apply() -> None:
+    Config.pretty_text = property(_pretty_text(Config.pretty_text.fget))
+
+
+CONFIG_TEXT = Fix(
+    name='config-text',
+    symptom=(
+        'a run begins seconds later, as the same config is formatted by yapf '
+        'four times: for the log, the work folder and every vis backend'
+    ),
+    upstream='mmengine 0.10.7 config/config.py pretty_text, by design',
+    needed=_text_needed,
+    apply=_text_apply,
 )

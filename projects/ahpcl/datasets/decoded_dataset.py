@@ -1,5 +1,6 @@
 """A data set that may have its images decoded, on disk or in memory."""
 
+import gc
 import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -16,6 +17,9 @@ from .decoded_cache_build import reduced
 from .decoded_cache_open import open_or_build
 from .decoded_index import name_hashes
 from .whole_batch import fetch
+
+# Folders, and sides to which the log has said that photographs are reduced.
+_mentioned: set[tuple[str, int | None]] = set()
 
 
 class Pictures(Protocol):
@@ -65,6 +69,17 @@ class DecodedDataset(BaseDataset):
             self._fully_initialized = False
             raise
 
+    def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:
+        # mmengine collects garbage here: of the list, not of all modules,
+        # which takes a quarter of a second for every data set.
+        if gc.get_freeze_count():
+            return super()._serialize_data()
+        gc.freeze()
+        try:
+            return super()._serialize_data()
+        finally:
+            gc.unfreeze()
+
     def get_subset_(self, indices: int | Sequence[int]) -> None:
         """Keep a part of the images, see mmengine."""
         super().get_subset_(indices)
@@ -79,11 +94,21 @@ class DecodedDataset(BaseDataset):
     def prepare_data(self, idx: int) -> Any:
         """Run an entry through the pipeline, its pixels from the cache."""
         info = self.get_data_info(idx)
-        if self.decoded is not None:
-            _, places = self._at_hand()
-            info['img'] = self.decoded.bgr(places[info['sample_idx']])
-        elif self.decoded_max_side is not None and not self._in_memory():
-            # The same pixels as from a cache.
+        if self.decoded is None:
+            return self.prepare_file(info)
+        _, places = self._at_hand()
+        info['img'] = self.decoded.bgr(places[info['sample_idx']])
+        return self.pipeline(info)
+
+    def prepare_file(self, info: dict) -> Any:
+        """Run an entry, also of a file that is not in the list.
+
+        Its pixels are those that a cache would hold.
+
+        Args:
+            info: With ``img_path`` and ``sample_idx``.
+        """
+        if self.decoded_max_side is not None and not self._in_memory():
             image = reduced(read_rgb(info['img_path']), self.decoded_max_side)
             info['img'] = np.ascontiguousarray(image[:, :, ::-1])
         return self.pipeline(info)
@@ -138,6 +163,7 @@ class DecodedDataset(BaseDataset):
                     f'{background}: both have transparent images over white; '
                     'leave one of them out'
                 )
+        self._mention_reduction()
         if self.decoded_cache is None:
             return
         options: dict[str, Any] = dict(
@@ -149,6 +175,18 @@ class DecodedDataset(BaseDataset):
             found = open_or_build(self.decoded_cache, self._paths(), **options)
         if found is not None:
             self.decoded, self._found = found[0], found
+
+    def _mention_reduction(self) -> None:
+        known = (self.data_root, self.decoded_max_side)
+        if self.decoded_max_side is None or known in _mentioned:
+            return
+        _mentioned.add(known)
+        print_log(
+            f'{self.data_root}: photographs with a longer side than '
+            f'{self.decoded_max_side} px are reduced to it '
+            f'(decoded_max_side=None keeps every pixel)',
+            logger='current',
+        )
 
     def _in_memory(self) -> bool:
         return getattr(self, 'store', None) is not None

@@ -17,7 +17,7 @@ from ahpcl.models.protocols import (
 )
 from ahpcl.runtime.mid_epoch import continues_epoch
 from ahpcl.runtime.train_state import TrainState
-from ahpcl.utils.ranks import unwrap
+from ahpcl.utils.ranks import sync_batch_norm_stats, unwrap
 
 from .cluster_log import ClusterLog
 from .epoch_means import EpochMeans
@@ -34,6 +34,9 @@ class AdaptiveClusterHook(Hook):
     Before an epoch it clusters the features of all images at the rungs in use
     and hands the prototypes to the head; after it, it shows the means of the
     training signals to the policy and moves the ladder as the policy says.
+    A run ends with an E-step, so that its last checkpoint holds prototypes
+    and assignments of its last weights: that of the epoch that would come
+    next, which a run that is resumed for more epochs does not repeat.
     What of it must survive a stop it declares to :class:`TrainState`.
 
     Args:
@@ -121,6 +124,8 @@ class AdaptiveClusterHook(Hook):
         self._estep: EStep | None = None
         self._last: EStepResult | None = None
         self._agreement: float | None = None
+        # After the last E-step of a run: its epoch and agreement.
+        self._closing: dict | None = None
         self._epoch_start = 0.0
 
     # ---- the circle -----------------------------------------------------
@@ -173,24 +178,21 @@ class AdaptiveClusterHook(Hook):
         """E-step, if it is time for one."""
         self._epoch_start = time.perf_counter()
         self._last = None
+        closing, self._closing = self._closing, None
         if runner.epoch < self.warmup_epochs or continues_epoch(runner):
+            return
+        if closing is not None and closing['epoch'] == runner.epoch:
+            self._agreement = closing['agreement']
+            self._log.goes_on(runner)
             return
         model = unwrap(runner.model)
         previous = model.head.hierarchy
         due = (runner.epoch - self.warmup_epochs) % self.interval == 0
         if previous is not None and not due and self._fits(previous):
             return
-        self._last = self._estep.run(
-            model,
-            self.ladder.current,
-            temperature=model.head.temperature,
-            seed=runner.seed,
-            epoch=runner.epoch,
-            previous=previous,
-            fresh=self._is_fresh(runner.epoch),
-        )
+        fresh = self._is_fresh(runner.epoch)
+        self._last = self._make_prototypes(runner, runner.epoch, fresh)
         self._agreement = self._last.mean_agreement()
-        self._hand_over(model, self._last.hierarchy)
         self._log.estep(runner, self._last)
 
     def after_train_iter(
@@ -204,7 +206,7 @@ class AdaptiveClusterHook(Hook):
         self._means.update(outputs, len(data_batch['data_samples']))
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Show the means to the policy and step the ladder."""
+        """Show the means to the policy, step the ladder; end the run."""
         model = unwrap(runner.model)
         device = next(model.parameters()).device
         means = self._means.compute(device)
@@ -237,6 +239,15 @@ class AdaptiveClusterHook(Hook):
         )
         # What was measured between two E-steps counts once.
         self._agreement = None
+        if self.is_last_train_epoch(runner):
+            # Each rank has its own until TrainState's turn.
+            sync_batch_norm_stats(model)
+            self._close(runner, runner.epoch + 1)
+
+    def after_train(self, runner: Runner) -> None:
+        """End a run that a condition stopped before its last epoch."""
+        if runner.train_loop.stop_training:
+            self._close(runner, runner.epoch)
 
     # ---- what persists --------------------------------------------------
 
@@ -251,6 +262,9 @@ class AdaptiveClusterHook(Hook):
             found = PrototypeHierarchy.from_state_dict(kept)
             self._hand_over(model, found.to(device))
 
+        def set_closing(kept: dict) -> None:
+            self._closing = dict(kept)
+
         def set_agreement(kept: float) -> None:
             self._agreement = kept
 
@@ -260,6 +274,7 @@ class AdaptiveClusterHook(Hook):
         state.keep_object('log', self._log)
         # Its smoothing is that of the ladder, which is there again.
         state.keep('hierarchy', hierarchy, set_hierarchy)
+        state.keep('closing', lambda: self._closing, set_closing)
         state.keep_object(
             'means', self._means, per_rank=True, within_epoch=True
         )
@@ -271,6 +286,38 @@ class AdaptiveClusterHook(Hook):
         )
 
     # ---- helpers --------------------------------------------------------
+
+    def _close(self, runner: Runner, epochs: int) -> None:
+        """Make prototypes of the last weights; a collective call.
+
+        Args:
+            runner: The runner.
+            epochs: Epochs that are done, the number of the next from 0.
+        """
+        model = unwrap(runner.model)
+        if model.head.hierarchy is None or self._closing is not None:
+            return  # the run ends in its warm-up, or has ended
+        result = self._make_prototypes(runner, epochs, fresh=True)
+        agreement = result.mean_agreement()
+        self._closing = dict(epoch=epochs, agreement=agreement)
+        self._log.estep(runner, result, ends_after=epochs)
+
+    def _make_prototypes(
+        self, runner: Runner, epoch: int, fresh: bool
+    ) -> EStepResult:
+        """Run the E-step of an epoch, from 0, and hand over what it gives."""
+        model = unwrap(runner.model)
+        result = self._estep.run(
+            model,
+            self.ladder.current,
+            temperature=model.head.temperature,
+            seed=runner.seed,
+            epoch=epoch,
+            previous=model.head.hierarchy,
+            fresh=fresh,
+        )
+        self._hand_over(model, result.hierarchy)
+        return result
 
     def _hand_over(
         self, model: nn.Module, hierarchy: PrototypeHierarchy

@@ -57,16 +57,32 @@ class ClusterLog:
         else:
             runner.logger.info(line)
 
-    def estep(self, runner: Runner, result: EStepResult) -> None:
-        """Write the statistics of an E-step."""
+    def estep(
+        self,
+        runner: Runner,
+        result: EStepResult,
+        ends_after: int | None = None,
+    ) -> None:
+        """Write the statistics of an E-step.
+
+        Args:
+            runner: The runner.
+            result: What the E-step gave.
+            ends_after: Number of the epoch after which it ends the run; None
+                before an epoch.
+        """
+        when = f'before epoch {runner.epoch + 1}'
+        if ends_after is not None:
+            when = f'after epoch {ends_after}, for the last weights'
+        what = 'keys of the bank' if result.from_bank else 'extraction'
         scalars = {
             'estep/seconds_extract': result.extract_seconds,
             'estep/seconds_cluster': result.cluster_seconds,
         }
         lines = [
-            f'E-step before epoch {runner.epoch + 1}: extraction '
-            f'{result.extract_seconds:.2f} s, clustering '
-            f'{result.cluster_seconds:.2f} s'
+            f'E-step {when}: {what} {result.extract_seconds:.2f} s, '
+            f'clustering {result.cluster_seconds:.2f} s'
+            + (f' ({result.effort})' if result.effort else '')
         ]
         for rung, row in result.summary().items():
             agreement = row.get('agreement')
@@ -81,6 +97,13 @@ class ClusterLog:
                 scalars[f'estep/k{rung}/{name}'] = value
         runner.logger.info('\n'.join(lines))
         runner.visualizer.add_scalars(scalars, step=runner.iter)
+
+    def goes_on(self, runner: Runner) -> None:
+        """Say that the run begins with the prototypes that it ended with."""
+        runner.logger.info(
+            f'epoch {runner.epoch + 1} begins with the prototypes that the '
+            'run had ended with'
+        )
 
     def epoch(
         self,

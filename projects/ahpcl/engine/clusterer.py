@@ -86,6 +86,10 @@ class Clusterer(ABC):
         """Whether the E-step of an epoch, from 0, takes no warm start."""
         return not self.warm_start
 
+    def effort(self, request: ClusterRequest) -> str:
+        """Say what an E-step costs and what it was spared, for the log."""
+        return ''
+
     def warm_centroids(self, request: ClusterRequest) -> dict[int, Tensor]:
         """K -> the last centroids (K, D), where a warm start is due."""
         if request.previous is None or self.is_cold_start(request.epoch):

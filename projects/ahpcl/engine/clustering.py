@@ -18,6 +18,7 @@ from ahpcl.core import (
 )
 from ahpcl.core.clustering.identity import keep_identities
 from ahpcl.core.clustering.search import resolve_backend
+from ahpcl.core.clustering.warm import moved_centroids
 
 from .clusterer import Clusterer, ClusterRequest, settings_from
 
@@ -27,9 +28,13 @@ class KMeansClustering(Clusterer):
     """Clusters by k-means, :func:`ahpcl.core.build_hierarchy`.
 
     Args:
-        warm_start: Start from the last centroids of the same K. A rung that
+        warm_start: Go on from the last clusters of the same K. A rung that
             is new in the window starts cold, and so does the whole window
             every ``restart_every`` epochs.
+        warm_from: What of the last clusters a warm start begins with:
+            ``'images'``, the means of their images in the features of now,
+            which hold also while the features move fast; or
+            ``'centroids'``, which were learnt of the features of before.
         restart_every: Epochs between cold starts, with ``warm_start``; None
             for never.
         concentration: ``'estimated'`` from the distances (PCL, section 3.3),
@@ -46,6 +51,7 @@ class KMeansClustering(Clusterer):
         self,
         *,
         warm_start: bool = False,
+        warm_from: str = 'centroids',
         restart_every: int | None = 10,
         concentration: str = 'estimated',
         **settings: Any,
@@ -55,12 +61,18 @@ class KMeansClustering(Clusterer):
                 "expected clustering.concentration 'estimated' or 'fixed', "
                 f'got {concentration!r}'
             )
+        if warm_from not in ('images', 'centroids'):
+            raise ValueError(
+                "expected clustering.warm_from 'images' or 'centroids', got "
+                f'{warm_from!r}'
+            )
         if restart_every is not None and restart_every < 1:
             raise ValueError(
                 'expected clustering.restart_every of at least 1, or None, '
                 f'got {restart_every}'
             )
         self.warm_start = warm_start
+        self.warm_from = warm_from
         self.restart_every = restart_every
         self.concentration = concentration
         self.settings = settings_from(KMeansSettings, settings)
@@ -99,6 +111,17 @@ class KMeansClustering(Clusterer):
     ) -> PrototypeHierarchy:
         """Cluster, and keep the numbers of clusters that continue."""
         init = self.warm_centroids(request)
+        if self.warm_from == 'images':
+            init = {
+                k: moved_centroids(
+                    features,
+                    request.previous.level(k).assignments,
+                    centroids,
+                    spherical=self.settings.spherical,
+                    shards=request.shards,
+                )
+                for k, centroids in init.items()
+            }
         hierarchy = build_hierarchy(
             features,
             request.num_clusters,
@@ -122,6 +145,24 @@ class KMeansClustering(Clusterer):
                 ),
             )
             for level in hierarchy.levels
+        )
+
+    def effort(self, request: ClusterRequest) -> str:
+        """Count the iterations of the rungs that go on and of the others."""
+        counts = request.num_clusters
+        warm = self.warm_centroids(request)
+        taken = full = 0
+        for k in counts:
+            most = self.settings.for_level(k, smallest=min(counts), warm=False)
+            whole = most.n_iter * most.n_init
+            own = self.settings.for_level(k, smallest=min(counts), warm=True)
+            taken += own.n_iter if k in warm else whole
+            full += whole
+        if not warm:
+            return f'new seeds, at most {full} iterations'
+        return (
+            f'at most {taken} iterations instead of {full}, as {len(warm)} of '
+            f'{len(counts)} rungs go on from their clusters'
         )
 
     def _usable_settings(self, device: torch.device) -> KMeansSettings:

@@ -38,12 +38,17 @@ class EStepResult:
         extract_seconds: Wall time of the extraction; near 0 with features
             of a bank.
         cluster_seconds: Wall time of clustering, agreement and broadcast.
+        from_bank: Whether the features are those of a bank.
+        effort: What the clustering had to do, in words, see
+            :meth:`Clusterer.effort`.
     """
 
     hierarchy: PrototypeHierarchy
     agreement: dict[int, float]
     extract_seconds: float
     cluster_seconds: float
+    from_bank: bool = False
+    effort: str = ''
 
     def mean_agreement(self) -> float | None:
         """Mean over the rungs that are in both, None where none is."""
@@ -128,7 +133,8 @@ class EStep:
             RuntimeError: on the other ranks, if clustering failed on rank 0.
         """
         start = time.perf_counter()
-        features = self._features(model, fresh)
+        from_bank = self.bank is not None and self.bank.complete and not fresh
+        features = self._features(model, from_bank)
         extracted = time.perf_counter()
         request = ClusterRequest(
             num_clusters=tuple(num_clusters),
@@ -152,10 +158,12 @@ class EStep:
             agreement=agreement,
             extract_seconds=extracted - start,
             cluster_seconds=time.perf_counter() - extracted,
+            from_bank=from_bank,
+            effort=self.clustering.effort(request),
         )
 
-    def _features(self, model: nn.Module, fresh: bool) -> FeatureShard:
-        if self.bank is not None and self.bank.complete and not fresh:
+    def _features(self, model: nn.Module, from_bank: bool) -> FeatureShard:
+        if from_bank:
             return shard_of(self.bank.rows)
         shard = extract_shard(model, self.dataloader, settings=self.extraction)
         if self.bank is not None:

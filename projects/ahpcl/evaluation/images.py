@@ -64,7 +64,9 @@ def encode_image(
         )
     dataset, _ = _inner(dataset, 0)
     try:
-        sample = dataset.pipeline({'img_path': str(path), 'sample_idx': 0})
+        # As those of the data set, reduced if large.
+        prepare = getattr(dataset, 'prepare_file', dataset.pipeline)
+        sample = prepare({'img_path': str(path), 'sample_idx': 0})
     except (OSError, ValueError) as error:
         raise ValueError(
             f'expected an image file, got {path}: {error}'

@@ -21,6 +21,10 @@ Transform = Callable[[Tensor, Tensor, SampleDraws], Tensor]
 _LUMA = (0.114, 0.587, 0.299)  # of B, G, R, as in Pillow
 
 
+class NoCounterpartError(ValueError):
+    """A pipeline's transform that cannot be done for a batch on a device."""
+
+
 def on_device(transform: Any) -> Transform:
     """What a pipeline's transform does, for a batch.
 
@@ -28,15 +32,14 @@ def on_device(transform: Any) -> Transform:
         transform: Of the pipeline, built.
 
     Raises:
-        ValueError: If there is none for it, or not with its options.
+        NoCounterpartError: If there is none for it, or not with its options.
         ImportError: If it needs kornia and that is not installed.
     """
     name = type(transform).__name__
     if name not in _BUILDERS:
-        raise ValueError(
-            f'expected a transform that runs on the device, one of '
-            f'{", ".join(_BUILDERS)}, got {name}; keep the augmentation on '
-            "the CPU (model.data_preprocessor.type='ViewPreprocessor')"
+        raise NoCounterpartError(
+            f'expected transforms that run on the device '
+            f'({", ".join(_BUILDERS)}), got {name}'
         )
     return _BUILDERS[name](transform)
 
@@ -99,7 +102,7 @@ def _resized_crop(transform: Any) -> Transform:
     else:
         scale, ratio = transform.scale, transform.ratio
     if transform.interpolation not in ('bilinear', 'bicubic'):
-        raise ValueError(
+        raise NoCounterpartError(
             "expected RandomResizedCrop with interpolation 'bilinear' or "
             f"'bicubic' on the device, got {transform.interpolation!r}"
         )
@@ -123,7 +126,7 @@ def _flip(transform: Any) -> Transform:
         'horizontal',
         'vertical',
     ):
-        raise ValueError(
+        raise NoCounterpartError(
             'expected RandomFlip with one probability and one direction on '
             f'the device, got {transform.prob} and {transform.direction}'
         )
@@ -139,19 +142,20 @@ def _flip(transform: Any) -> Transform:
 
 
 def _some(transform: Any) -> Transform:
-    inner = [on_device(step) for step in transform.transforms.transforms]
+    steps = transform.transforms.transforms
+    for step in steps:
+        if _is_crop(step):
+            raise NoCounterpartError(
+                'expected RandomApply on the device around transforms that '
+                f'keep the size, got {type(step).__name__}'
+            )
+    inner = [on_device(step) for step in steps]
 
     def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
         which = _send(draws.chance(transform.prob), images)
         done = images
         for step in inner:
             done = step(done, sizes, draws)
-        if done.shape != images.shape:
-            raise ValueError(
-                'expected RandomApply on the device around transforms that '
-                f'keep the size, got {tuple(images.shape[-2:])} to '
-                f'{tuple(done.shape[-2:])}'
-            )
         return torch.where(which[:, None, None, None], done, images)
 
     return apply
@@ -218,7 +222,7 @@ def _turn_hue(images: Tensor, which: Tensor, turn: Tensor) -> Tensor:
 
 def _grayscale(transform: Any) -> Transform:
     if not transform.keep_channels or transform.color_format != 'bgr':
-        raise ValueError(
+        raise NoCounterpartError(
             'expected RandomGrayscale with keep_channels=True and '
             "color_format='bgr' on the device, got "
             f'{transform.keep_channels} and {transform.color_format!r}'
@@ -276,7 +280,7 @@ def _rotate(transform: Any) -> Transform:
         or transform.center is not None
         or transform.pad_val != 0
     ):
-        raise ValueError(
+        raise NoCounterpartError(
             'expected Rotate with an angle, nearest interpolation, scale 1, '
             'no centre and pad_val=0 on the device, got '
             f'{transform}'
@@ -312,9 +316,8 @@ def _kornia(purpose: str) -> Any:
         import kornia
     except ImportError as error:
         raise ImportError(
-            f'{purpose} on the device needs kornia, which is not installed: '
-            'pip install kornia, or keep the augmentation on the '
-            "CPU (model.data_preprocessor.type='ViewPreprocessor')"
+            f'{purpose} on the device needs kornia, which is not installed '
+            '(pip install kornia)'
         ) from error
     return kornia
 
@@ -332,17 +335,38 @@ _BUILDERS: dict[str, Callable[[Any], Transform]] = {
 
 
 def compose(transforms: Sequence[Any]) -> Transform:
-    """A pipeline, one transform after the other."""
-    steps = [on_device(transform) for transform in transforms]
+    """Return a pipeline, one transform after the other.
+
+    Args:
+        transforms: Of the pipeline, built.
+
+    Raises:
+        NoCounterpartError: See :func:`on_device`.
+        ImportError: See there. On use, a ValueError if images of several
+            sizes get to a transform other than a crop.
+    """
+    steps = [(on_device(step), _is_crop(step)) for step in transforms]
 
     def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
-        for step in steps:
-            before = images.shape[-2:]
+        for step, crops in steps:
+            if not crops and (sizes != sizes[:1]).any():
+                raise ValueError(
+                    'expected views that begin with RandomResizedCrop, as '
+                    'images are of several sizes, '
+                    f'{tuple(sizes.amin(0).tolist())} to '
+                    f'{tuple(sizes.amax(0).tolist())}, got others; put one '
+                    'first, or resize the images in train_dataloader.dataset.'
+                    'pipeline'
+                )
             images = step(images, sizes, draws)
-            if images.shape[-2:] != before or sizes is None:
+            if crops:
                 sizes = torch.tensor([images.shape[-2:]]).expand(
                     len(images), 2
                 )
         return images
 
     return apply
+
+
+def _is_crop(transform: Any) -> bool:
+    return _BUILDERS.get(type(transform).__name__) is _resized_crop

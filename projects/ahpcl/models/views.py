@@ -43,8 +43,9 @@ def plan_views(sizes: Sequence[tuple[int, ...]], symmetric: bool) -> ViewPlan:
     """
     if len(sizes) < 2:
         raise ValueError(
-            f'expected two views of every image, got {len(sizes)}; use '
-            'SeededMultiView with num_views=[2] in the pipeline'
+            f'expected two views of every image, got {len(sizes)}; set '
+            'num_views=[2] where the views are made (model.data_preprocessor '
+            "of type 'DeviceViews', or SeededMultiView in the pipeline)"
         )
     large = tuple(sizes[0])
     if tuple(sizes[KEY_VIEW]) != large or any(
@@ -54,7 +55,7 @@ def plan_views(sizes: Sequence[tuple[int, ...]], symmetric: bool) -> ViewPlan:
         raise ValueError(
             'expected the first two views, a query and the key, to be the '
             f'largest and of one size, got {text}; put the two large crops '
-            'first into the views of SeededMultiView'
+            'first into the views'
         )
     keys = (KEY_VIEW, 0) if symmetric else (KEY_VIEW,)
     queries = [v for v in range(len(sizes)) if symmetric or v != KEY_VIEW]

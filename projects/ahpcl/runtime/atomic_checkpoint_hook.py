@@ -84,6 +84,17 @@ class AtomicCheckpointHook(CheckpointHook):
             for left in Path(self.out_dir).glob(f'*.pth{PART}'):
                 left.unlink(missing_ok=True)
 
+    def after_train(self, runner: Runner) -> None:
+        """Write the last checkpoint of a run that a condition stopped."""
+        if (
+            runner.train_loop.stop_training
+            and self.save_last
+            and self.by_epoch
+        ):
+            meta = dict(epoch=runner.epoch, iter=runner.iter)
+            self._save_checkpoint_with_step(runner, runner.epoch, meta)
+        super().after_train(runner)
+
     def is_step_due(self, step: int) -> bool:
         """Whether a checkpoint is due after so many steps."""
         return (
