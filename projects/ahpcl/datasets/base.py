@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 
 from .decoded_dataset import DecodedDataset
 from .manifest import Manifest
+from .roots import Roots, roots_of
 from .scan import SCAN_MODES, ScanMode, describe, scan_images
 
 
@@ -21,7 +22,7 @@ class ImageListDataset(DecodedDataset):
     finds never enters a dataset, because loader workers keep old copies.
 
     Args:
-        data_root: Folder of the dataset.
+        data_root: Folder of the dataset; several where a dataset says so.
         on_unreadable: What to do about files that are missing, truncated, no
             images or smaller than ``min_size``: 'raise' stops with one error
             that names them, 'skip' leaves them out and logs their number.
@@ -57,7 +58,7 @@ class ImageListDataset(DecodedDataset):
 
     def __init__(
         self,
-        data_root: str = '',
+        data_root: Roots = '',
         *,
         on_unreadable: Literal['raise', 'skip'] = 'raise',
         scan: ScanMode = 'auto',
@@ -87,6 +88,7 @@ class ImageListDataset(DecodedDataset):
             raise ValueError(
                 f'expected limit to be None or at least 1, got {limit}'
             )
+        roots = roots_of(data_root)
         self.on_unreadable = on_unreadable
         self.scan = scan
         self.min_size = min_size
@@ -95,7 +97,7 @@ class ImageListDataset(DecodedDataset):
             decoded_cache=decoded_cache,
             decoded_max_side=decoded_max_side,
             metainfo=metainfo,
-            data_root=str(data_root),
+            data_root=roots[0] if len(roots) == 1 else list(roots),
             data_prefix={},
             indices=indices,
             serialize_data=serialize_data,

@@ -24,6 +24,7 @@ class Changes:
         changed: Names that were there, with another content.
         gone: Names that are there no more.
         renamed: Earlier name and name of the same content.
+        changed_places: Where those are among the images at hand, (n,) int64.
         reordered: Whether images that are in both stand in another order.
         earlier: Number of images of the earlier list.
 
@@ -40,6 +41,7 @@ class Changes:
     changed: tuple[str, ...]
     gone: tuple[str, ...]
     renamed: tuple[tuple[str, str], ...]
+    changed_places: np.ndarray
     reordered: bool
     earlier: int
 
@@ -47,6 +49,11 @@ class Changes:
     def same_images(self) -> bool:
         """Whether it is the same images, under whatever names and order."""
         return not (self.new or self.changed or self.gone)
+
+    @property
+    def all_known(self) -> bool:
+        """Whether all images at hand were there, and have not changed."""
+        return not (self.new or self.changed)
 
     @property
     def same_places(self) -> bool:
@@ -59,6 +66,12 @@ class Changes:
     def none(self) -> bool:
         """Whether nothing differs, not even a name."""
         return self.same_places and not self.renamed
+
+    def status(self) -> np.ndarray:
+        """Say 'known', 'new' or 'changed' of every image at hand, (N,)."""
+        found = np.where(self.places < 0, 'new', 'known').astype('<U7')
+        found[self.changed_places] = 'changed'
+        return found
 
     def describe(self) -> str:
         """Say it in words: '38 as before, 1 new (x.png), 1 gone (y.png)'."""
@@ -117,6 +130,7 @@ def compare(before: Images, now: Images) -> Changes:
         changed=tuple(now[0][i] for i in changed),
         gone=_chosen(before[0], rest),
         renamed=tuple((before[0][i], now[0][j]) for i, j in renamed),
+        changed_places=changed,
         reordered=bool((np.diff(kept) < 0).any()),
         earlier=len(before[0]),
     )

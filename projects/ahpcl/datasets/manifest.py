@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .changes import Changes, compare
+from .roots import Roots, image_names
 
 # The contents of so many files are looked at; of more files so many, chosen
 # by their names, so that most are the same when images come or go.
@@ -36,9 +36,8 @@ class Manifest:
     """The images of a data set by name, in its order.
 
     Attributes:
-        names: Path of every image below the folder of the data, with '/'
-            between its parts; the whole path of an image outside of it. N of
-            them.
+        names: Path of every image below the folder of the data, see
+            :func:`ahpcl.datasets.roots.image_names`; N of them.
         sizes: Bytes of every file, (N,) int64; -1 where there is no file.
         marks: 64 bits that tell the contents of images apart, (N,) uint64; 0
             where a content was not looked at. Up to 50,000 files all are, of
@@ -54,22 +53,16 @@ class Manifest:
     marks: np.ndarray
 
     @classmethod
-    def of(
-        cls, paths: Sequence[str], root: str | os.PathLike[str] = ''
-    ) -> Manifest:
+    def of(cls, paths: Sequence[str], root: Roots = '') -> Manifest:
         """Describe images by the paths of their files.
 
         Looks at every file once: its size, and a few blocks of some.
 
         Args:
             paths: Path of every image, in the order of the data set.
-            root: Folder of the data, so that they may move together.
+            root: Folder of the data, or several, so that they may move.
         """
-        prefix = os.path.join(Path(root), '')
-        return cls.of_files(
-            [path.removeprefix(prefix).replace(os.sep, '/') for path in paths],
-            paths,
-        )
+        return cls.of_files(image_names(paths, root), paths)
 
     @classmethod
     def of_files(cls, names: Sequence[str], paths: Sequence[str]) -> Manifest:

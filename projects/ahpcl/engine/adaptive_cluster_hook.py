@@ -5,10 +5,11 @@ import time
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TASK_UTILS
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ahpcl.core import ClusterLadder, Decision, PrototypeHierarchy
+from ahpcl.core.clustering.carry_over import carry_over
 from ahpcl.models.feature_bank import FeatureBank
 from ahpcl.models.protocols import (
     LearnsPrototypes,
@@ -24,7 +25,7 @@ from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
 from .extraction import build_extract_loader
 from .extraction_settings import ExtractionSettings
-from .schedule import build_ladder
+from .schedule import resumed_ladder
 
 
 @HOOKS.register_module()
@@ -122,6 +123,7 @@ class AdaptiveClusterHook(Hook):
         self._last: EStepResult | None = None
         self._agreement: float | None = None
         self._epoch_start = 0.0
+        self._done_at: int | None = None  # epoch whose E-step came earlier
 
     # ---- the circle -----------------------------------------------------
 
@@ -145,7 +147,10 @@ class AdaptiveClusterHook(Hook):
         )
         train = runner.train_loop.dataloader
         loader = build_extract_loader(self._extract_config, runner)
-        self.ladder = build_ladder(self._ladder_config, len(train.dataset))
+        state = TrainState.of(runner)
+        self.ladder = resumed_ladder(
+            self._ladder_config, len(train.dataset), state.kept('ladder')
+        )
         self._clustering.check(
             self.ladder,
             len(train.dataset),
@@ -160,7 +165,7 @@ class AdaptiveClusterHook(Hook):
             self._extraction,
             self._keep_keys(model, len(train.dataset)),
         )
-        self._declare(TrainState.of(runner), model)
+        before = self._declare(runner, state, model)
         model.start_training(runner.seed, runner.iter)
         self._log.plan(
             runner,
@@ -168,10 +173,14 @@ class AdaptiveClusterHook(Hook):
             self.policy,
             max(self.warmup_epochs, runner.epoch),
         )
+        if before is not None:
+            self._start_estep(runner, *before)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """E-step, if it is time for one."""
         self._epoch_start = time.perf_counter()
+        if self._done_at == runner.epoch:  # other images, so at the start
+            return
         self._last = None
         if runner.epoch < self.warmup_epochs or continues_epoch(runner):
             return
@@ -180,18 +189,7 @@ class AdaptiveClusterHook(Hook):
         due = (runner.epoch - self.warmup_epochs) % self.interval == 0
         if previous is not None and not due and self._fits(previous):
             return
-        self._last = self._estep.run(
-            model,
-            self.ladder.current,
-            temperature=model.head.temperature,
-            seed=runner.seed,
-            epoch=runner.epoch,
-            previous=previous,
-            fresh=self._is_fresh(runner.epoch),
-        )
-        self._agreement = self._last.mean_agreement()
-        self._hand_over(model, self._last.hierarchy)
-        self._log.estep(runner, self._last)
+        self._run_estep(runner, previous)
 
     def after_train_iter(
         self,
@@ -240,23 +238,48 @@ class AdaptiveClusterHook(Hook):
 
     # ---- what persists --------------------------------------------------
 
-    def _declare(self, state: TrainState, model: nn.Module) -> None:
+    def _declare(
+        self, runner: Runner, state: TrainState, model: nn.Module
+    ) -> tuple[PrototypeHierarchy, Tensor] | None:
+        """Declare what persists, and take over what a checkpoint keeps.
+
+        Returns:
+            Prototypes to which some of the images at hand were not assigned,
+            and where every image was before; None where there are none.
+        """
         device = next(model.parameters()).device
+        images = state.images(runner)
+        places = images.places
+        unassigned: list[PrototypeHierarchy] = []
 
         def hierarchy() -> dict | None:
             found = model.head.hierarchy
             return None if found is None else found.state_dict()
 
         def set_hierarchy(kept: dict) -> None:
-            found = PrototypeHierarchy.from_state_dict(kept)
-            self._hand_over(model, found.to(device))
+            found = PrototypeHierarchy.from_state_dict(kept).to(device)
+            images.check_number(len(found[0].assignments))
+            if places is not None and not images.changes.same_images:
+                unassigned.append(found)
+                return
+            if places is not None:
+                found = carry_over(found, places)
+            self._hand_over(model, found)
+
+        def bank() -> dict | None:
+            found = self._estep.bank
+            return None if found is None else found.state_dict()
+
+        def set_bank(kept: dict) -> None:
+            if self._estep.bank is not None:
+                self._estep.bank.load_state_dict(kept, places)
 
         def set_agreement(kept: float) -> None:
             self._agreement = kept
 
         state.keep_object('ladder', self.ladder)
         state.keep_object('policy', self.policy)
-        state.keep_object('bank', self._estep.bank)
+        state.keep('bank', bank, set_bank)
         state.keep_object('log', self._log)
         # Its smoothing is that of the ladder, which is there again.
         state.keep('hierarchy', hierarchy, set_hierarchy)
@@ -269,8 +292,41 @@ class AdaptiveClusterHook(Hook):
             set_agreement,
             within_epoch=True,
         )
+        return (unassigned[0], places) if unassigned else None
 
     # ---- helpers --------------------------------------------------------
+
+    def _run_estep(
+        self,
+        runner: Runner,
+        previous: PrototypeHierarchy | None,
+        places: Tensor | None = None,
+    ) -> None:
+        model = unwrap(runner.model)
+        self._last = self._estep.run(
+            model,
+            self.ladder.current,
+            temperature=model.head.temperature,
+            seed=runner.seed,
+            epoch=runner.epoch,
+            previous=previous,
+            places=places,
+            fresh=self._is_fresh(runner.epoch),
+        )
+        self._agreement = self._last.mean_agreement()
+        self._hand_over(model, self._last.hierarchy)
+        self._log.estep(runner, self._last)
+
+    def _start_estep(
+        self, runner: Runner, previous: PrototypeHierarchy, places: Tensor
+    ) -> None:
+        """Assign all images, which a checkpoint from now on must hold."""
+        runner.logger.info(
+            'the images are not those of the checkpoint: an E-step assigns '
+            'them, prototypes keep their numbers'
+        )
+        self._run_estep(runner, previous, places)
+        self._done_at = runner.epoch
 
     def _hand_over(
         self, model: nn.Module, hierarchy: PrototypeHierarchy

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from ahpcl.datasets.changes import Changes
@@ -23,6 +25,7 @@ class RunImages:
     """What a run knows of its training images.
 
     Attributes:
+        number: How many they are.
         state: The state of their :class:`Manifest`, which goes into every
             checkpoint; None on other ranks than 0, and where the data set
             does not name its images.
@@ -30,8 +33,52 @@ class RunImages:
             the run goes on; None where it does not, or where it is unknown.
     """
 
+    number: int
     state: dict[str, Any] | None
     changes: Changes | None
+
+    @property
+    def places(self) -> Tensor | None:
+        """Where every image was in the checkpoint, (N,) int64; -1 if new.
+
+        None where nothing has another place, or where it is unknown.
+        """
+        if self.changes is None or self.changes.same_places:
+            return None
+        return torch.from_numpy(self.changes.places)
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on within an epoch with images at other places.
+
+        Raises:
+            ValueError: If there are any.
+        """
+        if self.places is not None:
+            assert self.changes is not None
+            raise ValueError(
+                'expected the images of the checkpoint to go on within an '
+                f'epoch, got {self.changes.describe()}; put them back, or '
+                'name the checkpoint of an epoch with --resume FILE, which '
+                'takes them as they are'
+            )
+
+    def check_number(self, kept: int) -> None:
+        """Refuse what a checkpoint keeps of another number of images.
+
+        Args:
+            kept: Of so many images; those that it lists, if it lists any.
+
+        Raises:
+            ValueError: If they are not as many.
+        """
+        known = self.number if self.changes is None else self.changes.earlier
+        if kept != known:
+            raise ValueError(
+                f'expected a checkpoint that is about {known} images, got '
+                f'{kept} of which it keeps labels: it is of other data; give '
+                'the data_root and limits of its run, or start from its '
+                'weights with load_from=... and resume=False'
+            )
 
     @classmethod
     def look_at(
@@ -78,4 +125,4 @@ class RunImages:
                 logger='current',
                 level=logging.WARNING,
             )
-        return cls(own[0], changes)
+        return cls(len(dataset), own[0], changes)

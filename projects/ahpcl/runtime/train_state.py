@@ -158,13 +158,28 @@ class TrainState(Hook):
         """The training images, and which of them the checkpoint was about.
 
         Looked at once, when a training starts; the first call is collective.
+
+        Raises:
+            ValueError: If the run goes on within an epoch with other images:
+                which of them come next is no more the same.
         """
         if self._images is None:
-            kept = None if self._kept is None else self._kept.get(IMAGES)
             self._images = RunImages.look_at(
-                runner.train_loop.dataloader.dataset, kept, self.resumed
+                runner.train_loop.dataloader.dataset,
+                self.kept(IMAGES),
+                self.resumed,
             )
+            if self.resumed and _BATCHES in self._kept:
+                self._images.check_unchanged()
         return self._images
+
+    def kept(self, name: str) -> Any:
+        """What the checkpoint keeps of a part, before it is restored.
+
+        None where it keeps nothing of that name, and where the run does not
+        go on from a checkpoint.
+        """
+        return None if self._kept is None else self._kept.get(name)
 
     @contextmanager
     def within_epoch(self, batches: int | None) -> Iterator[None]:
