@@ -1,16 +1,20 @@
 """Results belong to images by name: files come, go, move and change."""
 
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
 
 from ahpcl.datasets.manifest import Manifest
 from ahpcl.evaluation.cluster_table import image_table
 from ahpcl.evaluation.run_data import RunData
+from ahpcl.runtime.stop_request import TrainingStopped
 from toy import toy_config, toy_method
 
 NUMBER = 60
@@ -57,16 +61,45 @@ def ahpcl_config(work_dir, folder, epochs=2, **hook):
     config = on_folder(toy_config(work_dir, **hook), folder, epochs)
     config.custom_hooks[0].ladder.rungs = [10, 5, 2]
     config.custom_hooks[0].policy = None
-    config.custom_hooks[0].clustering.restart_every = None
+    config.custom_hooks[0].clustering = dict(
+        type='KMeansClustering', warm_start=True, restart_every=None
+    )
     return config
 
 
-def resumed(config, checkpoint, epochs):
+def resumed(config, checkpoint, epochs, *hooks):
     config.train_cfg.max_epochs = epochs
     config.resume, config.load_from = True, str(checkpoint)
     runner = Runner.from_cfg(config)
+    for hook in hooks:
+        runner.register_hook(hook)
     runner.train()
     return runner
+
+
+class Look(Hook):
+    """Keeps what a model knows of its images at one moment."""
+
+    priority = 'LOW'
+
+    def __init__(self, moment):
+        setattr(self, moment, self._look)
+
+    def _look(self, runner):
+        self.levels = runner.model.head.hierarchy.levels
+        bank = runner.model._bank
+        self.rows = None if bank is None else bank.rows.clone().cpu()
+
+
+class Stop(Hook):
+    """Asks for the end after a step, as a queue of jobs does."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def after_train_iter(self, runner, *arguments, **named):
+        if runner.iter + 1 == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def log_of(work_dir):
@@ -192,16 +225,14 @@ def test_training_goes_on_with_new_images(files, checkpoint, tmp_path):
 def test_training_goes_on_with_renamed_images(files, checkpoint, tmp_path):
     (files / '000.bmp').rename(files / '1000.bmp')
     config = ahpcl_config(tmp_path / 'run', files, interval=5)
-    resumed(config, checkpoint, 3)
+    look = Look('before_train_epoch')
+    resumed(config, checkpoint, 3, look)
     text = log_of(tmp_path / 'run')
     assert '1 of them renamed (000.bmp -> 1000.bmp)' in text
-    assert 'E-step before' not in text
+    assert 'E-step before epoch 3' not in text
     before = torch.load(checkpoint, weights_only=True)['ahpcl']['hierarchy']
-    path = tmp_path / 'run' / 'epoch_3.pth'
-    after = torch.load(path, weights_only=True)['ahpcl']['hierarchy']
-    for old, new in zip(before['levels'], after['levels'], strict=True):
-        expected = old['assignments'].roll(-1)
-        assert torch.equal(new['assignments'], expected)
+    for old, new in zip(before['levels'], look.levels, strict=True):
+        assert torch.equal(new.assignments, old['assignments'].roll(-1))
 
 
 def test_a_bank_follows_its_images(files, tmp_path, trained):
@@ -211,23 +242,19 @@ def test_a_bank_follows_its_images(files, tmp_path, trained):
     before = torch.load(work_dir / 'epoch_2.pth', weights_only=True)
     (files / '000.bmp').rename(files / '1000.bmp')
     config = ahpcl_config(tmp_path / 'run', files, features='bank')
-    config.resume, config.load_from = True, str(work_dir / 'epoch_2.pth')
-    config.train_cfg.max_epochs = 2
-    runner = Runner.from_cfg(config)
-    runner.train()
-    rows = runner.model._bank.rows.cpu()
-    assert torch.equal(rows, before['ahpcl']['bank']['rows'].roll(-1, dims=0))
+    look = Look('before_train')
+    resumed(config, work_dir / 'epoch_2.pth', 2, look)
+    rows = before['ahpcl']['bank']['rows']
+    assert torch.equal(look.rows, rows.roll(-1, dims=0))
 
 
 def test_within_an_epoch_the_images_must_be_the_same(
     files, checkpoint, tmp_path
 ):
     config = ahpcl_config(tmp_path / 'first', files)
-    config.default_hooks.checkpoint.update(
-        interval=1, by_epoch=False, max_keep_ckpts=-1
-    )
-    Runner.from_cfg(config).train()
-    within = tmp_path / 'first' / 'iter_5.pth'
+    with pytest.raises(TrainingStopped):
+        resumed(config, checkpoint, 3, Stop(step=8))
+    within = tmp_path / 'first' / 'epoch_2_batch_2.pth'
     assert 'batches' in torch.load(within, weights_only=True)['ahpcl']
     draw(files, [900])
     (files / '059.bmp').unlink()
@@ -241,7 +268,7 @@ def test_within_an_epoch_the_images_must_be_the_same(
     (files / '900.bmp').unlink()
     draw(files, [59])
     config = ahpcl_config(tmp_path / 'back', files)
-    resumed(config, within, 2)
+    resumed(config, within, 3)
 
 
 @pytest.mark.parametrize('name', ['deepcluster', 'sela', 'odc'])

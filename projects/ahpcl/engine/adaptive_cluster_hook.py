@@ -179,9 +179,9 @@ class AdaptiveClusterHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """E-step, if it is time for one."""
         self._epoch_start = time.perf_counter()
+        self._last = None
         if self._done_at == runner.epoch:  # other images, so at the start
             return
-        self._last = None
         if runner.epoch < self.warmup_epochs or continues_epoch(runner):
             return
         model = unwrap(runner.model)
