@@ -1,6 +1,6 @@
 import pytest
 import torch
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, ConcatDataset
 from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler
 
@@ -89,6 +89,12 @@ def test_images_left_out_are_an_error():
         extract_features(
             Encoder(), loader(Numbers(10), sampler=Order(range(2, 10)))
         )
+
+
+def test_parts_that_are_numbered_alike_are_told_apart():
+    parts = [Numbers(6), Numbers(4, offset=6)]
+    with pytest.raises(ValueError, match='ConcatImages'):
+        extract_features(Encoder(), loader(ConcatDataset(parts)))
 
 
 def test_accepts_the_same_images():

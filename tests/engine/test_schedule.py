@@ -4,6 +4,7 @@ import pytest
 
 from ahpcl.core import ClusterLadder
 from ahpcl.engine import LadderSmoothing
+from ahpcl.engine.schedule import build_ladder, resumed_ladder
 
 
 def formula(k, k_max):
@@ -35,3 +36,17 @@ def test_rejects_what_it_cannot_do():
         LadderSmoothing(reference='oldest')
     with pytest.raises(ValueError, match=r'ceiling.*1.5'):
         LadderSmoothing(ceiling=1.5)
+
+
+def test_an_auto_ladder_stays_when_images_come_or_go():
+    config = dict(type='AutoLadder', window=2)
+    first = resumed_ladder(config, 1000, None)
+    first.advance()
+    more = resumed_ladder(config, 1500, first.state_dict())
+    assert more.rungs == first.rungs != build_ladder(config, 1500).rungs
+    more.load_state_dict(first.state_dict())
+    assert more.current == first.current
+    # What a config lists is what the user says.
+    listed = dict(rungs=[50, 20, 10], window=2)
+    other = resumed_ladder(listed, 1500, first.state_dict())
+    assert other.rungs == (50, 20, 10)

@@ -154,10 +154,20 @@ def test_a_checkpoint_that_is_none_is_refused(config, tmp_path):
 
 
 def test_prototypes_of_other_images_are_refused(config, toy_run):
-    config.custom_hooks[0].extract_dataloader.dataset.limit = 200
+    config.custom_hooks[0].extract_dataloader.dataset.split = 'test'
     run = RunData(config, toy_run.checkpoint)
-    with pytest.raises(ValueError, match='200 training'):
+    with pytest.raises(ValueError, match='240 training'):
         _ = run.hierarchy
+
+
+def test_prototypes_of_some_of_the_images_are_those(config, run, toy_run):
+    config.custom_hooks[0].extract_dataloader.dataset.limit = 200
+    some = RunData(config, toy_run.checkpoint)
+    assert len(some.changes.gone) == 40
+    place = {path: i for i, path in enumerate(run.training.paths)}
+    own = [place[path] for path in some.training.paths]
+    for level, whole in zip(some.hierarchy, run.hierarchy, strict=True):
+        assert torch.equal(level.assignments, whole.assignments[own])
 
 
 def test_an_encoder_without_prototypes_gets_fresh_nested_ones(config):

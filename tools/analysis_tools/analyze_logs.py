@@ -25,6 +25,7 @@ import _threads  # noqa: F401, I001  (before torch)
 from _cli import say
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine)
+from ahpcl.utils.own_folder import mark_new_folder
 from ahpcl.visualization.run_log import RunLog
 
 # Backends of matplotlib that open no window.
@@ -193,6 +194,7 @@ def plot_curve(
         if out is None:
             plt.show()
         else:
+            mark_new_folder(out.parent)
             out.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(out, dpi=120)
             say(f'save curve to: {out}')

@@ -12,7 +12,9 @@ i, finest first and where the method has them,
 
 and num_clusters, (levels,) int64; source, whose they are: 'ahpcl', 'odc',
 'pseudo_labels' (DeepCluster, SeLa: no centroids) or 'swav' (centroids alone);
-and with --config img_path, (N,), the file of every image.
+img_name, (N,), the name below data_root of every image that was assigned,
+where the checkpoint lists them; and with --config img_path, (N,), its file,
+found by name and content, '' where it is gone.
 
   python tools/model_converters/export_prototypes.py epoch_30.pth protos.npz
 """
@@ -37,7 +39,9 @@ from torch import Tensor
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy
+from ahpcl.datasets.manifest import Manifest, manifest_of
 from ahpcl.runtime.checkpoint_layout import unwrapped_key
+from ahpcl.runtime.run_images import IMAGES
 from ahpcl.runtime.train_state import kept_state
 
 Level = dict[str, Tensor | None]
@@ -88,10 +92,14 @@ def export(
         for name, value in level.items():
             if value is not None:
                 arrays[f'level{index}_{name}'] = to_array(value)
+    labels = levels[0]['assignments']
+    number = None if labels is None else len(labels)
+    images = kept_state(content).get(IMAGES) if number is not None else None
+    before = None if images is None else Manifest.from_state_dict(images)
+    if before is not None:
+        arrays['img_name'] = np.array(before.names)
     if config is not None:
-        labels = levels[0]['assignments']
-        number = None if labels is None else len(labels)
-        arrays['img_path'] = image_paths(config, number)
+        arrays['img_path'] = image_paths(config, number, before)
     write_arrays(out, arrays, checkpoint)
     for name, array in arrays.items():
         shown = array if array.size < 20 else f'{array.dtype} {array.shape}'
@@ -213,35 +221,52 @@ def to_array(tensor: Tensor) -> np.ndarray:
     return wide.numpy()
 
 
-def image_paths(path: str, number: int | None) -> np.ndarray:
+def image_paths(
+    path: str, number: int | None, before: Manifest | None = None
+) -> np.ndarray:
     """Files of the training images, in the order of the assignments.
 
     Args:
         path: Path of the config.
         number: Images that were assigned; None if none were.
+        before: Those that the checkpoint lists, if it lists any.
 
     Returns:
-        (N,) text.
+        (N,) text, '' where an image is gone.
 
     Raises:
-        ValueError: If there are other images than that, or none on disk.
+        ValueError: If there are other images than those, or none on disk.
     """
     config = Config.fromfile(path)
     init_default_scope(config.get('default_scope', 'mmselfsup'))
     dataset = DATASETS.build(config.train_dataloader.dataset)
-    if number is None or len(dataset) != number:
+    now = None if before is None else manifest_of(dataset)
+    changes = None if now is None else before.compare(now)
+    other = len(dataset) != number
+    if changes is not None:
+        other = bool((changes.places < 0).all())
+    if number is None or other:
         raise ValueError(
             f'expected the {number or "no"} images of the assignments, got '
             f'{len(dataset)} from {path}; give the config of the run, or '
             'leave out --config'
         )
-    infos = [dataset.get_data_info(i) for i in range(number)]
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     if any('img_path' not in info for info in infos):
         raise ValueError(
             f'expected images with img_path, got a {type(dataset).__name__} '
             'whose images have none; leave out --config'
         )
-    return np.array([str(info['img_path']) for info in infos])
+    paths = [str(info['img_path']) for info in infos]
+    if changes is None:
+        return np.array(paths)
+    if not changes.none:
+        print(f'of the images of {path} are {changes.describe()}')
+    found = [''] * number
+    for place, path in zip(changes.places.tolist(), paths, strict=True):
+        if place >= 0:
+            found[place] = path
+    return np.array(found)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

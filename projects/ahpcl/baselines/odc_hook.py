@@ -14,6 +14,7 @@ from ahpcl.core.seeding import seed_from
 from ahpcl.engine.extraction import build_extract_loader
 from ahpcl.models.protocols import require
 from ahpcl.runtime.mid_epoch import continues_epoch
+from ahpcl.runtime.run_images import RunImages
 from ahpcl.runtime.train_state import TrainState
 from ahpcl.utils.ranks import unwrap
 
@@ -101,6 +102,10 @@ class OnlineClusteringHook(Hook):
         )
         if not state.resumed:
             self._fill(runner, model, loader)
+            return
+        images = state.images(runner)
+        if images.places is not None:
+            self._follow(model, images)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Keep the labels, to compare them at the end of the epoch."""
@@ -156,6 +161,22 @@ class OnlineClusteringHook(Hook):
         self._before = kept['before']
         self._changed = [torch.tensor(ratio) for ratio in kept['changed']]
         self._small = kept['small']
+
+    def _follow(self, model: nn.Module, images: RunImages) -> None:
+        """Bring the memories into the order of the images.
+
+        Raises:
+            ValueError: If there are new ones, of which nothing is known.
+        """
+        places = images.places
+        if bool((places < 0).any()) or len(places) != len(model.memory_bank):
+            raise ValueError(
+                'expected the images of the checkpoint, of which ODC keeps '
+                f'features and labels, got {images.changes.describe()}; put '
+                'them back, or start from its weights with load_from=... and '
+                'resume=False'
+            )
+        model.memory_bank.reorder(places)
 
     def _fill(
         self, runner: Runner, model: nn.Module, loader: DataLoader

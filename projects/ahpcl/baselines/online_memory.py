@@ -121,6 +121,17 @@ class OnlineClusteringMemory(BaseModule):
         self.update_centroids_memory()
 
     @torch.no_grad()
+    def reorder(self, places: Tensor) -> None:
+        """Follow images to other places.
+
+        Args:
+            places: Where every image was, a permutation, (N,) int64.
+        """
+        places = places.to(self.label_bank.device)
+        self.feature_bank.copy_(self.feature_bank[places])
+        self.label_bank.copy_(self.label_bank[places])
+
+    @torch.no_grad()
     def update_samples_memory(self, idx: Tensor, features: Tensor) -> Tensor:
         """Move the features of a step and label their images again.
 

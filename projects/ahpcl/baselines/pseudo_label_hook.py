@@ -78,6 +78,7 @@ class PseudoLabelHook(Hook):
             )
         self._extract_config = extract_dataloader
         self._loader: DataLoader | None = None
+        self._done_at: int | None = None  # epoch whose labels came earlier
 
     def before_run(self, runner: Runner) -> None:
         """Let there be a state before a checkpoint is loaded."""
@@ -102,34 +103,46 @@ class PseudoLabelHook(Hook):
                 'uniform_sampling=False'
             )
         self._loader = build_extract_loader(self._extract_config, runner)
-        num_images = len(train.dataset)
-        self._maker.check(num_images, model.num_classes)
+        self._maker.check(len(train.dataset), model.num_classes)
+        state = TrainState.of(runner)
+        images = state.images(runner)
+        again = False
 
         def pseudo_labels() -> Tensor | None:
             labels = model.pseudo_labels
             return None if labels is None else labels.int()
 
         def set_pseudo_labels(labels: Tensor) -> None:
-            if len(labels) != num_images:
-                raise ValueError(
-                    f'expected labels of {num_images} images in the '
-                    f'checkpoint, got {len(labels)}: it is of other data; '
-                    'start from its weights with load_from=... and '
-                    'resume=False'
-                )
+            nonlocal again
+            images.check_number(len(labels))
+            places = images.places
+            if places is not None and bool((places < 0).any()):
+                again = True
+                return
+            if places is not None:
+                labels = labels.cpu()[places]
             self._hand_over(runner, model, labels)
 
-        state = TrainState.of(runner)
         state.keep('pseudo_labels', pseudo_labels, set_pseudo_labels)
+        if again:
+            runner.logger.info(
+                'the images are not those of the checkpoint: all of them are '
+                'labelled again'
+            )
+            self._label(runner, None)
+            self._done_at = runner.epoch
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Label all images, if it is time for it."""
-        if continues_epoch(runner):
+        if continues_epoch(runner) or self._done_at == runner.epoch:
             return
-        model = unwrap(runner.model)
-        previous = model.pseudo_labels
+        previous = unwrap(runner.model).pseudo_labels
         if previous is not None and runner.epoch % self.interval:
             return
+        self._label(runner, previous)
+
+    def _label(self, runner: Runner, previous: Tensor | None) -> None:
+        model = unwrap(runner.model)
         logits = self._maker.reads == 'logits'
         found = label_images(
             model,

@@ -1,6 +1,7 @@
 """Datasets and transforms; importing this registers them."""
 
 from .base import ImageListDataset
+from .concat import ConcatImages
 from .decode import read_rgb, to_rgb
 from .decoded_cache import DecodedCache
 from .decoded_cache_build import build_cache
@@ -22,6 +23,7 @@ from .transforms import (
 from .whole_batch import WholeBatch, collate_batches
 
 __all__ = [
+    'ConcatImages',
     'DecodedCache',
     'Digits',
     'HierarchicalShapes',

@@ -8,6 +8,8 @@ import numpy as np
 from mmengine.logging import print_log
 
 from .decoded_dataset import DecodedDataset
+from .manifest import Manifest
+from .roots import Roots, roots_of
 from .scan import SCAN_MODES, ScanMode, describe, scan_images
 
 
@@ -20,7 +22,7 @@ class ImageListDataset(DecodedDataset):
     finds never enters a dataset, because loader workers keep old copies.
 
     Args:
-        data_root: Folder of the dataset.
+        data_root: Folder of the dataset; several where a dataset says so.
         on_unreadable: What to do about files that are missing, truncated, no
             images or smaller than ``min_size``: 'raise' stops with one error
             that names them, 'skip' leaves them out and logs their number.
@@ -56,7 +58,7 @@ class ImageListDataset(DecodedDataset):
 
     def __init__(
         self,
-        data_root: str = '',
+        data_root: Roots = '',
         *,
         on_unreadable: Literal['raise', 'skip'] = 'raise',
         scan: ScanMode = 'auto',
@@ -86,6 +88,7 @@ class ImageListDataset(DecodedDataset):
             raise ValueError(
                 f'expected limit to be None or at least 1, got {limit}'
             )
+        roots = roots_of(data_root)
         self.on_unreadable = on_unreadable
         self.scan = scan
         self.min_size = min_size
@@ -94,7 +97,7 @@ class ImageListDataset(DecodedDataset):
             decoded_cache=decoded_cache,
             decoded_max_side=decoded_max_side,
             metainfo=metainfo,
-            data_root=str(data_root),
+            data_root=roots[0] if len(roots) == 1 else list(roots),
             data_prefix={},
             indices=indices,
             serialize_data=serialize_data,
@@ -127,6 +130,13 @@ class ImageListDataset(DecodedDataset):
     def describe(self) -> str:
         """Name the dataset and where it reads, for messages."""
         return f'{type(self).__name__}(data_root={self.data_root!r})'
+
+    def manifest(self) -> Manifest:
+        """Say which images these are, by name, size and content.
+
+        Looks at every file; keep it rather than ask again.
+        """
+        return Manifest.of(self._paths(), self.data_root)
 
     def get_gt_labels(self) -> np.ndarray | None:
         """Return labels in the order of the dataset.

@@ -23,6 +23,7 @@ from .decoded_cache_open import (
 )
 from .decoded_index import INDEX, DamagedCacheError, digest, name_hashes
 from .manifest import Manifest
+from .roots import Roots, roots_of
 
 # Nobody asked for an automatic cache: it must not be large, in bytes and as a
 # share of what is free on the disk.
@@ -33,7 +34,7 @@ _SHARE = 0.1
 def open_automatic(
     paths: Sequence[str],
     *,
-    root: str | os.PathLike[str] = '',
+    root: Roots = '',
     max_side: int | None = None,
 ) -> tuple[DecodedCache, np.ndarray] | None:
     """Return a decoded cache that nobody has to think of; a collective call.
@@ -120,14 +121,15 @@ def _too_large(
     )
 
 
-def _mention_old_cache(root: str | os.PathLike[str]) -> None:
-    old = Path(root, '.decoded')
-    if str(root) and old.is_dir():
-        log(
-            f'{old} is a decoded cache of version 0.1, which is not used any '
-            f'more: delete it',
-            logging.WARNING,
-        )
+def _mention_old_cache(root: Roots) -> None:
+    for one in roots_of(root):
+        old = Path(one, '.decoded')
+        if one and old.is_dir():
+            log(
+                f'{old} is a decoded cache of version 0.1, which is not used '
+                f'any more: delete it',
+                logging.WARNING,
+            )
 
 
 def cache_home() -> Path:
@@ -144,7 +146,7 @@ def cache_home() -> Path:
 
 
 def default_folder(
-    root: str | os.PathLike[str], paths: Sequence[str], max_side: int | None
+    root: Roots, paths: Sequence[str], max_side: int | None
 ) -> Path:
     """Return where the cache of a list of images is kept by default.
 

@@ -20,6 +20,7 @@ from ahpcl.utils.progress import watched
 
 from .decode import read_rgb, unreadable
 from .decoded_index import INDEX, CacheIndex, digest, name_hashes
+from .roots import Roots
 from .scan import usable_cores
 
 T = TypeVar('T')
@@ -33,7 +34,7 @@ def build_cache(
     folder: str | os.PathLike[str],
     paths: Sequence[str],
     *,
-    root: str | os.PathLike[str] = '',
+    root: Roots = '',
     max_side: int | None = None,
 ) -> int:
     """Decode images into a cache, which replaces an existing one.

@@ -22,6 +22,7 @@ from .decoded_index import (
     digest,
     name_hashes,
 )
+from .roots import Roots, roots_of
 
 # Images of a large data set take hours to decode.
 PATIENCE = timedelta(days=2)
@@ -35,7 +36,7 @@ def open_or_build(
     folder: str | os.PathLike[str],
     paths: Sequence[str],
     *,
-    root: str | os.PathLike[str] = '',
+    root: Roots = '',
     max_side: int | None = None,
 ) -> tuple[DecodedCache, np.ndarray]:
     """Return the decoded cache of some images. This is a collective call.
@@ -78,7 +79,7 @@ def open_or_build(
 def prepare(
     folder: Path,
     paths: Sequence[str],
-    root: str | os.PathLike[str],
+    root: Roots,
     names: np.ndarray,
     max_side: int | None,
 ) -> None:
@@ -99,14 +100,16 @@ def prepare(
         log(f'decoded cache {folder}: {_beside(folder)}')
 
 
-def lies_within(folder: Path, root: str | os.PathLike[str]) -> bool:
-    """Tell whether a folder is that of the data, or below it."""
-    if not str(root):
-        return False
-    return folder.resolve().is_relative_to(Path(root).resolve())
+def lies_within(folder: Path, root: Roots) -> bool:
+    """Tell whether a folder is one of those of the data, or below it."""
+    return any(
+        folder.resolve().is_relative_to(Path(one).resolve())
+        for one in roots_of(root)
+        if one and not Path(one).is_file()
+    )
 
 
-def _check_outside(folder: Path, root: str | os.PathLike[str]) -> None:
+def _check_outside(folder: Path, root: Roots) -> None:
     """Refuse a cache among the images, which others take for a class.
 
     Raises:

@@ -18,6 +18,8 @@ import numpy as np
 
 from ahpcl.utils.atomic_write import atomic_write
 
+from .roots import Roots, image_names
+
 INDEX = 'index.bin'
 _MAGIC = b'ahpcl decoded 1\n'
 _DIGEST = 16
@@ -181,14 +183,12 @@ def digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=_DIGEST).digest()
 
 
-def name_hashes(
-    paths: Sequence[str], root: str | os.PathLike[str] = ''
-) -> np.ndarray:
+def name_hashes(paths: Sequence[str], root: Roots = '') -> np.ndarray:
     """Hash the name of every image, its path below the data's folder.
 
     Args:
         paths: Paths of the images.
-        root: Folder of the data, so that they may move together.
+        root: Folder of the data, or several, so that they may move.
 
     Returns:
         (N,) uint64.
@@ -196,12 +196,9 @@ def name_hashes(
     Raises:
         ValueError: if two names have one hash.
     """
-    prefix = os.path.join(Path(root), '')
     content = b''.join(
-        hashlib.blake2b(
-            os.fsencode(path.removeprefix(prefix)), digest_size=8
-        ).digest()
-        for path in paths
+        hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
+        for name in image_names(paths, root)
     )
     hashes = np.frombuffer(content, np.uint64)
     if len(np.unique(hashes)) != len(set(paths)):

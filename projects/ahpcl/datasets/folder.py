@@ -10,7 +10,10 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from PIL import Image
 
+from ahpcl.utils.own_folder import is_own_folder
+
 from .base import ImageListDataset
+from .roots import Roots, image_names, read_list, roots_of
 
 # A file with such an ending is meant as an image: where it cannot be read,
 # that is said.
@@ -37,12 +40,14 @@ class _Files:
         used: Number of images by ending.
         left_out: Number of other files by ending.
         hidden: Number of files and folders whose names begin with a dot.
+        own: Folders that runs and tools of this package wrote.
     """
 
     images: list[str] = field(default_factory=list)
     used: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
+    own: list[str] = field(default_factory=list)
 
     def describe(self, why: str) -> str:
         """Say how many files of which endings are used, and which not."""
@@ -53,6 +58,10 @@ class _Files:
             left_out.append(f'{count} ({_by_ending(self.left_out)}) {why}')
         if self.hidden:
             left_out.append(f'{self.hidden} whose names begin with a dot')
+        if self.own:
+            count = len(self.own)
+            what = 'a folder' if count == 1 else f'{count} folders'
+            left_out.append(f'{what} of runs ({", ".join(self.own[:3])})')
         if left_out:
             text += f'; leaves out {" and ".join(left_out)}'
         return text
@@ -63,29 +72,33 @@ class UnlabelledFolder(ImageListDataset):
     """All images below a folder: any nesting, no labels, no list files.
 
     Sorted by path. Files and folders whose names start with a dot are left
-    out; links to folders are followed, each folder once. The log says how
-    many files of which endings are used, and which are not.
+    out, and the folders of runs; links to folders are followed, each folder
+    once. The log says how many files of which endings are used, and which
+    are not.
 
     Args:
-        data_root: The folder.
+        data_root: The folder; or a text file with the path of an image in
+            every line, relative ones to the file; or several of both, whose
+            images follow each other in this order.
         extensions: Only files with these name endings, in any case. None for
             all files with the usual endings of images and all others, also
             without an ending, whose content is that of an image.
         labels_from_folders: Take the top-level folder as the class of an
-            image, numbered in sorted order, for those who have such folders.
+            image, numbered in sorted order, for those who have such folders;
+            of several folders of data those of one name are one class.
         per_class: (start, stop): use the images at these places of every
             class folder, in sorted order and from 0; None for all.
         **kwargs: See :class:`ahpcl.datasets.base.ImageListDataset`.
 
     Raises:
-        ValueError: if the folder does not exist or holds no image, or if
+        ValueError: if a folder does not exist or holds no image, or if
             ``labels_from_folders`` and images lie outside any class folder, or
             if ``per_class`` asks for images that a class does not have.
     """
 
     def __init__(
         self,
-        data_root: str,
+        data_root: Roots,
         *,
         extensions: tuple[str, ...] | None = None,
         labels_from_folders: bool = False,
@@ -122,26 +135,47 @@ class UnlabelledFolder(ImageListDataset):
         Raises:
             ValueError: see the class.
         """
-        root = Path(self.data_root)
-        if not self.data_root or not root.is_dir():
-            what = 'is not a folder' if root.is_file() else 'does not exist'
+        visited: set[str] = set()
+        paths: list[str] = []
+        images: list[str] = []
+        for one in roots_of(self.data_root) or ('',):
+            root = Path(one)
+            if one and root.is_file():
+                listed = read_list(one)
+                paths += listed
+                images += image_names(listed, one)
+                continue
+            found = self._images_in(one, visited)
+            images += found
+            paths += [str(root / name) for name in found]
+        entries = [{'img_path': path} for path in paths]
+        if self.labels_from_folders:
+            self._label(entries, images)
+        if self.per_class is not None:
+            entries = self._part_of_every_class(entries, *self.per_class)
+        return entries
+
+    def _images_in(self, folder: str, visited: set[str]) -> list[str]:
+        """Return the images of one folder of the data, and describe it."""
+        root = Path(folder)
+        if not folder or not root.is_dir():
             raise ValueError(
-                f'expected a folder of images, got {self.data_root!r}, which '
-                f'{what}; set data_root'
+                f'expected a folder of images, or a list of paths, got '
+                f'{folder!r}, which does not exist; set data_root'
             )
-        files = self._find(root)
-        images = files.images
-        if not images:
+        files = self._find(root, visited)
+        if not files.images:
             looked_for = ', '.join(self.extensions or IMAGE_EXTENSIONS)
             if self.extensions is None:
                 looked_for += ' and, in all others, for the content of images'
+            own = f', leaving out {", ".join(files.own)}' if files.own else ''
             raise ValueError(
-                f'expected images in {self.data_root!r} or below, got none; '
+                f'expected images in {folder!r} or below, got none; '
                 f'looked for {looked_for} and found '
-                f'{_by_ending(files.left_out) or "no files"}; set data_root '
-                'or extensions'
+                f'{_by_ending(files.left_out) or "no files"}{own}; set '
+                'data_root or extensions'
             )
-        seen = (str(root), self.extensions)
+        seen = (folder, self.extensions)
         if seen not in _described:
             _described.add(seen)
             why = (
@@ -150,12 +184,7 @@ class UnlabelledFolder(ImageListDataset):
                 else 'whose endings are not among extensions'
             )
             print_log(f'{root}: {files.describe(why)}', logger='current')
-        entries = [{'img_path': str(root / name)} for name in images]
-        if self.labels_from_folders:
-            self._label(entries, images)
-        if self.per_class is not None:
-            entries = self._part_of_every_class(entries, *self.per_class)
-        return entries
+        return files.images
 
     def _part_of_every_class(
         self, entries: list[dict], start: int, stop: int
@@ -178,16 +207,19 @@ class UnlabelledFolder(ImageListDataset):
                 )
         return part
 
-    def _find(self, root: Path) -> _Files:
-        """Return the files below root."""
+    def _find(self, root: Path, visited: set[str]) -> _Files:
+        """Return the files below root, but for folders visited before."""
         found = _Files()
-        visited: set[str] = set()
         for folder, subfolders, files in os.walk(root, followlinks=True):
             real = os.path.realpath(folder)
             if real in visited:
                 subfolders.clear()
                 continue
             visited.add(real)
+            if folder != str(root) and is_own_folder(subfolders, files):
+                found.own.append(Path(folder).relative_to(root).as_posix())
+                subfolders.clear()
+                continue
             shown = [name for name in subfolders if not name.startswith('.')]
             found.hidden += len(subfolders) - len(shown)
             subfolders[:] = sorted(shown)

@@ -1,7 +1,10 @@
 """Read mini-ImageNet from split files or class folders."""
 
 import csv
+import os
 from pathlib import Path
+
+from ahpcl.utils.own_folder import is_own_folder
 
 from .mini_imagenet_layout import SPLITS, Item
 
@@ -119,6 +122,9 @@ def read_folder_split(root: Path, split: str) -> list[Item]:
         )
     items = []
     for class_dir in sorted(p for p in folder.iterdir() if p.is_dir()):
+        inside = os.listdir(class_dir)
+        if is_own_folder(inside, inside):
+            continue
         files = [
             file
             for file in class_dir.rglob('*')

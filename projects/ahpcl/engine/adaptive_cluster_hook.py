@@ -5,10 +5,11 @@ import time
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TASK_UTILS
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ahpcl.core import ClusterLadder, Decision, PrototypeHierarchy
+from ahpcl.core.clustering.carry_over import carry_over
 from ahpcl.models.feature_bank import FeatureBank
 from ahpcl.models.protocols import (
     LearnsPrototypes,
@@ -24,7 +25,7 @@ from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
 from .extraction import build_extract_loader
 from .extraction_settings import ExtractionSettings
-from .schedule import build_ladder
+from .schedule import resumed_ladder
 
 
 @HOOKS.register_module()
@@ -127,6 +128,7 @@ class AdaptiveClusterHook(Hook):
         # After the last E-step of a run: its epoch and agreement.
         self._closing: dict | None = None
         self._epoch_start = 0.0
+        self._done_at: int | None = None  # epoch whose E-step came earlier
 
     # ---- the circle -----------------------------------------------------
 
@@ -150,7 +152,10 @@ class AdaptiveClusterHook(Hook):
         )
         train = runner.train_loop.dataloader
         loader = build_extract_loader(self._extract_config, runner)
-        self.ladder = build_ladder(self._ladder_config, len(train.dataset))
+        state = TrainState.of(runner)
+        self.ladder = resumed_ladder(
+            self._ladder_config, len(train.dataset), state.kept('ladder')
+        )
         self._clustering.check(
             self.ladder,
             len(train.dataset),
@@ -165,7 +170,7 @@ class AdaptiveClusterHook(Hook):
             self._extraction,
             self._keep_keys(model, len(train.dataset)),
         )
-        self._declare(TrainState.of(runner), model)
+        before = self._declare(runner, state, model)
         model.start_training(runner.seed, runner.iter)
         self._log.plan(
             runner,
@@ -173,12 +178,16 @@ class AdaptiveClusterHook(Hook):
             self.policy,
             max(self.warmup_epochs, runner.epoch),
         )
+        if before is not None:
+            self._start_estep(runner, *before)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """E-step, if it is time for one."""
         self._epoch_start = time.perf_counter()
         self._last = None
         closing, self._closing = self._closing, None
+        if self._done_at == runner.epoch:  # other images, so at the start
+            return
         if runner.epoch < self.warmup_epochs or continues_epoch(runner):
             return
         if closing is not None and closing['epoch'] == runner.epoch:
@@ -190,10 +199,7 @@ class AdaptiveClusterHook(Hook):
         due = (runner.epoch - self.warmup_epochs) % self.interval == 0
         if previous is not None and not due and self._fits(previous):
             return
-        fresh = self._is_fresh(runner.epoch)
-        self._last = self._make_prototypes(runner, runner.epoch, fresh)
-        self._agreement = self._last.mean_agreement()
-        self._log.estep(runner, self._last)
+        self._run_estep(runner, previous)
 
     def after_train_iter(
         self,
@@ -251,16 +257,41 @@ class AdaptiveClusterHook(Hook):
 
     # ---- what persists --------------------------------------------------
 
-    def _declare(self, state: TrainState, model: nn.Module) -> None:
+    def _declare(
+        self, runner: Runner, state: TrainState, model: nn.Module
+    ) -> tuple[PrototypeHierarchy, Tensor] | None:
+        """Declare what persists, and take over what a checkpoint keeps.
+
+        Returns:
+            Prototypes to which some of the images at hand were not assigned,
+            and where every image was before; None where there are none.
+        """
         device = next(model.parameters()).device
+        images = state.images(runner)
+        places = images.places
+        unassigned: list[PrototypeHierarchy] = []
 
         def hierarchy() -> dict | None:
             found = model.head.hierarchy
             return None if found is None else found.state_dict()
 
         def set_hierarchy(kept: dict) -> None:
-            found = PrototypeHierarchy.from_state_dict(kept)
-            self._hand_over(model, found.to(device))
+            found = PrototypeHierarchy.from_state_dict(kept).to(device)
+            images.check_number(len(found[0].assignments))
+            if places is not None and not images.changes.same_images:
+                unassigned.append(found)
+                return
+            if places is not None:
+                found = carry_over(found, places)
+            self._hand_over(model, found)
+
+        def bank() -> dict | None:
+            found = self._estep.bank
+            return None if found is None else found.state_dict()
+
+        def set_bank(kept: dict) -> None:
+            if self._estep.bank is not None:
+                self._estep.bank.load_state_dict(kept, places)
 
         def set_closing(kept: dict) -> None:
             self._closing = dict(kept)
@@ -270,7 +301,7 @@ class AdaptiveClusterHook(Hook):
 
         state.keep_object('ladder', self.ladder)
         state.keep_object('policy', self.policy)
-        state.keep_object('bank', self._estep.bank)
+        state.keep('bank', bank, set_bank)
         state.keep_object('log', self._log)
         # Its smoothing is that of the ladder, which is there again.
         state.keep('hierarchy', hierarchy, set_hierarchy)
@@ -284,6 +315,7 @@ class AdaptiveClusterHook(Hook):
             set_agreement,
             within_epoch=True,
         )
+        return (unassigned[0], places) if unassigned else None
 
     # ---- helpers --------------------------------------------------------
 
@@ -294,16 +326,35 @@ class AdaptiveClusterHook(Hook):
             runner: The runner.
             epochs: Epochs that are done, the number of the next from 0.
         """
-        model = unwrap(runner.model)
-        if model.head.hierarchy is None or self._closing is not None:
+        previous = unwrap(runner.model).head.hierarchy
+        if previous is None or self._closing is not None:
             return  # the run ends in its warm-up, or has ended
-        result = self._make_prototypes(runner, epochs, fresh=True)
+        result = self._make_prototypes(runner, epochs, True, previous)
         agreement = result.mean_agreement()
         self._closing = dict(epoch=epochs, agreement=agreement)
         self._log.estep(runner, result, ends_after=epochs)
 
+    def _run_estep(
+        self,
+        runner: Runner,
+        previous: PrototypeHierarchy | None,
+        places: Tensor | None = None,
+    ) -> None:
+        """Make the prototypes that the epoch to come trains with."""
+        fresh = self._is_fresh(runner.epoch)
+        self._last = self._make_prototypes(
+            runner, runner.epoch, fresh, previous, places
+        )
+        self._agreement = self._last.mean_agreement()
+        self._log.estep(runner, self._last)
+
     def _make_prototypes(
-        self, runner: Runner, epoch: int, fresh: bool
+        self,
+        runner: Runner,
+        epoch: int,
+        fresh: bool,
+        previous: PrototypeHierarchy | None,
+        places: Tensor | None = None,
     ) -> EStepResult:
         """Run the E-step of an epoch, from 0, and hand over what it gives."""
         model = unwrap(runner.model)
@@ -313,11 +364,23 @@ class AdaptiveClusterHook(Hook):
             temperature=model.head.temperature,
             seed=runner.seed,
             epoch=epoch,
-            previous=model.head.hierarchy,
+            previous=previous,
+            places=places,
             fresh=fresh,
         )
         self._hand_over(model, result.hierarchy)
         return result
+
+    def _start_estep(
+        self, runner: Runner, previous: PrototypeHierarchy, places: Tensor
+    ) -> None:
+        """Assign all images, which a checkpoint from now on must hold."""
+        runner.logger.info(
+            'the images are not those of the checkpoint: an E-step assigns '
+            'them, prototypes keep their numbers'
+        )
+        self._run_estep(runner, previous, places)
+        self._done_at = runner.epoch
 
     def _hand_over(
         self, model: nn.Module, hierarchy: PrototypeHierarchy

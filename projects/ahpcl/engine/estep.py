@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ahpcl.core import (
@@ -13,6 +13,7 @@ from ahpcl.core import (
     clustering_agreement,
     seed_from,
 )
+from ahpcl.core.clustering.carry_over import carry_over
 from ahpcl.models.feature_bank import FeatureBank
 from ahpcl.utils.progress import pulse
 from ahpcl.utils.ranks import on_rank_0
@@ -114,6 +115,7 @@ class EStep:
         seed: int,
         epoch: int,
         previous: PrototypeHierarchy | None = None,
+        places: Tensor | None = None,
         fresh: bool = True,
     ) -> EStepResult:
         """Make the prototypes of an epoch; a collective call.
@@ -125,6 +127,8 @@ class EStep:
             seed: Seed of the run; k-means draws by (seed, epoch, K).
             epoch: From 0.
             previous: The hierarchy of the E-step before.
+            places: Where every image was in it, (N,) int64, -1 for new ones;
+                None where they are the same.
             fresh: Whether to extract features though there is a bank. A
                 bank that lacks images is filled by an extraction anyway.
 
@@ -136,6 +140,10 @@ class EStep:
         from_bank = self.bank is not None and self.bank.complete and not fresh
         features = self._features(model, from_bank)
         extracted = time.perf_counter()
+        if previous is not None and places is not None:
+            previous = carry_over(
+                previous, places, features.features, features.shards
+            )
         request = ClusterRequest(
             num_clusters=tuple(num_clusters),
             linkage=self.linkage,

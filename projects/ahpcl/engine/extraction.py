@@ -57,7 +57,8 @@ def extract_shard(
         FloatingPointError: if a feature is NaN or infinite, on every rank.
         ValueError: if the loader leaves images out.
     """
-    num_images = len(dataloader.dataset)
+    dataset = dataloader.dataset
+    num_images = len(dataset)
     device = next(model.parameters()).device
     encode = model.extract_keys if encode is None else encode
     settings = ExtractionSettings() if settings is None else settings
@@ -70,6 +71,14 @@ def extract_shard(
     found = torch.tensor(indices, device=device, dtype=torch.long)
     own = torch.cat(rows) if rows else torch.zeros(0, 1, device=device)
     keep, missing = _owned(found, num_images)
+    if len(missing) and hasattr(dataset, 'datasets'):
+        raise ValueError(
+            f'expected a sample_idx of its own for each of {num_images} '
+            f'images, got none for {len(missing)}: '
+            f'{type(dataset).__module__}.{type(dataset).__name__} numbers '
+            "its parts alike; join them with dict(type='ConcatDataset', "
+            'datasets=[...]) in the config, or ahpcl.datasets.ConcatImages'
+        )
     if len(missing):
         raise ValueError(
             f'expected features of all {num_images} images, got none for '

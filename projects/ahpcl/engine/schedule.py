@@ -1,8 +1,11 @@
 """Ladders, policies and smoothing from a config; their math is in core."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.registry import TASK_UTILS
 
 from ahpcl.core import (
@@ -35,6 +38,36 @@ def build_ladder(config: dict, num_images: int) -> ClusterLadder:
     """
     config = {'type': 'ListedLadder', **config}
     return TASK_UTILS.build(config, default_args=dict(num_images=num_images))
+
+
+def resumed_ladder(
+    config: dict, num_images: int, kept: Mapping[str, Any] | None
+) -> ClusterLadder:
+    """Build the ladder of a run that may go on from a checkpoint.
+
+    An ``AutoLadder`` is derived from the number of images, which may be
+    another when the run goes on: it then stays as it was.
+
+    Args:
+        config: As in :func:`build_ladder`.
+        num_images: N.
+        kept: State of the ladder in the checkpoint, if there is one.
+
+    Raises:
+        ValueError: as in :func:`build_ladder`.
+    """
+    if kept is None or config.get('type') != 'AutoLadder':
+        return build_ladder(config, num_images)
+    ladder = ClusterLadder(kept['rungs'], window=kept['window'])
+    own = build_ladder(config, num_images)
+    if (own.rungs, own.window) != (ladder.rungs, ladder.window):
+        print_log(
+            f'the ladder stays that of the checkpoint, {ladder.rungs}: '
+            f'{config} would now be {own.rungs}, window {own.window}',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return ladder
 
 
 @TASK_UTILS.register_module(name=['ListedLadder', 'ClusterLadder'])

@@ -22,9 +22,10 @@ def image_table(run: RunData) -> Table:
     """Return a row for every training image, in the order of the set.
 
     Columns ``index``, ``path``, ``label`` and ``class`` where they are
-    known, and for every level ``k<K>_cluster``, ``k<K>_phi`` (of its
-    cluster), ``k<K>_distance`` (Euclidean, on the unit sphere) and
-    ``k<K>_parent``, the cluster of the next coarser level.
+    known, ``status`` (``known``, ``new`` or ``changed``) where some are not
+    those of the checkpoint, and for every level ``k<K>_cluster``,
+    ``k<K>_phi`` (of its cluster), ``k<K>_distance`` (Euclidean, on the unit
+    sphere) and ``k<K>_parent``, the cluster of the next coarser level.
 
     Args:
         run: A checkpoint.
@@ -38,6 +39,8 @@ def image_table(run: RunData) -> Table:
         names = [data.class_name(i) if i >= 0 else '' for i in labels]
         table['label'] = data.labels.numpy()
         table['class'] = np.array(names)
+    if run.own_prototypes and run.changes and not run.changes.all_known:
+        table['status'] = run.changes.status()
     for place, level in enumerate(run.hierarchy.levels):
         name = f'k{level.num_clusters}'
         own = level.assignments

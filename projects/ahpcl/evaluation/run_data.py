@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from dataclasses import replace
 from functools import cached_property
@@ -20,8 +21,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ahpcl.core import PrototypeHierarchy, build_hierarchy
+from ahpcl.core.clustering.carry_over import carry_over
 from ahpcl.core.clustering.lineage import Lineage, lineage
 from ahpcl.core.metrics.stratified import stratified_share
+from ahpcl.datasets.changes import Changes
+from ahpcl.datasets.manifest import Manifest, manifest_of
 from ahpcl.models.protocols import EncodesKeys
 
 from .extracted import (
@@ -200,6 +204,40 @@ class RunData:
     # ---- prototypes -----------------------------------------------------
 
     @cached_property
+    def changes(self) -> Changes | None:
+        """Say what has become of the images of the checkpoint.
+
+        None where it does not list them: only how many they are can be told
+        then, and the log says so.
+        """
+        state = self.content.get('ahpcl') or {}
+        now = manifest_of(self.training_loader.dataset)
+        if state.get('images') is None or now is None:
+            print_log(
+                f'{self.name} does not list the images that it is about: it '
+                'cannot be told whether those of the config are the same, '
+                'only how many',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return None
+        changes = Manifest.from_state_dict(state['images']).compare(now)
+        if not changes.none:
+            print_log(
+                f'of the {len(now)} images at hand are {changes.describe()}; '
+                f'{self.name} is about {changes.earlier}'
+                + (
+                    ''
+                    if changes.all_known
+                    else '. What is new or changed gets the cluster of the '
+                    'nearest prototype'
+                ),
+                logger='current',
+                level=logging.WARNING,
+            )
+        return changes
+
+    @cached_property
     def own_prototypes(self) -> bool:
         """Tell whether the checkpoint has prototypes of several levels."""
         state = self.content.get('ahpcl') or {}
@@ -210,6 +248,10 @@ class RunData:
     @cached_property
     def hierarchy(self) -> PrototypeHierarchy:
         """Return the prototypes of the last E-step, or fresh ones.
+
+        Images are matched with those of the checkpoint by name and content;
+        one that is new, or has changed, gets the cluster of the nearest
+        prototype, and the log says how many.
 
         For a checkpoint without prototypes (of another method, or of the
         warm-up) they come from an agglomerative k-means of the pooled
@@ -223,14 +265,20 @@ class RunData:
             state = self.content['ahpcl']['hierarchy']
             hierarchy = PrototypeHierarchy.from_state_dict(state)
             assigned = len(hierarchy.levels[0].assignments)
-            if assigned != number:
+            changes = self.changes
+            known = number if changes is None else changes.earlier
+            if assigned != known or not _any_known(changes):
                 raise ValueError(
                     f'expected prototypes of the {number} training images '
-                    f'of the config, got some of {assigned} in '
+                    f'of the config, got some of {assigned} others in '
                     f'{self.checkpoint}; give the config of that run, with '
                     'its data_root and limits'
                 )
-            return hierarchy
+            if changes is None or changes.same_places:
+                return hierarchy
+            places = torch.from_numpy(changes.places)
+            points = None if changes.all_known else self.points
+            return carry_over(hierarchy, places, points)
         print_log(
             f'{self.name} holds no prototypes: those shown are of a fresh '
             'k-means of its features',
@@ -282,6 +330,10 @@ class RunData:
             pipeline=settings['dataset']['pipeline'],
         )
         return self._loader(settings)
+
+
+def _any_known(changes: Changes | None) -> bool:
+    return changes is None or bool((changes.places >= 0).any())
 
 
 def fresh_rungs(number: int) -> tuple[int, ...]:

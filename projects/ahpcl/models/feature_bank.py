@@ -45,12 +45,26 @@ class FeatureBank:
         """Keys and which of them are known, on the CPU."""
         return dict(rows=self.rows.cpu(), known=self._known.cpu())
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(
+        self, state: dict[str, Tensor], places: Tensor | None = None
+    ) -> None:
         """Go on with the keys of a checkpoint.
+
+        Args:
+            state: What :meth:`state_dict` gave.
+            places: Where every image was in it, (N,) int64; -1 for new ones,
+                which have no key yet. None for the same images.
 
         Raises:
             ValueError: if they are of other images or dimensions.
         """
+        if places is not None:
+            known = places >= 0
+            places = places.clamp(min=0)
+            state = dict(
+                rows=state['rows'].cpu()[places],
+                known=state['known'].cpu()[places] & known,
+            )
         if state['rows'].shape != self.rows.shape:
             raise ValueError(
                 f'expected a feature bank of shape {tuple(self.rows.shape)}, '

@@ -4,6 +4,7 @@ import errno
 import logging
 from pathlib import Path
 
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import LOOPS
@@ -20,6 +21,7 @@ from ahpcl.runtime.mid_epoch import keep_epoch, without_first
 from ahpcl.runtime.optimizer_state import align_optimizer_state
 from ahpcl.runtime.stop_request import StopRequest, TrainingStopped
 from ahpcl.runtime.train_state import TrainState
+from ahpcl.utils.own_folder import mark_folder
 from ahpcl.utils.ranks import unwrap
 
 # The disk is full, cannot be written, is broken, or a quota is spent.
@@ -66,6 +68,9 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         val_begin: int = 1,
         val_interval: int = 1,
     ) -> None:
+        # Before the images are listed: they may lie around it.
+        if is_main_process():
+            mark_folder(runner.work_dir)
         super().__init__(
             runner, dataloader, max_epochs, val_begin, val_interval
         )

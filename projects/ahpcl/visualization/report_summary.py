@@ -45,6 +45,7 @@ def run_summary(run: RunData, log: RunLog | None, work_dir: Path) -> str:
         ('begun', _date(str(meta.get('experiment_name', '')))),
         ('checkpoint written', _date(str(meta.get('time', '')))),
         ('training images', training.num_images),
+        ('to those of the checkpoint', _changes(run)),
         (
             'of them with a label',
             f'{labelled:,}, {classes:,} classes' if labelled else 'none',
@@ -100,7 +101,7 @@ def config_summary(config: Config) -> Pairs:
         ),
         ('precision', _at(config, 'optim_wrapper', 'type')),
         ('images', _kind(config, 'train_dataloader', 'dataset')),
-        ('in', _at(config, 'train_dataloader', 'dataset', 'data_root')),
+        ('in', _text(_at(config, 'train_dataloader', 'dataset', 'data_root'))),
         ('clustering', _kind(hook, 'clustering')),
         ('linkage', _at(hook, 'linkage')),
         ('warm-up epochs', _at(hook, 'warmup_epochs')),
@@ -131,10 +132,22 @@ def _kind(node: Any, *path: str, detail: str = '') -> str | None:
     return name if value is None else f'{name}, {detail} {value}'
 
 
+def _changes(run: RunData) -> str | None:
+    """Say what has become of the images that were clustered."""
+    if not run.own_prototypes or run.changes is None or run.changes.none:
+        return None
+    return run.changes.describe()
+
+
 def _list(values: Any) -> str | None:
     if not isinstance(values, list | tuple):
         return None
     return ', '.join(map(str, values))
+
+
+def _text(value: Any) -> Any:
+    """Return several folders as text; all else as it is."""
+    return _list(value) or value
 
 
 def _date(text: str) -> str | None:

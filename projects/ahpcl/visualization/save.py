@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ahpcl.utils.atomic_write import atomic_write
+from ahpcl.utils.own_folder import mark_new_folder
 
 from .canvas import DPI
 
@@ -40,6 +41,7 @@ def save_figure(figure: Figure, stem: str | os.PathLike) -> list[Path]:
         The two files.
     """
     files = []
+    mark_new_folder(Path(stem).parent)
     for suffix in ('png', 'svg'):
         target = Path(f'{os.fspath(stem)}.{suffix}')
         with atomic_write(target) as beside:

@@ -70,9 +70,20 @@ def test_a_run_with_the_names_of_its_images(export, tmp_path):
     expected = [dataset.get_data_info(i)['img_path'] for i in range(240)]
     assert arrays['img_path'].tolist() == expected
     assert len(set(expected)) == 240
-    # Not the images of another run.
+    assert arrays['img_name'].tolist() == expected
+    # Those that are gone have no file.
     other = Config(config.to_dict())
     other.train_dataloader.dataset.limit = 100
+    other.dump(path)
+    arrays = export(tmp_path / 'run' / 'epoch_2.pth', '--config', path)
+    found = arrays['img_path'].tolist()
+    kept = [one for one in found if one]
+    assert len(kept) == 100
+    assert all(
+        one in ('', name) for one, name in zip(found, expected, strict=True)
+    )
+    # Not the images of another run.
+    other.train_dataloader.dataset.split = 'test'
     other.dump(path)
     with pytest.raises(SystemExit, match=r'240 images.*got 100'):
         export(tmp_path / 'run' / 'epoch_2.pth', '--config', path)
