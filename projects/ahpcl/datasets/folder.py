@@ -10,7 +10,8 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from .base import ImageListDataset
+from .base import ImageListDataset, is_quiet, say_once
+from .class_folders import class_names, describe_classes
 
 # A file with such an ending is meant as an image: where it cannot be read,
 # that is said.
@@ -18,6 +19,11 @@ IMAGE_EXTENSIONS = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.dib', '.gif'),
     *('.webp', '.tif', '.tiff', '.ppm', '.pgm', '.pbm', '.pnm'),
     *('.jp2', '.j2k', '.jpx', '.avif', '.tga'),
+)
+# Arrays may be images or anything else: they are used where they are named.
+_ARRAYS = '.npy'
+_ARRAY_REMEDY = (
+    "Arrays (H, W) or (H, W, C) are images with extensions=('.npy',)"
 )
 # Formats that are told by their content alone, whatever the file is called.
 _SNIFFED = (
@@ -55,6 +61,8 @@ class _Files:
             left_out.append(f'{self.hidden} whose names begin with a dot')
         if left_out:
             text += f'; leaves out {" and ".join(left_out)}'
+        if self.left_out[_ARRAYS]:
+            text += f'. {_ARRAY_REMEDY}'
         return text
 
 
@@ -72,15 +80,17 @@ class UnlabelledFolder(ImageListDataset):
             all files with the usual endings of images and all others, also
             without an ending, whose content is that of an image.
         labels_from_folders: Take the top-level folder as the class of an
-            image, numbered in sorted order, for those who have such folders.
+            image, numbered in sorted order, for those who have such folders;
+            :func:`ahpcl.datasets.class_folders.class_names` has the other
+            layouts that are known.
         per_class: (start, stop): use the images at these places of every
             class folder, in sorted order and from 0; None for all.
         **kwargs: See :class:`ahpcl.datasets.base.ImageListDataset`.
 
     Raises:
         ValueError: if the folder does not exist or holds no image, or if
-            ``labels_from_folders`` and images lie outside any class folder, or
-            if ``per_class`` asks for images that a class does not have.
+            ``labels_from_folders`` and images have no class, or all the same,
+            or if ``per_class`` asks for images that a class does not have.
     """
 
     def __init__(
@@ -140,9 +150,10 @@ class UnlabelledFolder(ImageListDataset):
                 f'looked for {looked_for} and found '
                 f'{_by_ending(files.left_out) or "no files"}; set data_root '
                 'or extensions'
+                + (f'. {_ARRAY_REMEDY}' if files.left_out[_ARRAYS] else '')
             )
         seen = (str(root), self.extensions)
-        if seen not in _described:
+        if seen not in _described and not is_quiet():
             _described.add(seen)
             why = (
                 'that are no images'
@@ -211,20 +222,14 @@ class UnlabelledFolder(ImageListDataset):
         return ending in IMAGE_EXTENSIONS or _has_image_content(path)
 
     def _label(self, entries: list[dict], images: list[str]) -> None:
-        """Add the label of the top-level folder to every entry."""
-        loose = [name for name in images if '/' not in name]
-        if loose:
-            raise ValueError(
-                'expected every image in a class folder with '
-                f'labels_from_folders=True, got {len(loose)} directly in '
-                f'{self.data_root!r}, first {loose[0]!r}; move them or set '
-                'labels_from_folders=False'
-            )
-        tops = [name.split('/', 1)[0] for name in images]
-        classes = tuple(sorted(set(tops)))
+        """Add the label of its class to every entry, and list the classes."""
+        names, classes, where = class_names(Path(self.data_root), images)
+        say_once(
+            f'{self.data_root}: ', [describe_classes(names, classes, where)]
+        )
         numbers = {name: number for number, name in enumerate(classes)}
-        for entry, top in zip(entries, tops, strict=True):
-            entry['gt_label'] = numbers[top]
+        for entry, name in zip(entries, names, strict=True):
+            entry['gt_label'] = numbers[name]
         self._metainfo.setdefault('classes', classes)
 
 
