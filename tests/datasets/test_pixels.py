@@ -474,3 +474,27 @@ def test_a_tiff_with_alpha_and_odd_layout(tmp_path):
     expected = values[..., 0] * share + 255 * (1 - share)
     for channel in range(3):
         np.testing.assert_allclose(shown[..., channel], expected, atol=1)
+
+
+def test_a_chosen_encoder_is_not_changed(odd):
+    cfg = config(odd('four_bands'), odd('four_bands'))
+    cfg.model.backbone.in_channels = 2
+    fit_to_images(cfg)
+    assert cfg.model.backbone.in_channels == 2  # refused when it trains
+
+
+def test_data_sets_that_are_trained_on_together(odd):
+    parts = [
+        dict(type='UnlabelledFolder', data_root=str(odd(kind)))
+        for kind in ('heights', 'twelve_bits', 'turned')
+    ]
+    cfg = config(odd('heights'), odd('heights'))
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=parts)
+    pixels = fit_to_images(cfg)
+    assert {dtype for dtype, _ in pixels.ranges} == {'float32', 'uint16'}
+    for part in cfg.train_dataloader.dataset.datasets:
+        assert part.range == pixels.as_dict()['range']
+    parts.append(dict(parts[0], data_root=str(odd('seven_bands'))))
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=parts)
+    with pytest.raises(ValueError, match='channels=3'):
+        fit_to_images(cfg)

@@ -52,6 +52,9 @@ def test_bands_are_trained_on_and_read_alike_afterwards(tmp_path, on_device):
     assert dataset.pixels.as_dict().items() <= numbers.items()
     mean = config.model.data_preprocessor.mean
     np.testing.assert_allclose(numbers['mean'], mean, rtol=1e-6)
+    run = RunData(copy.deepcopy(untouched), checkpoint)
+    assert torch.isfinite(run.training.features).all()
+    assert run.model.backbone.conv1.in_channels == 7
     # Images come and go: what was trained on counts, not what is there now.
     for path in sorted(root.iterdir())[:8]:
         path.unlink()
@@ -59,8 +62,6 @@ def test_bands_are_trained_on_and_read_alike_afterwards(tmp_path, on_device):
     assert now.pixels != dataset.pixels
     run = RunData(untouched, checkpoint)
     assert run.training_loader.dataset.pixels == dataset.pixels
-    assert torch.isfinite(run.training.features).all()
-    assert run.model.backbone.conv1.in_channels == 7
 
 
 def test_a_resumed_run_refuses_other_pixels(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,32 +44,30 @@ def fit_to_images(config: Any) -> PixelFormat | None:
             :class:`ahpcl.datasets.base.ImageListDataset`.
     """
     loader = config.get('train_dataloader') or {}
-    trained = next(_datasets(loader.get('dataset')), None)
-    if trained is None:
+    trained = list(_datasets(loader.get('dataset')))
+    if not trained:
         return None
-    options = {
-        key: value
-        for key, value in trained.items()
-        if key not in ('pipeline', 'decoded_cache', 'decoded_max_side')
-    }
     with quietly():
-        dataset = DATASETS.build(options)
-    if dataset.pixels == USUAL:
+        datasets = [DATASETS.build(_without_pipeline(t)) for t in trained]
+    pixels = _joined([dataset.pixels for dataset in datasets])
+    if pixels == USUAL:
         return USUAL
-    numbers = dataset.pixels.as_dict()
+    numbers = pixels.as_dict()
     preprocessor = _preprocessor(config)
-    channels = dataset.pixels.channels
+    channels = pixels.channels
     if (
         preprocessor is not None
         and channels != 3
         and len(preprocessor.get('mean') or ()) != channels
     ):
         paths = [
-            dataset.get_data_info(i)['img_path'] for i in range(len(dataset))
+            dataset.get_data_info(i)['img_path']
+            for dataset in datasets
+            for i in range(len(dataset))
         ]
-        numbers['mean'], numbers['std'] = measure(paths, dataset.pixels)
+        numbers['mean'], numbers['std'] = measure(paths, pixels)
     fit_to_pixels(config, numbers)
-    return dataset.pixels
+    return pixels
 
 
 def fit_to_pixels(config: Any, numbers: Mapping[str, Any]) -> None:
@@ -87,7 +85,8 @@ def fit_to_pixels(config: Any, numbers: Mapping[str, Any]) -> None:
                 dataset[key] = numbers[key]
     said, channels = [], numbers['channels']
     backbone = (config.get('model') or {}).get('backbone')
-    if backbone and backbone.get('in_channels', _USUAL) != channels:
+    # Another number than the usual one was chosen: it is refused, not changed.
+    if backbone and backbone.get('in_channels', _USUAL) == _USUAL != channels:
         backbone['in_channels'] = channels
         said.append(f'model.backbone.in_channels={channels}')
     preprocessor = _preprocessor(config)
@@ -114,6 +113,31 @@ def pixels_of(checkpoint: str | os.PathLike[str]) -> dict[str, Any] | None:
         return content['ahpcl'].get(PIXELS)
     except Exception:  # whoever needs the checkpoint says what is wrong
         return None
+
+
+def _without_pipeline(settings: Mapping[str, Any]) -> dict[str, Any]:
+    left_out = ('pipeline', 'decoded_cache', 'decoded_max_side')
+    return {k: v for k, v in settings.items() if k not in left_out}
+
+
+def _joined(formats: Sequence[PixelFormat]) -> PixelFormat:
+    """Return the format of several data sets that are trained on together.
+
+    Raises:
+        ValueError: if they have other numbers of channels.
+    """
+    channels = sorted({pixels.channels for pixels in formats})
+    if len(channels) > 1:
+        raise ValueError(
+            f'expected training images of one number of channels, got '
+            f'{channels} in several data sets; set channels={channels[0]} on '
+            'each of them'
+        )
+    ranges: dict[str, Any] = {}
+    for pixels in formats:
+        for dtype, spans in pixels.as_dict()['range'].items():
+            ranges.setdefault(dtype, spans)
+    return PixelFormat.of(channels[0], ranges, formats[0].pages)
 
 
 def _preprocessor(config: Any) -> Any | None:
