@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config
 from mmengine.registry import MODELS, TRANSFORMS
 from PIL import Image
 
@@ -234,6 +234,17 @@ def test_pages_are_said_or_taken(odd, said):
     )
 
 
+def test_frames_are_said(tmp_path, said):
+    frames = [Image.new('RGB', (9, 9), colour) for colour in ('red', 'blue')]
+    for ending in ('gif', 'webp', 'png'):
+        path = tmp_path / f'a.{ending}'
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+    dataset = folder(tmp_path, pages='bands')  # of a TIFF only
+    assert dataset.pixels.channels == 3
+    for name in ('GIF', 'WEBP', 'PNG'):
+        assert any(f'1 {name} files have several' in line for line in said)
+
+
 def test_mixed_bands_are_refused_with_a_remedy_that_works(odd, tmp_path):
     root = odd('four_bands')
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(root / 'colour.jpg')
@@ -410,19 +421,21 @@ def test_means_are_those_of_the_pixels(odd):
 
 def config(root, other):
     data = dict(type='UnlabelledFolder', data_root=str(root))
-    return ConfigDict(
-        model=dict(
-            backbone=dict(type='ResNet', depth=18),
-            data_preprocessor=dict(mean=(1, 2, 3), std=(1, 2, 3)),
-        ),
-        train_dataloader=dict(dataset=dict(data)),
-        custom_hooks=[dict(extract_dataloader=dict(dataset=dict(data)))],
-        val_dataloader=dict(
-            dataset=dict(
-                type='ConcatDataset',
-                datasets=[dict(data), dict(data, data_root=str(other))],
-            )
-        ),
+    return Config(
+        dict(
+            model=dict(
+                backbone=dict(type='ResNet', depth=18),
+                data_preprocessor=dict(mean=(1, 2, 3), std=(1, 2, 3)),
+            ),
+            train_dataloader=dict(dataset=dict(data)),
+            custom_hooks=[dict(extract_dataloader=dict(dataset=dict(data)))],
+            val_dataloader=dict(
+                dataset=dict(
+                    type='ConcatDataset',
+                    datasets=[dict(data), dict(data, data_root=str(other))],
+                )
+            ),
+        )
     )
 
 

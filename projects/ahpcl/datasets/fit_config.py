@@ -78,7 +78,8 @@ def fit_to_pixels(config: Any, numbers: Mapping[str, Any]) -> None:
         numbers: What ``pixels.as_dict()`` of its training images says, and
             perhaps ``mean`` and ``std``, in R, G, B or the order of bands.
     """
-    for dataset in _datasets(config):
+    # A Config is no dict, unlike all that is in it.
+    for dataset in _datasets(dict(config.items())):
         for key, undecided in _UNDECIDED.items():
             # What somebody chose for one of them stays.
             if dataset.get(key, undecided) == undecided:

@@ -238,7 +238,7 @@ def _special(report: dict[str, Any]) -> str:
     names = dict(
         alpha='with an alpha channel',
         turned='turned by EXIF',
-        pages='with several pages',
+        pages='with several pages or frames',
     )
     return ', '.join(
         f'{report[key]} {text}' for key, text in names.items() if report[key]

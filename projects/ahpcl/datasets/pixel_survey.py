@@ -113,7 +113,8 @@ def measure(
 
 
 def _bands(kind: FileKind, pages: Pages) -> int:
-    return kind.bands * (kind.pages if pages == 'bands' else 1)
+    stacked = pages == 'bands' and kind.format == 'TIFF'
+    return kind.bands * (kind.pages if stacked else 1)
 
 
 def _channels(
@@ -122,12 +123,17 @@ def _channels(
     counts = Counter(_bands(kind, pages) for kind in kinds)
     lines = []
     alpha = sum(kind.alpha for kind in kinds)
-    several = sum(kind.pages > 1 for kind in kinds)
-    if several and pages == 'first':
-        lines.append(
-            f'{several} TIFF files have several pages, of which the first is '
-            "used (pages='bands' takes all as bands)"
-        )
+    several = Counter(
+        kind.format
+        for kind in kinds
+        if kind.pages > 1 and (kind.format != 'TIFF' or pages == 'first')
+    )
+    for name, number in several.items():
+        what = 'pages' if name == 'TIFF' else 'frames'
+        text = f'{number} {name} files have several {what}: the first is used'
+        if name == 'TIFF':
+            text += " (pages='bands' takes all as bands)"
+        lines.append(text)
     if channels == 'auto':
         channels = _auto_channels(counts)
     elif isinstance(channels, bool) or not isinstance(channels, int):

@@ -22,6 +22,7 @@ _WIDE = {
     'I': 'int32',
     'F': 'float32',
 }
+_ANIMATED = ('GIF', 'WEBP', 'PNG', 'AVIF')
 _ALPHA = ('RGBA', 'LA', 'PA', 'RGBa', 'La')
 _NUMPY_TYPES = (
     *('bool', 'uint8', 'int8', 'uint16', 'int16', 'uint32', 'int32'),
@@ -41,7 +42,7 @@ class FileKind:
             files of up to 8 bits, ``'int32'`` where Pillow reads integers
             without saying how wide they are.
         alpha: Whether it has transparent pixels, or may have.
-        pages: Pages of a TIFF file, 1 for others.
+        pages: Pages of a TIFF file, frames of an animation, 1 for others.
         turned: Whether EXIF says that it is to be turned upright.
     """
 
@@ -106,9 +107,12 @@ def inspect(
     else:
         file.seek(0)
         with Image.open(file) as image:
+            kind = _pillow_kind(image, magic, len(pages) or 1)
             if full:
                 image.load()
-            kind = _pillow_kind(image, magic, len(pages) or 1)
+                # Of a PNG it may stand behind the pixels.
+                if kind.format == 'PNG':
+                    kind = replace(kind, turned=_is_turned(image))
             if kind.dtype == 'uint8' or not full:
                 return kind, None
     raw = read_raw(file) if full else None
@@ -209,6 +213,8 @@ def _wide_colour(file: BinaryIO, alpha: int) -> RawPixels:
 
 def _pillow_kind(image: Image.Image, magic: bytes, pages: int) -> FileKind:
     mode, info = image.mode, image.info
+    if image.format in _ANIMATED:
+        pages = getattr(image, 'n_frames', 1)
     wide = _wide_png(magic)
     kind = FileKind(
         image.format or mode,
