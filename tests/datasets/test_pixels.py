@@ -468,7 +468,7 @@ def test_the_encoder_fits_the_bands(odd):
     given = config(root, root)
     given.model.data_preprocessor = dict(mean=[1, 2, 3, 4], std=[1] * 4)
     fit_to_images(given)
-    assert given.model.data_preprocessor.mean == [1, 2, 3, 4]
+    assert given.model.data_preprocessor['mean'] == [1, 2, 3, 4]
 
 
 def test_usual_images_change_nothing(tmp_path, make_image):
@@ -505,8 +505,8 @@ def test_data_sets_that_are_trained_on_together(odd):
     cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=parts)
     pixels = fit_to_images(cfg)
     assert {dtype for dtype, _ in pixels.ranges} == {'float32', 'uint16'}
-    for part in cfg.train_dataloader.dataset.datasets:
-        assert part.range == pixels.as_dict()['range']
+    for part in cfg.train_dataloader.dataset['datasets']:
+        assert part['range'] == pixels.as_dict()['range']
     parts.append(dict(parts[0], data_root=str(odd('seven_bands'))))
     cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=parts)
     with pytest.raises(ValueError, match='channels=3'):
