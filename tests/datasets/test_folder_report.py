@@ -27,7 +27,7 @@ EXPECTED = {
     'copies': (0, ['0.png = again.png', '1.png = linked/one.png']),
     'broken': (1, ['cut.jpg', 'zero bytes', "on_unreadable='skip'"]),
     'tiny_val': (0, ['3 classes', 'val_annotations.txt']),
-    'parts': (0, ['train, val']),
+    'parts': (0, ['train, val', "set data_root='"]),
 }
 
 

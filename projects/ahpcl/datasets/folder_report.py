@@ -66,7 +66,7 @@ def examine_folder(
     except (ValueError, OSError) as error:
         report['classes'] = None
         reason = str(error).partition(', got ')[2] or str(error)
-        report['no_classes'] = reason.partition(';')[0].partition('. ')[0]
+        report['no_classes'] = reason.partition(', or ')[0]
     report['pixels'] = None
     try:
         with quietly():
