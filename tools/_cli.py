@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from _configs import SCALE, read_old_path, unknown_scale
 from ahpcl.compat.configs import PREFIX, find_config
+from ahpcl.datasets.fit_config import (
+    fit_to_images,
+    fit_to_pixels,
+    pixels_of,
+)
 from ahpcl.runtime.checkpoint_files import defect_of
 
 if TYPE_CHECKING:
@@ -230,6 +236,22 @@ def prepare(args: argparse.Namespace) -> Config:
         name = run_name(args.config, cfg)
         cfg.work_dir = str(Path('work_dirs') / name)
     return cfg
+
+
+def fit_images(cfg: Config, checkpoint: str | None = None) -> None:
+    """Fits a config to the depth and the bands of its images.
+
+    Args:
+        cfg: Changed in place.
+        checkpoint: That the run goes on from or that is evaluated, which
+            knows its images; without one the training images are looked at.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+    numbers = pixels_of(checkpoint) if checkpoint else None
+    if numbers is not None:
+        fit_to_pixels(cfg, numbers)
+    elif checkpoint is None or cfg.get('resume'):
+        fit_to_images(cfg)
 
 
 def check_checkpoint(path: str) -> str:

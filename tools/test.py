@@ -15,7 +15,13 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
-from _cli import add_common_arguments, check_checkpoint, prepare, say
+from _cli import (
+    add_common_arguments,
+    check_checkpoint,
+    fit_images,
+    prepare,
+    say,
+)
 from ahpcl.utils.ranks import unwrap
 
 
@@ -69,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     cfg.load_from = args.checkpoint and check_checkpoint(args.checkpoint)
     cfg.resume = False
     use_val_where_test_is_absent(cfg)
+    fit_images(cfg, cfg.load_from)
     runner = Runner.from_cfg(cfg)
     if cfg.load_from is None:
         say('no checkpoint given: this is the untrained encoder')

@@ -21,7 +21,13 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
-from _cli import add_common_arguments, check_checkpoint, prepare, say
+from _cli import (
+    add_common_arguments,
+    check_checkpoint,
+    fit_images,
+    prepare,
+    say,
+)
 from _memory import keep_freed_memory
 from ahpcl.models.fast_encoders import FastEncoders
 from ahpcl.runtime.checkpoint_files import good_checkpoint
@@ -228,6 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not use_own_checkpoint(cfg) and resume is not None:
         use_resume(cfg, resume)
     keep_freed_memory()
+    fit_images(cfg, cfg.load_from if cfg.get('resume') else None)
     runner = Runner.from_cfg(cfg)
     try:
         runner.train()

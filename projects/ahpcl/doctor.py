@@ -1,7 +1,8 @@
 """Reports what is installed, what was patched, and what is missing.
 
 ``python -m ahpcl.doctor`` exits with 0 where training can run, with 1 where
-it can't; ``--json`` prints the same for machines.
+it can't; ``--json`` prints the same for machines. ``--data FOLDER`` looks at a
+folder of images instead: what is in it, and what will be done with each kind.
 """
 
 from __future__ import annotations
@@ -201,20 +202,35 @@ def _lines(report: dict[str, Any]) -> list[str]:
     return [*lines, '', f'Training {verdict} here.']
 
 
+def _say_folder(folder: str, as_json: bool) -> int:
+    """Print what is in a folder of images; 0 if it can be trained on."""
+    from ahpcl.datasets.folder_report import describe_folder, examine_folder
+
+    report = examine_folder(folder)
+    text = json.dumps(report, indent=2) if as_json else None
+    sys.stdout.write((text or '\n'.join(describe_folder(report))) + '\n')
+    return 1 if report['problems'] else 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the report.
+    """Prints the report about the installation, or about a folder.
 
     Args:
         argv: Arguments; those of the process if None.
 
     Returns:
-        0 where training can run, else 1.
+        0 where training can run, or start on the folder, else 1.
     """
     parser = argparse.ArgumentParser(
         prog='python -m ahpcl.doctor', description=__doc__.split('\n')[0]
     )
     parser.add_argument('--json', action='store_true', help='print JSON')
+    parser.add_argument(
+        '--data', metavar='FOLDER', help='look at a folder of images'
+    )
     args = parser.parse_args(argv)
+    if args.data is not None:
+        return _say_folder(args.data, args.json)
     report = examine()
     text = json.dumps(report, indent=2) if args.json else None
     sys.stdout.write((text or '\n'.join(_lines(report))) + '\n')

@@ -115,6 +115,7 @@ def test_pixels_are_those_of_decoding(folder, tmp_path):
 
 def test_a_data_set_gives_the_same_items_with_it(folder, tmp_path):
     options = dict(data_root=str(folder), pipeline=[LOAD, PACK])
+    options['range'] = 'dtype'  # that of a part of the images is another
     plain = UnlabelledFolder(**options)
     options['decoded_cache'] = str(tmp_path / 'cache')
     cached = UnlabelledFolder(**options)

@@ -66,7 +66,7 @@ BAD = {
 
 def test_raise_names_every_kind_once(broken):
     with pytest.raises(ValueError) as caught:
-        UnlabelledFolder(str(broken))
+        UnlabelledFolder(str(broken), range='dtype')
     text = str(caught.value)
     assert f'{len(BAD)} of {len(BAD) + 1} images' in text
     assert '5 unreadable, 2 too small' in text
@@ -81,11 +81,13 @@ def test_skip_drops_and_counts(broken, caplog, monkeypatch):
     said = []
     monkeypatch.setattr(
         'ahpcl.datasets.base.print_log',
-        lambda text, logger, level: said.append((text, level)),
+        lambda text, logger, level=logging.INFO: said.append((text, level)),
     )
-    dataset = UnlabelledFolder(str(broken), on_unreadable='skip')
+    dataset = UnlabelledFolder(
+        str(broken), on_unreadable='skip', range='dtype'
+    )
     assert paths(dataset) == [str(broken / 'good.jpg')]
-    ((text, level),) = said
+    ((text, level),) = [line for line in said if line[1] > logging.INFO]
     assert f'leaves out {len(BAD)} of {len(BAD) + 1} images' in text
     assert level == logging.WARNING
 
@@ -93,7 +95,7 @@ def test_skip_drops_and_counts(broken, caplog, monkeypatch):
 def test_skip_that_leaves_nothing(broken):
     (broken / 'good.jpg').unlink()
     with pytest.raises(ValueError, match='got none'):
-        UnlabelledFolder(str(broken), on_unreadable='skip')
+        UnlabelledFolder(str(broken), on_unreadable='skip', range='dtype')
 
 
 def test_missing_files_are_named_and_the_list_is_cut_at_ten(tmp_path):
@@ -115,7 +117,8 @@ def test_header_finds_all_but_truncated(broken):
     assert found == {'zero.jpg', 'text.jpg', 'tiny.png', 'thin.png'}
     # A header scan is not taken for a full one later.
     found = {os.path.basename(p.path) for p in scan_images(files, mode='full')}
-    assert found == set(BAD)
+    # What its values become is chosen by the data set, not found by the scan.
+    assert found == set(BAD) - {'float.tif'}
     assert scan_images(files, mode='off') == []
 
 
@@ -125,7 +128,7 @@ def test_auto_reads_headers_of_many(broken, monkeypatch):
     monkeypatch.setattr(scan_module, 'FULL_SCAN_LIMIT', 3)
     assert len(scan_images(files, mode='auto')) == 4
     monkeypatch.setattr(scan_module, 'FULL_SCAN_LIMIT', 8)
-    assert len(scan_images(files, mode='auto')) == 7
+    assert len(scan_images(files, mode='auto')) == 6
 
 
 def test_files_are_opened_once_until_they_change(tmp_path, make_image):

@@ -7,9 +7,12 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from PIL import Image
 
+from ahpcl.datasets import UnlabelledFolder
 from ahpcl.evaluation import run_data
 from ahpcl.evaluation.feature_set import FeatureSet
+from ahpcl.evaluation.images import load_image, shown
 from ahpcl.evaluation.run_data import RunData
+from odd_folders import ODD_FOLDERS, scene
 
 
 @pytest.fixture
@@ -212,3 +215,27 @@ def test_a_set_of_features_must_fit_together():
         FeatureSet(
             torch.zeros(3, 2), torch.zeros(2).long(), torch.zeros(3).bool()
         )
+
+
+def test_pictures_show_chosen_bands():
+    image = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5)
+    np.testing.assert_array_equal(shown(image), image[:, :, :3])
+    np.testing.assert_array_equal(
+        shown(image, (4, 0, 2)), image[:, :, [4, 0, 2]]
+    )
+    gray = shown(image[:, :, :1])
+    assert gray.shape == (2, 3, 3) and (gray == image[:, :, :1]).all()
+    assert (shown(image[:, :, :2])[:, :, 2] == 0).all()
+    with pytest.raises(ValueError, match='show_bands from 0 to 4'):
+        shown(image, (0, 1, 5))
+
+
+def test_a_data_set_says_which_bands_are_shown(tmp_path):
+    ODD_FOLDERS['four_bands'](tmp_path)
+    dataset = UnlabelledFolder(
+        str(tmp_path),
+        show_bands=(3, 0, 1),
+        pipeline=[dict(type='LoadImageBGR')],
+    )
+    expected = scene(2, bands=4).astype(np.uint8)[:, :, [3, 0, 1]]
+    np.testing.assert_array_equal(load_image(dataset, 2), expected)

@@ -36,7 +36,11 @@ from torch import Tensor
 
 import ahpcl  # noqa: F401  (before the config is read)
 from _stages import STAGES, extract, labelled_part
-from ahpcl.evaluation.load_model import load_model, usable_device
+from ahpcl.evaluation.load_model import (
+    fitted_config,
+    load_model,
+    usable_device,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -146,6 +150,8 @@ def run(args: argparse.Namespace, cfg: Config) -> None:
     Raises:
         ValueError: If config, checkpoint or arguments do not fit.
     """
+    init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+    cfg = fitted_config(cfg, args.checkpoint)
     settings = copy.deepcopy(cfg.get('extract_dataloader'))
     if settings is None or cfg.get('model') is None:
         raise ValueError(
@@ -157,7 +163,6 @@ def run(args: argparse.Namespace, cfg: Config) -> None:
             f'expected --n-iter of at least 250, got {args.n_iter}'
         )
     device = usable_device(args.device)
-    init_default_scope(cfg.get('default_scope', 'mmselfsup'))
     model, _ = load_model(cfg, args.checkpoint)
     dataset, labels, names = labelled_part(
         settings.pop('dataset'), args.max_num_class

@@ -24,7 +24,13 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from _cli import add_config_options, apply_options, read_config
-from ahpcl.datasets import DecodedCache, ImageListDataset, read_rgb
+from ahpcl.datasets import (
+    DecodedCache,
+    ImageListDataset,
+    fit_to_images,
+    read_image,
+)
+from ahpcl.datasets.decode import stored
 from ahpcl.datasets.decoded_cache_build import reduced
 from ahpcl.utils.progress import watched
 
@@ -99,6 +105,7 @@ def opened(
             f'expected a loader of the config, got {args.loader!r}; there '
             f'are {", ".join(names)}'
         )
+    fit_to_images(config)
     for settings in listed(loader['dataset']):
         settings = dict(settings)
         if args.folder or not settings.get('decoded_cache'):
@@ -160,7 +167,7 @@ def verify(dataset: ImageListDataset) -> None:
     number = len(dataset)
     for place in watched(range(number), 'Comparing images', number):
         path = dataset.get_data_info(place)['img_path']
-        image = reduced(read_rgb(path), side)[:, :, ::-1]
+        image = stored(reduced(read_image(path, dataset.pixels), side))
         block, _ = dataset.image_block([place])
         if not np.array_equal(block[0].permute(1, 2, 0).numpy(), image):
             raise ValueError(

@@ -2,15 +2,18 @@
 
 from .base import ImageListDataset
 from .concat import ConcatImages
-from .decode import read_rgb, to_rgb
+from .decode import read_image, read_rgb, to_rgb
 from .decoded_cache import DecodedCache
 from .decoded_cache_build import build_cache
 from .decoded_cache_open import open_or_build
 from .digits import Digits
 from .epoch import set_epoch
+from .fit_config import fit_to_images, fit_to_pixels, pixels_of
 from .folder import UnlabelledFolder
 from .memory import ImageStore, InMemoryDataset
 from .mini_imagenet import MiniImageNet
+from .pixel_format import PixelFormat
+from .pixel_survey import measure
 from .sample_list import SampleList
 from .scan import scan_images
 from .shapes import HierarchicalShapes
@@ -32,6 +35,7 @@ __all__ = [
     'InMemoryDataset',
     'LoadImageBGR',
     'MiniImageNet',
+    'PixelFormat',
     'SafeColorJitter',
     'SampleList',
     'SeededMultiView',
@@ -40,7 +44,12 @@ __all__ = [
     'WholeBatch',
     'build_cache',
     'collate_batches',
+    'fit_to_images',
+    'fit_to_pixels',
+    'measure',
     'open_or_build',
+    'pixels_of',
+    'read_image',
     'read_rgb',
     'scan_images',
     'set_epoch',

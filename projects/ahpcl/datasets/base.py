@@ -1,7 +1,8 @@
 """What all image datasets of this package have in common."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -9,8 +10,14 @@ from mmengine.logging import print_log
 
 from .decoded_dataset import DecodedDataset
 from .manifest import Manifest
+from .pixel_format import Pages
+from .pixel_survey import Channels, Range, misfits, resolve
 from .roots import Roots, roots_of
-from .scan import SCAN_MODES, ScanMode, describe, scan_images
+from .scan import SCAN_MODES, ScanMode, describe, scan_files
+
+_quiet = False
+# What the log has said already: several data sets are of the same images.
+_said: set[str] = set()
 
 
 class ImageListDataset(DecodedDataset):
@@ -49,6 +56,26 @@ class ImageListDataset(DecodedDataset):
         decoded_max_side: Reduce longer sides to it, px, for large
             photographs, with and without a cache alike: they are other
             pixels then. None keeps every pixel.
+        channels: Bands of every image. ``'auto'`` has three for gray and
+            colour files, and as many as there are where all files have as
+            many others; ``1`` makes colour gray, other numbers take the first
+            bands of every file. The encoder needs as many ``in_channels``.
+        range: Which values become 0 and 255, for files of more than 8 bits:
+            ``'auto'`` takes percentiles 0.1 and 99.9 of a sample of the data
+            set and says so, ``'dtype'`` what the type may hold,
+            ``(low, high)`` these, ``dict(percentiles=(low, high))`` others,
+            ``dict(uint16=(low, high), ...)`` a pair for every type. 8-bit
+            files stay as they are with the first two.
+        pages: Of a TIFF, ``'first'`` or all of them as ``'bands'``.
+        show_bands: Three bands, from 0, that pictures show as red, green and
+            blue where images have other than three; the first ones by
+            default.
+
+    Attributes:
+        pixels: What ``channels``, ``range`` and ``pages`` became for this
+            data set. ``pixels.as_dict()`` are plain numbers, which these
+            options and ``LoadImageBGR`` take, for others that shall be read
+            alike.
 
     Raises:
         OSError: if the disk has no room for the cache.
@@ -73,6 +100,10 @@ class ImageListDataset(DecodedDataset):
         max_refetch: int = 1000,
         decoded_cache: str | None = None,
         decoded_max_side: int | None = None,
+        channels: Channels = 'auto',
+        range: Range = 'auto',
+        pages: Pages = 'first',
+        show_bands: Sequence[int] | None = None,
     ) -> None:
         if on_unreadable not in ('raise', 'skip'):
             raise ValueError(
@@ -93,6 +124,15 @@ class ImageListDataset(DecodedDataset):
         self.scan = scan
         self.min_size = min_size
         self.limit = limit
+        self.channels = channels
+        self.range = range
+        self.pages = pages
+        self.show_bands = None if show_bands is None else tuple(show_bands)
+        if self.show_bands is not None and len(self.show_bands) != 3:
+            raise ValueError(
+                f'expected three numbers of bands as show_bands, got '
+                f'{show_bands}'
+            )
         super().__init__(
             decoded_cache=decoded_cache,
             decoded_max_side=decoded_max_side,
@@ -161,7 +201,23 @@ class ImageListDataset(DecodedDataset):
 
     def _scanned(self, entries: list[dict]) -> list[dict]:
         paths = [entry['img_path'] for entry in entries]
-        problems = scan_images(paths, self.scan, self.min_size)
+        problems, findings = scan_files(paths, self.scan, self.min_size)
+        self.pixels, lines = resolve(
+            paths,
+            findings,
+            channels=self.channels,
+            range=self.range,
+            pages=self.pages,
+        )
+        say_once(f'{self.describe()}: ', lines)
+        by_place = {
+            problem.index: problem
+            for problem in [
+                *misfits(self.pixels, paths, findings),
+                *problems,
+            ]
+        }
+        problems = [by_place[place] for place in sorted(by_place)]
         if not problems:
             return entries
         text = describe(problems, len(paths))
@@ -178,6 +234,30 @@ class ImageListDataset(DecodedDataset):
         )
         bad = {problem.index for problem in problems}
         return [e for i, e in enumerate(entries) if i not in bad]
+
+
+def is_quiet() -> bool:
+    """Tell whether data sets are looked at before the run has its log."""
+    return _quiet
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Let data sets say nothing about their images; they do so later."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
+
+
+def say_once(about: str, lines: Sequence[str]) -> None:
+    """Log lines about a data set, each of them once."""
+    for line in lines:
+        if about + line not in _said and not is_quiet():
+            _said.add(about + line)
+            print_log(about + line, logger='current')
 
 
 def _limited(entries: list[dict], limit: int) -> list[int]:

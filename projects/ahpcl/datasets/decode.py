@@ -1,11 +1,15 @@
-"""Decodes image files to arrays of 8-bit colour pixels."""
+"""Decodes image files to arrays of 8-bit pixels."""
 
 import io
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from .pixel_format import USUAL, PixelFormat, scaled_by_type
+from .raw_pixels import RawPixels, read_raw, read_rgba
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
@@ -27,11 +31,12 @@ def to_rgb(image: Image.Image, background: Colour = WHITE) -> np.ndarray:
     transparency of any kind      laid over ``background``
     CMYK, YCbCr, Lab, HSV         Pillow's conversion, no colour profile
     16-bit grayscale              ``round(v / 257)``: 0 to 0, 65535 to 255
-    16-bit colour                 the high byte (Pillow reads no more)
     32-bit integers               as 16-bit; refused beyond 0..65535
     float                         0..1 to 0..255; refused beyond
     animation, several pages      the first frame
     ============================  ===========================================
+
+    :func:`read_image` takes other ranges, and bands that Pillow has not.
 
     Args:
         image: A Pillow image, loaded or not.
@@ -45,14 +50,12 @@ def to_rgb(image: Image.Image, background: Colour = WHITE) -> np.ndarray:
     """
     image = ImageOps.exif_transpose(image)
     mode = image.mode
+    if mode in _SIXTEEN_BIT or mode in ('I', 'F'):
+        return _gray(scaled_by_type(np.asarray(image)))
     if mode in _ALPHA or 'transparency' in image.info:
-        if mode in _SIXTEEN_BIT or mode in ('I', 'F'):
-            return _gray(_to_8bit(np.asarray(image), mode))
         image = image.convert('RGBA')
         below = Image.new('RGBA', image.size, (*background, 255))
         return np.array(Image.alpha_composite(below, image).convert('RGB'))
-    if mode in _SIXTEEN_BIT or mode in ('I', 'F'):
-        return _gray(_to_8bit(np.asarray(image), mode))
     if mode in _PLAIN or mode in ('P', 'CMYK', 'YCbCr', 'LAB', 'HSV', 'RGBX'):
         return np.array(image if mode == 'RGB' else image.convert('RGB'))
     raise ValueError(
@@ -61,32 +64,75 @@ def to_rgb(image: Image.Image, background: Colour = WHITE) -> np.ndarray:
     )
 
 
-def read_rgb(
+def read_image(
     path: str | os.PathLike[str],
+    pixels: PixelFormat = USUAL,
     background: Colour = WHITE,
     content: bytes | None = None,
 ) -> np.ndarray:
-    """Read an image file to 8-bit RGB, see :func:`to_rgb`.
+    """Read an image file of any depth and any bands to 8 bits.
 
     Args:
         path: The file.
+        pixels: Bands, and what becomes 0 and 255. By default RGB, and the
+            range of the type as :func:`to_rgb` has it.
         background: RGB colour shown through transparent pixels.
         content: Content of the file, where it has been read already.
 
     Returns:
-        uint8 array (H, W, 3), channels R, G, B.
+        uint8 array (H, W, channels): R, G, B where there are three, else in
+        the order of the file.
 
     Raises:
         ValueError: if the file is missing, truncated, no image or of a kind
             that cannot be converted. The message names the path.
     """
     try:
-        with Image.open(
-            path if content is None else io.BytesIO(content)
-        ) as image:
-            return to_rgb(image, background)
+        if content is not None:
+            return _read(io.BytesIO(content), pixels, background)
+        with open(path, 'rb') as file:
+            return _read(file, pixels, background)
     except Exception as error:
         raise ValueError(unreadable(error, path)) from error
+
+
+def stored(image: np.ndarray) -> np.ndarray:
+    """Return an image (H, W, C) as pipelines and caches hold it.
+
+    Three channels become B, G, R, as in mmselfsup's pipelines; any other
+    number of bands keeps its order.
+    """
+    return np.ascontiguousarray(
+        image[:, :, ::-1] if image.shape[2] == 3 else image
+    )
+
+
+def read_rgb(
+    path: str | os.PathLike[str],
+    background: Colour = WHITE,
+    content: bytes | None = None,
+) -> np.ndarray:
+    """Read an image file to 8-bit RGB, see :func:`read_image`."""
+    return read_image(path, USUAL, background, content)
+
+
+def _read(
+    file: BinaryIO, pixels: PixelFormat, background: Colour
+) -> np.ndarray:
+    raw = read_raw(file, pixels.pages == 'bands')
+    if raw is None and pixels.channels not in (1, 3):
+        values = read_rgba(file) if pixels.channels == 4 else None
+        raw = None if values is None else RawPixels(values)
+    if raw is not None:
+        return pixels.convert(raw, background)
+    file.seek(0)
+    with Image.open(file) as image:
+        if image.mode in ('L', '1') and 'transparency' not in image.info:
+            upright = ImageOps.exif_transpose(image).convert('L')
+            values = np.asarray(upright)[:, :, None]
+        else:
+            values = to_rgb(image, background)
+    return pixels.convert(RawPixels(values), background)
 
 
 def unreadable(error: Exception, path: str | os.PathLike[str]) -> str:
@@ -127,24 +173,6 @@ def explain(error: Exception, path: str | os.PathLike[str]) -> str:
         return 'not an image'
     text = ' '.join(str(error).split()) or type(error).__name__
     return text.replace(os.fspath(path), 'it')
-
-
-def _to_8bit(values: np.ndarray, mode: str) -> np.ndarray:
-    """Scale wide pixel values, (H, W), to uint8."""
-    low, high = float(values.min()), float(values.max())
-    if mode == 'F':
-        if not (low >= 0.0 and high <= 1.0):  # also refuses NaN
-            raise ValueError(
-                'expected float pixels from 0 to 1, got values from '
-                f'{low:g} to {high:g}; rescale them to 8 bit first'
-            )
-        return np.rint(values * 255.0).astype(np.uint8)
-    if low < 0 or high > 65535:
-        raise ValueError(
-            'expected integer pixels from 0 to 65535, got values from '
-            f'{low:g} to {high:g}; rescale them to 8 bit first'
-        )
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _gray(values: np.ndarray) -> np.ndarray:

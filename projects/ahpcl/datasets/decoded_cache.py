@@ -20,7 +20,8 @@ class DecodedCache:
 
     The operating system shares the pages among all processes that map the
     file, and drops them where memory is short. Images are stored as the
-    model takes them, uint8 (3, H, W), channels B, G, R, each in its own size.
+    model takes them, uint8 (C, H, W), channels B, G, R or bands as in the
+    files, each in its own size.
 
     A cache that is built again in the same folder gets another file: who has
     this one open keeps reading it.
@@ -39,7 +40,9 @@ class DecodedCache:
         shapes = self.index.shapes
         self._table: np.ndarray | None = None
         if (shapes == shapes[0]).all():
-            self._table = self._pixels.reshape(-1, 3, *shapes[0])
+            self._table = self._pixels.reshape(
+                -1, self.index.channels, *shapes[0]
+            )
 
     def __len__(self) -> int:
         return len(self.index)
@@ -51,7 +54,7 @@ class DecodedCache:
         return _opened_again, (self.folder, self.index.build)
 
     def bgr(self, place: int) -> np.ndarray:
-        """Return a private copy of one image, uint8 (H, W, 3), B, G, R."""
+        """Return a private copy of one image, uint8 (H, W, C)."""
         return np.ascontiguousarray(self._image(place).transpose(1, 2, 0))
 
     def block(self, places: Sequence[int]) -> tuple[Tensor, Tensor | None]:
@@ -61,7 +64,7 @@ class DecodedCache:
             places: n places in the cache.
 
         Returns:
-            uint8 (n, 3, H, W), B, G, R; and, where sizes differ, the images'
+            uint8 (n, C, H, W); and, where sizes differ, the images'
             heights and widths (n, 2) int64, beyond which there are zeros at
             the right and at the bottom, else None.
         """
@@ -70,7 +73,8 @@ class DecodedCache:
             return torch.from_numpy(self._table[places]), None
         shapes = self.index.shapes[places].astype(np.int64)
         height, width = shapes.max(axis=0)
-        block = np.zeros((len(places), 3, height, width), np.uint8)
+        channels = self.index.channels
+        block = np.zeros((len(places), channels, height, width), np.uint8)
         for row, place in enumerate(places):
             image = self._image(place)
             block[row, :, : image.shape[1], : image.shape[2]] = image
@@ -80,9 +84,10 @@ class DecodedCache:
         )
 
     def _image(self, place: int) -> np.ndarray:
-        """Return one image as it is stored, uint8 (3, H, W)."""
+        """Return one image as it is stored, uint8 (C, H, W)."""
         start, stop = self.index.offsets[place : place + 2]
-        return self._pixels[start:stop].reshape(3, *self.index.shapes[place])
+        shape = self.index.channels, *self.index.shapes[place]
+        return self._pixels[start:stop].reshape(shape)
 
     def _map(self) -> np.ndarray:
         """Map the pixels of all images, (bytes,) uint8, of checked length."""

@@ -23,6 +23,7 @@ from .decoded_cache_open import (
 )
 from .decoded_index import INDEX, DamagedCacheError, digest, name_hashes
 from .manifest import Manifest
+from .pixel_format import USUAL, PixelFormat
 from .roots import Roots, roots_of
 
 # Nobody asked for an automatic cache: it must not be large, in bytes and as a
@@ -36,6 +37,7 @@ def open_automatic(
     *,
     root: Roots = '',
     max_side: int | None = None,
+    pixels: PixelFormat = USUAL,
 ) -> tuple[DecodedCache, np.ndarray] | None:
     """Return a decoded cache that nobody has to think of; a collective call.
 
@@ -48,6 +50,7 @@ def open_automatic(
         paths: As in :func:`open_or_build`, as all below.
         root: Folder of the data.
         max_side: Reduce longer sides to it, px.
+        pixels: How files become 8 bits.
 
     Returns:
         The cache, and the place of every image in it, (N,) int64; None where
@@ -62,22 +65,22 @@ def open_automatic(
     def find() -> tuple[str, str]:
         """Return the folder; or nothing, and why."""
         _mention_old_cache(root)
-        folder = default_folder(root, paths, max_side)
+        folder = default_folder(root, paths, max_side, pixels)
         if lies_within(folder, root):
             return '', (
                 f'{folder} lies within the data; set AHPCL_CACHE to a folder '
                 f'outside of it'
             )
         try:
-            refusal = _too_large(folder, paths, max_side)
+            refusal = _too_large(folder, paths, max_side, pixels.channels)
             if refusal:
                 return '', refusal
             try:
-                prepare(folder, paths, root, names, max_side)
+                prepare(folder, paths, root, names, max_side, pixels)
             except DamagedCacheError as error:
                 log(f'{error}; builds it again', logging.WARNING)
                 remove_cache(folder)
-                prepare(folder, paths, root, names, max_side)
+                prepare(folder, paths, root, names, max_side, pixels)
         except OSError as error:
             return '', str(error)
         return str(folder), ''
@@ -88,7 +91,7 @@ def open_automatic(
         try:
             cache = DecodedCache(folder)
             places = places_of(
-                Path(folder), cache.index, paths, names, max_side
+                Path(folder), cache.index, paths, names, max_side, pixels
             )
         except (OSError, ValueError) as error:
             why = str(error)
@@ -103,13 +106,13 @@ def open_automatic(
 
 
 def _too_large(
-    folder: Path, paths: Sequence[str], max_side: int | None
+    folder: Path, paths: Sequence[str], max_side: int | None, channels: int
 ) -> str | None:
     """Say why an automatic cache would be too large; None if it is not."""
     if (folder / INDEX).exists():
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    need = estimated_bytes(paths, max_side)
+    need = estimated_bytes(paths, max_side, channels=channels)
     free = shutil.disk_usage(folder).free
     if need <= min(_LARGEST, _SHARE * free):
         return None
@@ -146,7 +149,10 @@ def cache_home() -> Path:
 
 
 def default_folder(
-    root: Roots, paths: Sequence[str], max_side: int | None
+    root: Roots,
+    paths: Sequence[str],
+    max_side: int | None,
+    pixels: PixelFormat = USUAL,
 ) -> Path:
     """Return where the cache of a list of images is kept by default.
 
@@ -158,6 +164,8 @@ def default_folder(
         root: Folder of the data.
         paths: Path of every image.
         max_side: Longest side in the cache, px; None for every pixel.
+        pixels: How files become 8 bits.
     """
     content = Manifest.of(paths, root).digest() + str(max_side).encode()
+    content += pixels.digest()
     return cache_home() / 'decoded' / digest(content)[:8].hex()

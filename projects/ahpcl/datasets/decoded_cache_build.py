@@ -18,8 +18,10 @@ from PIL import Image
 from ahpcl.utils.atomic_write import publish
 from ahpcl.utils.progress import watched
 
-from .decode import read_rgb, unreadable
+from .decode import read_image, stored, unreadable
 from .decoded_index import INDEX, CacheIndex, digest, name_hashes
+from .pixel_format import USUAL, PixelFormat
+from .raw_pixels import inspect
 from .roots import Roots
 from .scan import usable_cores
 
@@ -36,6 +38,7 @@ def build_cache(
     *,
     root: Roots = '',
     max_side: int | None = None,
+    pixels: PixelFormat = USUAL,
 ) -> int:
     """Decode images into a cache, which replaces an existing one.
 
@@ -48,6 +51,7 @@ def build_cache(
             :func:`ahpcl.datasets.decoded_index.name_hashes`.
         max_side: Reduce longer sides to it (Pillow's box filter), px; None
             keeps every pixel.
+        pixels: How files become 8 bits.
 
     Returns:
         How many images were reduced.
@@ -65,7 +69,7 @@ def build_cache(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     remove_cache(folder)  # makes room for the new one
-    _check_room(folder, paths, max_side)
+    _check_room(folder, paths, max_side, pixels.channels)
     build = os.urandom(16)
     partial = folder / f'images-{build.hex()}.part'
     shapes, hashes, stats = [], [], []
@@ -73,7 +77,7 @@ def build_cache(
     try:
         with partial.open('wb') as stream:
             for image, was_reduced, content, stat in watched(
-                _ordered(lambda path: _decode(path, max_side), paths),
+                _ordered(lambda path: _decode(path, max_side, pixels), paths),
                 'Decoding images',
                 len(paths),
             ):
@@ -83,9 +87,12 @@ def build_cache(
                 hashes.append(np.frombuffer(content, np.uint8))
                 stats.append((stat.st_size, stat.st_mtime_ns))
             stream.write(build)
-        lengths = np.array(shapes, dtype=np.int64).prod(axis=1) * 3
+        lengths = np.array(shapes, dtype=np.int64).prod(axis=1)
+        lengths *= pixels.channels
         file_sizes, mtimes = np.array(stats, dtype=np.int64).T
         index = CacheIndex(
+            channels=pixels.channels,
+            pixels=pixels.digest(),
             max_side=max_side or 0,
             build=build,
             offsets=np.concatenate([[0], lengths.cumsum()]).astype(np.int64),
@@ -112,13 +119,22 @@ def remove_cache(folder: Path) -> None:
 
 
 def reduced(image: np.ndarray, max_side: int | None) -> np.ndarray:
-    """Return an image (H, W, 3) with its longer side at most `max_side`."""
+    """Return an image (H, W, C) with its longer side at most `max_side`."""
     height, width = image.shape[:2]
     size = _bounded(width, height, max_side)
     if size == (width, height):
         return image
+    if image.shape[2] != 3:  # Pillow knows no bands beyond colour and alpha
+        bands = [image[:, :, band] for band in range(image.shape[2])]
+        return np.stack([_resized(band, size) for band in bands], axis=2)
+    return _resized(image, size)
+
+
+def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(
-        Image.fromarray(image).resize(size, Image.Resampling.BOX)
+        Image.fromarray(np.ascontiguousarray(image)).resize(
+            size, Image.Resampling.BOX
+        )
     )
 
 
@@ -133,7 +149,7 @@ def _bounded(width: int, height: int, max_side: int | None) -> tuple[int, int]:
 
 
 def _decode(
-    path: str, max_side: int | None
+    path: str, max_side: int | None, pixels: PixelFormat
 ) -> tuple[np.ndarray, bool, bytes, os.stat_result]:
     """Return an image, if it was reduced, its file's hash and old state."""
     try:
@@ -141,21 +157,21 @@ def _decode(
         content = Path(path).read_bytes()
     except OSError as error:
         raise ValueError(unreadable(error, path)) from error
-    whole = read_rgb(path, content=content)
+    whole = read_image(path, pixels, content=content)
     image = reduced(whole, max_side)
-    planes = np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1))
+    planes = np.ascontiguousarray(stored(image).transpose(2, 0, 1))
     return planes, image is not whole, digest(content), stat
 
 
 def _check_room(
-    folder: Path, paths: Sequence[str], max_side: int | None
+    folder: Path, paths: Sequence[str], max_side: int | None, channels: int
 ) -> None:
     """Check that the disk has room, by the images' headers.
 
     Raises:
         OSError: if not.
     """
-    need = _bytes(paths, max_side)
+    need = _bytes(paths, max_side, channels)
     free = shutil.disk_usage(folder).free
     if need + _SPARE > free:
         raise OSError(
@@ -169,7 +185,10 @@ def _check_room(
 
 
 def estimated_bytes(
-    paths: Sequence[str], max_side: int | None, sample: int = 512
+    paths: Sequence[str],
+    max_side: int | None,
+    sample: int = 512,
+    channels: int = 3,
 ) -> int:
     """Return what a cache of some images takes on disk, about, in bytes.
 
@@ -177,25 +196,27 @@ def estimated_bytes(
         paths: Path of every image.
         max_side: Longest side in the cache, px; None for every pixel.
         sample: Images whose headers are read, spread evenly over the list.
+        channels: Bands of every image.
     """
     count = min(sample, len(paths))
     some = [paths[i * len(paths) // count] for i in range(count)]
-    return _bytes(some, max_side) * len(paths) // count
+    return _bytes(some, max_side, channels) * len(paths) // count
 
 
-def _bytes(paths: Sequence[str], max_side: int | None) -> int:
+def _bytes(paths: Sequence[str], max_side: int | None, channels: int) -> int:
     """Return what a cache of these images takes on disk, by their headers."""
 
     def pixels(path: str) -> int:
         try:
-            with Image.open(path) as image:
-                width, height = _bounded(*image.size, max_side)
+            with open(path, 'rb') as file:
+                size = inspect(file)[0].size
+            width, height = _bounded(*size, max_side)
         except Exception:
             return 0  # said with its path when it is decoded
         return width * height
 
     return sum(
-        3 * count + _INDEX_BYTES
+        channels * count + _INDEX_BYTES
         for count in watched(
             _ordered(pixels, paths), 'Measuring images', len(paths)
         )

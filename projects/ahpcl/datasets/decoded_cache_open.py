@@ -22,6 +22,7 @@ from .decoded_index import (
     digest,
     name_hashes,
 )
+from .pixel_format import USUAL, PixelFormat
 from .roots import Roots, roots_of
 
 # Images of a large data set take hours to decode.
@@ -38,6 +39,7 @@ def open_or_build(
     *,
     root: Roots = '',
     max_side: int | None = None,
+    pixels: PixelFormat = USUAL,
 ) -> tuple[DecodedCache, np.ndarray]:
     """Return the decoded cache of some images. This is a collective call.
 
@@ -52,14 +54,15 @@ def open_or_build(
         root: Folder of the data, see
             :func:`ahpcl.datasets.decoded_index.name_hashes`.
         max_side: Reduce longer sides to it, px; None keeps every pixel.
+        pixels: How files become 8 bits.
 
     Returns:
         The cache, and the place of every image in it, (N,) int64.
 
     Raises:
         ValueError: if a cache that is there is damaged, of other images or
-            of another `max_side`, if the folder lies among the images, or an
-            image cannot be read.
+            of another `max_side` or other `pixels`, if the folder lies among
+            the images, or an image cannot be read.
         OSError: if the folder cannot be written or the disk has too little
             room, with what is needed and what there is.
         RuntimeError: on the other ranks, if rank 0 failed.
@@ -68,12 +71,14 @@ def open_or_build(
     _check_outside(folder, root)
     names = name_hashes(paths, root)
     on_rank_0(
-        lambda: prepare(folder, paths, root, names, max_side),
+        lambda: prepare(folder, paths, root, names, max_side, pixels),
         f'the decoded cache {folder}',
         PATIENCE,
     )
     cache = DecodedCache(folder)
-    return cache, places_of(folder, cache.index, paths, names, max_side)
+    return cache, places_of(
+        folder, cache.index, paths, names, max_side, pixels
+    )
 
 
 def prepare(
@@ -82,15 +87,18 @@ def prepare(
     root: Roots,
     names: np.ndarray,
     max_side: int | None,
+    pixels: PixelFormat = USUAL,
 ) -> None:
     """Build the cache of a folder where there is none that holds."""
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
-        reason = _reason(folder, paths, names, max_side)
+        reason = _reason(folder, paths, names, max_side, pixels)
         if reason is None:
             return
         log(f'decoded cache {folder}: {reason}')
-        reduced = build_cache(folder, paths, root=root, max_side=max_side)
+        reduced = build_cache(
+            folder, paths, root=root, max_side=max_side, pixels=pixels
+        )
         if reduced:
             log(
                 f'decoded cache {folder}: {reduced} of {len(paths)} images '
@@ -129,12 +137,13 @@ def _reason(
     paths: Sequence[str],
     names: np.ndarray,
     max_side: int | None,
+    pixels: PixelFormat,
 ) -> str | None:
     """Say why the cache must be built; None where it is up to date."""
     if not (folder / INDEX).exists():
         return f'decodes {len(paths)} images'
     index = DecodedCache(folder).index
-    places = places_of(folder, index, paths, names, max_side)
+    places = places_of(folder, index, paths, names, max_side, pixels)
     touched = gone = 0
     for path, place in zip(paths, places, strict=True):
         try:
@@ -167,12 +176,20 @@ def places_of(
     paths: Sequence[str],
     names: np.ndarray,
     max_side: int | None,
+    pixels: PixelFormat = USUAL,
 ) -> np.ndarray:
     """Return the place of every image in the cache.
 
     Raises:
-        ValueError: if one is not there, or `max_side` is another.
+        ValueError: if one is not there, or `max_side` or `pixels` are
+            others.
     """
+    if index.pixels != pixels.digest():
+        raise ValueError(
+            f'expected a decoded cache of images with {pixels.as_dict()} in '
+            f'{folder}, got one with other channels, range or pages; give '
+            f'these numbers to all data sets of the cache, {_REMEDY}'
+        )
     if index.max_side != (max_side or 0):
         raise ValueError(
             f'expected a decoded cache with decoded_max_side={max_side} in '

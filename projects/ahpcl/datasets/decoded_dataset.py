@@ -10,12 +10,14 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .decode import WHITE, read_rgb
+from .decode import WHITE, read_image, stored
 from .decoded_cache import DecodedCache
 from .decoded_cache_auto import open_automatic
 from .decoded_cache_build import reduced
 from .decoded_cache_open import open_or_build
 from .decoded_index import name_hashes
+from .pixel_format import USUAL, PixelFormat
+from .transforms.band_wise import fit_pipeline
 from .whole_batch import fetch
 
 # Folders, and sides to which the log has said that photographs are reduced.
@@ -39,7 +41,10 @@ class DecodedDataset(BaseDataset):
 
     Attributes:
         decoded: The cache that is in use, or None.
+        pixels: How files become 8 bits. Its ``as_dict`` are plain numbers.
     """
+
+    pixels: PixelFormat = USUAL
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class DecodedDataset(BaseDataset):
             return
         super().full_init()
         try:
+            fit_pipeline(self.pipeline, self.pixels)
             self._open_cache()
         except Exception:
             self._fully_initialized = False
@@ -109,8 +115,8 @@ class DecodedDataset(BaseDataset):
             info: With ``img_path`` and ``sample_idx``.
         """
         if self.decoded_max_side is not None and not self._in_memory():
-            image = reduced(read_rgb(info['img_path']), self.decoded_max_side)
-            info['img'] = np.ascontiguousarray(image[:, :, ::-1])
+            image = read_image(info['img_path'], self.pixels)
+            info['img'] = stored(reduced(image, self.decoded_max_side))
         return self.pipeline(info)
 
     def image_block(
@@ -122,7 +128,8 @@ class DecodedDataset(BaseDataset):
             indices: Indices of n images.
 
         Returns:
-            uint8 (n, 3, H, W), channels B, G, R; and, where sizes differ, the
+            uint8 (n, C, H, W), channels B, G, R where there are three, else
+            the bands as in the files; and, where sizes differ, the
             images' heights and widths (n, 2) int64, beyond which there are
             zeros at the right and at the bottom, else None. None alone where
             the images are neither in memory nor in a decoded cache.
@@ -167,7 +174,9 @@ class DecodedDataset(BaseDataset):
         if self.decoded_cache is None:
             return
         options: dict[str, Any] = dict(
-            root=self.data_root, max_side=self.decoded_max_side
+            root=self.data_root,
+            max_side=self.decoded_max_side,
+            pixels=self.pixels,
         )
         if self.decoded_cache == 'auto':
             found = open_automatic(self._paths(), **options)

@@ -56,6 +56,9 @@ class CacheIndex:
     """What is where in the file of pixels, and what it was made from.
 
     Attributes:
+        channels: Bands of every image.
+        pixels: What :meth:`PixelFormat.digest` said of how they became 8
+            bits; empty for the usual way.
         max_side: Longer sides were reduced to it, px; 0 for none.
         build: Number of the build, 16 bytes; it names the file of pixels,
             which ends with it.
@@ -75,6 +78,8 @@ class CacheIndex:
     file_sizes: np.ndarray
     mtimes: np.ndarray
     hashes: np.ndarray
+    channels: int = 3
+    pixels: bytes = b''
 
     def __len__(self) -> int:
         return len(self.names)
@@ -106,8 +111,13 @@ class CacheIndex:
     def write(self, folder: Path) -> None:
         """Write the index into a folder atomically, over an older one."""
         buffer = io.BytesIO()
+        unusual = {}
+        if self.pixels:
+            unusual['channels'] = np.array(self.channels)
+            unusual['pixels'] = np.frombuffer(self.pixels, np.uint8)
         np.savez(
             buffer,
+            **unusual,
             max_side=np.array(self.max_side),
             build=np.frombuffer(self.build, np.uint8),
             **{name: getattr(self, name) for name in _ARRAYS},
@@ -138,7 +148,15 @@ class CacheIndex:
                 side, build = _array(file, 'max_side'), _array(file, 'build')
                 if side.shape != () or side.dtype.kind not in 'iu':
                     raise ValueError(f'max_side is {side.dtype} {side.shape}')
+                unusual = {}
+                if 'pixels' in file.files:
+                    channels = _array(file, 'channels')
+                    if channels.shape != () or channels.dtype.kind not in 'iu':
+                        raise ValueError(f'channels is {channels.dtype}')
+                    unusual['channels'] = int(channels)
+                    unusual['pixels'] = _array(file, 'pixels').tobytes()
                 index = cls(
+                    **unusual,
                     max_side=int(side),
                     build=build.tobytes(),
                     **{name: _array(file, name) for name in _ARRAYS},
@@ -160,9 +178,10 @@ class CacheIndex:
             rows = count + 1 if name == 'offsets' else count
             if array.dtype != kind or array.shape != (rows, *axes):
                 raise ValueError(f'{name} is {array.dtype} {array.shape}')
-        pixels = self.shapes.astype(np.int64).prod(axis=1) * 3
+        pixels = self.shapes.astype(np.int64).prod(axis=1) * self.channels
         if (
             count == 0
+            or self.channels < 1
             or len(self.build) != _DIGEST
             or self.offsets[0] != 0
             or (self.shapes < 1).any()

@@ -12,8 +12,9 @@ from PIL import Image
 
 from ahpcl.utils.own_folder import is_own_folder
 
-from .base import ImageListDataset
-from .roots import Roots, image_names, read_list, roots_of
+from .base import ImageListDataset, is_quiet, say_once
+from .class_folders import check_several, class_names, describe_classes
+from .roots import Roots, folder_of, image_names, read_list, roots_of
 
 # A file with such an ending is meant as an image: where it cannot be read,
 # that is said.
@@ -21,6 +22,11 @@ IMAGE_EXTENSIONS = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.dib', '.gif'),
     *('.webp', '.tif', '.tiff', '.ppm', '.pgm', '.pbm', '.pnm'),
     *('.jp2', '.j2k', '.jpx', '.avif', '.tga'),
+)
+# Arrays may be images or anything else: they are used where they are named.
+_ARRAYS = '.npy'
+_ARRAY_REMEDY = (
+    "Arrays (H, W) or (H, W, C) are images with extensions=('.npy',)"
 )
 # Formats that are told by their content alone, whatever the file is called.
 _SNIFFED = (
@@ -64,6 +70,8 @@ class _Files:
             left_out.append(f'{what} of runs ({", ".join(self.own[:3])})')
         if left_out:
             text += f'; leaves out {" and ".join(left_out)}'
+        if self.left_out[_ARRAYS]:
+            text += f'. {_ARRAY_REMEDY}'
         return text
 
 
@@ -85,15 +93,17 @@ class UnlabelledFolder(ImageListDataset):
             without an ending, whose content is that of an image.
         labels_from_folders: Take the top-level folder as the class of an
             image, numbered in sorted order, for those who have such folders;
-            of several folders of data those of one name are one class.
+            :func:`ahpcl.datasets.class_folders.class_names` has the other
+            layouts that are known. Of several folders of data, classes of one
+            name are one class.
         per_class: (start, stop): use the images at these places of every
             class folder, in sorted order and from 0; None for all.
         **kwargs: See :class:`ahpcl.datasets.base.ImageListDataset`.
 
     Raises:
         ValueError: if a folder does not exist or holds no image, or if
-            ``labels_from_folders`` and images lie outside any class folder, or
-            if ``per_class`` asks for images that a class does not have.
+            ``labels_from_folders`` and images have no class, or all the same,
+            or if ``per_class`` asks for images that a class does not have.
     """
 
     def __init__(
@@ -137,16 +147,16 @@ class UnlabelledFolder(ImageListDataset):
         """
         visited: set[str] = set()
         paths: list[str] = []
-        images: list[str] = []
+        images: list[tuple[Path, list[str]]] = []
         for one in roots_of(self.data_root) or ('',):
             root = Path(one)
             if one and root.is_file():
                 listed = read_list(one)
                 paths += listed
-                images += image_names(listed, one)
+                images.append((Path(folder_of(one)), image_names(listed, one)))
                 continue
             found = self._images_in(one, visited)
-            images += found
+            images.append((root, found))
             paths += [str(root / name) for name in found]
         entries = [{'img_path': path} for path in paths]
         if self.labels_from_folders:
@@ -174,9 +184,10 @@ class UnlabelledFolder(ImageListDataset):
                 f'looked for {looked_for} and found '
                 f'{_by_ending(files.left_out) or "no files"}{own}; set '
                 'data_root or extensions'
+                + (f'. {_ARRAY_REMEDY}' if files.left_out[_ARRAYS] else '')
             )
         seen = (folder, self.extensions)
-        if seen not in _described:
+        if seen not in _described and not is_quiet():
             _described.add(seen)
             why = (
                 'that are no images'
@@ -242,21 +253,31 @@ class UnlabelledFolder(ImageListDataset):
             return ending in self.extensions
         return ending in IMAGE_EXTENSIONS or _has_image_content(path)
 
-    def _label(self, entries: list[dict], images: list[str]) -> None:
-        """Add the label of the top-level folder to every entry."""
-        loose = [name for name in images if '/' not in name]
-        if loose:
-            raise ValueError(
-                'expected every image in a class folder with '
-                f'labels_from_folders=True, got {len(loose)} directly in '
-                f'{self.data_root!r}, first {loose[0]!r}; move them or set '
-                'labels_from_folders=False'
-            )
-        tops = [name.split('/', 1)[0] for name in images]
-        classes = tuple(sorted(set(tops)))
+    def _label(
+        self, entries: list[dict], images: list[tuple[Path, list[str]]]
+    ) -> None:
+        """Add the label of its class to every entry, and list the classes.
+
+        Args:
+            entries: Of all folders.
+            images: Every folder, and the names of its images, in their order.
+        """
+        found = [
+            class_names(root, names, least=1 if len(images) > 1 else 2)
+            for root, names in images
+        ]
+        names = [name for of_folder, _, _ in found for name in of_folder]
+        classes, where = found[0][1], found[0][2]
+        if len(found) > 1:
+            classes = tuple(sorted({name for f in found for name in f[1]}))
+            where = 'the folders of all'
+            check_several(self.data_root, classes)
+        say_once(
+            f'{self.data_root}: ', [describe_classes(names, classes, where)]
+        )
         numbers = {name: number for number, name in enumerate(classes)}
-        for entry, top in zip(entries, tops, strict=True):
-            entry['gt_label'] = numbers[top]
+        for entry, name in zip(entries, names, strict=True):
+            entry['gt_label'] = numbers[name]
         self._metainfo.setdefault('classes', classes)
 
 

@@ -129,7 +129,16 @@ class InMemoryDataset(ImageListDataset):
         return self.store, np.array(self._places())
 
     def _scanned(self, entries: list[dict]) -> list[dict]:
-        return entries if self.store is not None else super()._scanned(entries)
+        if self.store is None:
+            return super()._scanned(entries)
+        for name, own in dict(channels=3, range='dtype').items():
+            if getattr(self, name) not in ('auto', own):
+                raise ValueError(
+                    f'expected {name}={own!r} of images that are in memory '
+                    f'as 8-bit colour, got {getattr(self, name)!r}; leave it '
+                    'out'
+                )
+        return entries
 
 
 def _writeable(block: np.ndarray) -> np.ndarray:

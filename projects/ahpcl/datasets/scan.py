@@ -6,18 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from PIL import Image
-
 from ahpcl.utils.progress import watched
 
-from .decode import explain, to_rgb
+from .decode import explain
+from .raw_pixels import FileKind, inspect
 
 ScanMode = Literal['auto', 'full', 'header', 'off']
 SCAN_MODES = ('auto', 'full', 'header', 'off')
 FULL_SCAN_LIMIT = 50_000  # images; above it 'auto' reads headers only
-
-# Decoding these tells nothing about their conversion, which may still refuse.
-_RARE_MODES = ('I', 'F')
+_SAMPLE = 256  # images whose heads are read where nothing is checked
 
 
 @dataclass(frozen=True)
@@ -38,17 +35,28 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class _Finding:
+class Finding:
+    """What was found in a file.
+
+    Attributes:
+        full: Whether it was decoded.
+        reason: Why it cannot be used; None for an image.
+        kind: What its head says; None where it is no image.
+        span: Least and largest value of more than 8 bits, where it was
+            decoded and has such.
+    """
+
     full: bool
     reason: str | None
-    size: tuple[int, int]  # width, height in px; (0, 0) where unknown
+    kind: FileKind | None = None
+    span: tuple[float, float] | None = None
 
 
 # Train, extraction and validation loaders index the same files: each is
 # opened once per process. Keys are hashes of (path, bytes, modification time
 # in ns) and equal findings are one object: 1.3 million files take some 150 MB.
-_memory: dict[int, _Finding] = {}
-_findings: dict[_Finding, _Finding] = {}
+_memory: dict[int, Finding] = {}
+_findings: dict[Finding, Finding] = {}
 
 
 def scan_images(
@@ -73,32 +81,66 @@ def scan_images(
     Raises:
         ValueError: if ``mode`` is unknown or ``min_size`` is below 1.
     """
+    return scan_files(paths, mode, min_size, num_threads)[0]
+
+
+def scan_files(
+    paths: Sequence[str],
+    mode: ScanMode = 'auto',
+    min_size: int = 2,
+    num_threads: int | None = None,
+) -> tuple[list[Problem], list[Finding | None]]:
+    """Check files as :func:`scan_images` does, and say what they are.
+
+    Args:
+        paths: Image files.
+        mode: See :func:`scan_images`.
+        min_size: Least width and height, in px.
+        num_threads: See :func:`scan_images`.
+
+    Returns:
+        The files that cannot be used; and what was found in every file, None
+        for those that are missing and, where nothing is checked, for all but
+        some whose heads are read.
+
+    Raises:
+        ValueError: see :func:`scan_images`.
+    """
     if mode not in SCAN_MODES:
         raise ValueError(
             f'expected scan to be one of {", ".join(SCAN_MODES)}, got {mode!r}'
         )
     if min_size < 1:
         raise ValueError(f'expected min_size of at least 1, got {min_size}')
-    if mode == 'off' or not paths:
-        return []
     if mode == 'auto':
         mode = 'full' if len(paths) <= FULL_SCAN_LIMIT else 'header'
     full = mode == 'full'
-    threads = num_threads or min(16, usable_cores())
+    findings: list[Finding | None] = [None] * len(paths)
+    places: Sequence[int] = range(len(paths))
+    if mode == 'off':
+        places = spread(len(paths), _SAMPLE)
 
-    def check(path: str) -> tuple[str, str] | None:
-        return _check(path, full, min_size)
+    def check(place: int) -> Finding | None:
+        return _find(paths[place], full)
 
     problems = []
-    with ThreadPoolExecutor(threads) as pool:
-        found = pool.map(check, paths, chunksize=64)
-        for index, result in enumerate(
-            watched(found, 'Checking images', len(paths))
-        ):
-            if result is not None:
-                kind, reason = result
-                problems.append(Problem(index, paths[index], reason, kind))
-    return problems
+    with ThreadPoolExecutor(num_threads or min(16, usable_cores())) as pool:
+        found = pool.map(check, places, chunksize=64)
+        if mode != 'off':
+            found = watched(found, 'Checking images', len(paths))
+        for place, finding in zip(places, found, strict=True):
+            findings[place] = finding
+            problem = _problem(finding, paths[place], min_size)
+            if problem is not None and mode != 'off':
+                kind, reason = problem
+                problems.append(Problem(place, paths[place], reason, kind))
+    return problems, findings
+
+
+def spread(total: int, most: int) -> list[int]:
+    """Return at most so many places of a list, evenly spread."""
+    count = min(total, most)
+    return [place * total // count for place in range(count)]
 
 
 def describe(problems: Sequence[Problem], total: int, first: int = 10) -> str:
@@ -125,19 +167,33 @@ def describe(problems: Sequence[Problem], total: int, first: int = 10) -> str:
     return '\n'.join(lines)
 
 
-def _check(path: str, full: bool, min_size: int) -> tuple[str, str] | None:
+def _find(path: str, full: bool) -> Finding | None:
+    """Return what is known of a file, which is opened once; None if gone."""
     try:
         status = os.stat(path)
-    except OSError as error:
-        return 'missing', explain(error, path)
+    except OSError:
+        return None
     key = hash((path, status.st_size, status.st_mtime_ns))
     finding = _memory.get(key)
     if finding is None or (full and not finding.full):
         finding = _open(path, full)
         _memory[key] = finding = _findings.setdefault(finding, finding)
-    if finding.reason is not None:
-        return 'unreadable', finding.reason
-    width, height = finding.size
+    return finding
+
+
+def _problem(
+    finding: Finding | None, path: str, min_size: int
+) -> tuple[str, str] | None:
+    """Say what kind of problem a file is, and why; None for an image."""
+    if finding is None:
+        try:
+            os.stat(path)
+        except OSError as error:
+            return 'missing', explain(error, path)
+        return 'missing', 'it came back while it was looked for'
+    if finding.kind is None:
+        return 'unreadable', str(finding.reason)
+    width, height = finding.kind.size
     if min(width, height) < min_size:
         return (
             'too small',
@@ -146,16 +202,16 @@ def _check(path: str, full: bool, min_size: int) -> tuple[str, str] | None:
     return None
 
 
-def _open(path: str, full: bool) -> _Finding:
+def _open(path: str, full: bool) -> Finding:
     try:
-        with Image.open(path) as image:
-            if full:
-                image.load()
-                if image.mode in _RARE_MODES:
-                    to_rgb(image)
-            return _Finding(full, None, image.size)
+        with open(path, 'rb') as file:
+            kind, values = inspect(file, full)
+            span = None
+            if values is not None:
+                span = float(values.min()), float(values.max())
+            return Finding(full, None, kind, span)
     except Exception as error:  # Pillow's readers raise many kinds
-        return _Finding(full, explain(error, path), (0, 0))
+        return Finding(full, explain(error, path))
 
 
 def usable_cores() -> int:

@@ -103,6 +103,26 @@ def check_roles(query: Tensor) -> None:
         )
 
 
+def check_several_classes(labels: Tensor) -> None:
+    """Refuse images of one class only: every answer about them is right.
+
+    Args:
+        labels: Classes, (N,), from 0; -1 where unknown, and such images do not
+            count.
+
+    Raises:
+        ValueError: If there are fewer than two classes.
+    """
+    classes = labels[labels >= 0].unique()
+    if len(classes) < 2:
+        raise ValueError(
+            f'expected images of two classes or more, got {len(classes)}: '
+            'with one class every answer is right; give a labelled set of '
+            'several classes as val_dataloader and test_dataloader, or leave '
+            'this task out'
+        )
+
+
 def check_reference_classes(
     labels: Tensor, query: Tensor, least: int = 2
 ) -> None:
@@ -121,8 +141,7 @@ def check_reference_classes(
     known = labels >= 0
     check_roles(query[known])
     classes = labels[known].unique()
-    if len(classes) < 2:
-        raise ValueError(f'expected two classes or more, got {len(classes)}')
+    check_several_classes(labels)
     for label in classes.tolist():
         count = int(((labels == label) & ~query).sum())
         if count < least:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from ahpcl.models.features import first_view, pool_features
 
 def load_image(dataset: Dataset, index: int) -> np.ndarray:
     """Return an image before any augmentation, (H, W, 3) uint8 RGB.
+
+    Of images of other than three channels it shows the ``show_bands`` of the
+    data set, see :func:`shown`.
 
     Args:
         dataset: A data set whose pipeline begins with a loading transform.
@@ -33,7 +37,36 @@ def load_image(dataset: Dataset, index: int) -> np.ndarray:
             f'{[type(t).__name__ for t in transforms]}'
         )
     image = transforms[0](dataset.get_data_info(index))['img']
-    return np.ascontiguousarray(image[..., ::-1])
+    if image.shape[2] == 3:
+        return np.ascontiguousarray(image[..., ::-1])
+    return shown(image, getattr(dataset, 'show_bands', None))
+
+
+def shown(image: np.ndarray, bands: Sequence[int] | None = None) -> np.ndarray:
+    """Return bands of an image as colours that can be looked at.
+
+    Args:
+        image: (H, W, C) uint8.
+        bands: Three bands, from 0, to show as red, green and blue; by default
+            the first three. One band is gray, two are red and green.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: If the image does not have these bands.
+    """
+    count = image.shape[2]
+    if bands is None:
+        if count == 2:
+            image = np.dstack([image, np.zeros_like(image[:, :, 0])])
+        bands = (0, 0, 0) if count == 1 else (0, 1, 2)
+    elif not all(0 <= band < count for band in bands):
+        raise ValueError(
+            f'expected show_bands from 0 to {count - 1} for images of {count} '
+            f'bands, got {tuple(bands)}'
+        )
+    return np.ascontiguousarray(image[:, :, list(bands)])
 
 
 def _inner(dataset: Any, index: int) -> tuple[Any, int]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ahpcl.core.metrics.knn import knn_predictions
 
-from .feature_metric import FeatureMetric, check_roles
+from .feature_metric import FeatureMetric, check_roles, check_several_classes
 
 
 @METRICS.register_module()
@@ -52,14 +52,16 @@ class KNNMetric(FeatureMetric):
         self.weighted = weighted
 
     def check(self, labels: Tensor, query: Tensor) -> None:
-        """Refuse images without labels or of one role only."""
+        """Refuse images without labels, of one class or of one role only."""
         super().check(labels, query)
+        check_several_classes(labels)
         check_roles(query)
 
     def measure(
         self, features: Tensor, labels: Tensor, query: Tensor
     ) -> dict[str, float]:
         """Classify the queries by the references."""
+        check_several_classes(labels)
         check_roles(query)
         several = isinstance(self.k, Sequence)
         both = self.weighted == 'both'

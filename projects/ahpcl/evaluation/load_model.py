@@ -17,6 +17,11 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ahpcl.compat.checkpoints import PickledCheckpointError
+from ahpcl.datasets.fit_config import (
+    fit_to_images,
+    fit_to_pixels,
+    pixels_of,
+)
 from ahpcl.runtime.start_checkpoint_hook import fit_checkpoint
 from ahpcl.utils.random_state import random_state_kept
 
@@ -39,6 +44,7 @@ def load_model(
         ValueError: If the checkpoint does not exist, cannot be read or is of
             another model.
     """
+    config = fitted_config(config, checkpoint)
     seed = (config.get('randomness') or {}).get('seed') or 0
     with random_state_kept(seed):
         model = MODELS.build(copy.deepcopy(config.model))
@@ -47,6 +53,29 @@ def load_model(
                 model.init_weights()
             return model, {}
     return model, load_weights(model, checkpoint)
+
+
+def fitted_config(
+    config: Config, checkpoint: str | os.PathLike | None
+) -> Config:
+    """Return a copy of a config that fits the images of its run.
+
+    Args:
+        config: The config.
+        checkpoint: What the run wrote, which knows its images; None looks at
+            the training images.
+
+    Raises:
+        ValueError: If there is no checkpoint and the images cannot be used.
+    """
+    config = copy.deepcopy(config)
+    if checkpoint is None:
+        fit_to_images(config)
+    else:
+        numbers = pixels_of(checkpoint)
+        if numbers is not None:
+            fit_to_pixels(config, numbers)
+    return config
 
 
 def load_weights(model: nn.Module, checkpoint: str | os.PathLike) -> dict:

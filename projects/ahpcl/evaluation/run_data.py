@@ -36,7 +36,7 @@ from .extracted import (
 from .feature_cache import FeatureCache, digest_of
 from .feature_set import FeatureSet
 from .images import load_image
-from .load_model import load_model, usable_device
+from .load_model import fitted_config, load_model, usable_device
 
 UNTRAINED = 'untrained'
 FOLDER_SHARE = 0.2
@@ -86,6 +86,8 @@ class RunData:
                 "expected 'test', 'val' or a folder with one folder of images "
                 f'for every class to evaluate on, got {evaluate_on!r}'
             )
+        init_default_scope(config.get('default_scope', 'mmselfsup'))
+        config = fitted_config(config, checkpoint)
         self.config = config
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.device = usable_device(device)
@@ -93,7 +95,6 @@ class RunData:
         stem = UNTRAINED if checkpoint is None else self.checkpoint.stem
         self._cache = FeatureCache(cache, stem)
         self.evaluate_on = evaluate_on
-        init_default_scope(config.get('default_scope', 'mmselfsup'))
         self.model, self.content = load_model(config, checkpoint)
         self.model.to(self.device).eval()
 
@@ -327,6 +328,11 @@ class RunData:
             type='UnlabelledFolder',
             data_root=str(self.evaluate_on),
             labels_from_folders=True,
+            **{
+                key: settings['dataset'][key]
+                for key in ('channels', 'range', 'pages', 'show_bands')
+                if key in settings['dataset']
+            },
             pipeline=settings['dataset']['pipeline'],
         )
         return self._loader(settings)

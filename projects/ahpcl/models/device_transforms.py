@@ -1,8 +1,10 @@
 """The pipelines' random transforms, for a batch on any device.
 
 Every one draws parameters for each sample and applies them to all of them at
-once. Images are float32 in 0 ... 255, (B, 3, H, W), channels B, G, R, and
-whole numbers after every step, as they are in the pipelines.
+once. Images are float32 in 0 ... 255, (B, C, H, W), channels B, G, R where
+there are three, and whole numbers after every step, as they are in the
+pipelines. Images of other than three channels have no colours: what changes
+those leaves them as they are, which is said once.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from .device_resample import resized_crops
 from .sample_draws import SampleDraws
 
 Transform = Callable[[Tensor, Tensor, SampleDraws], Tensor]
+_said: set[tuple[str, int]] = set()
 _LUMA = (0.114, 0.587, 0.299)  # of B, G, R, as in Pillow
 
 
@@ -164,6 +168,7 @@ def _some(transform: Any) -> Transform:
 def _jitter(transform: Any) -> Transform:
     bounds = [transform.brightness, transform.contrast, transform.saturation]
     hue = transform.hue
+    saturation = transform.saturation
     if hue is not None:
         _kornia('the hue of SafeColorJitter')
 
@@ -177,10 +182,15 @@ def _jitter(transform: Any) -> Transform:
             dim=1,
         )
         turn = draws.uniform(1, *(hue or (0.0, 0.0)))[:, 0]
+        colours = images.shape[1] == 3
+        if not colours:
+            if hue is not None or saturation is not None:
+                _say_left_out('saturation and hue', images.shape[1])
+            factors[:, 2] = 1.0
         for step in range(4):
             kind = order[:, step]
             images = _blend(images, kind, factors)
-            if hue is not None:
+            if hue is not None and colours:
                 images = _turn_hue(images, kind == 3, turn)
         return images
 
@@ -195,8 +205,11 @@ def _blend(images: Tensor, kind: Tensor, factors: Tensor) -> Tensor:
     """
     factor = factors.gather(1, kind.clamp(max=2)[:, None])[:, 0]
     factor = torch.where(kind == 3, 1.0, factor)
-    weights = images.new_tensor(_LUMA)[:, None, None]
-    gray = (images * weights).sum(dim=1, keepdim=True).round_()
+    if images.shape[1] == 3:
+        weights = images.new_tensor(_LUMA)[:, None, None]
+        gray = (images * weights).sum(dim=1, keepdim=True).round_()
+    else:
+        gray = images  # every band has a mean of its own
     mean = gray.mean(dim=(2, 3), keepdim=True).round()
     kind = _send(kind, images)[:, None, None, None]
     base = torch.where(kind == 1, mean, gray)
@@ -232,6 +245,9 @@ def _grayscale(transform: Any) -> Transform:
 
     def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
         which = _send(draws.chance(transform.prob), images)
+        if images.shape[1] != 3:
+            _say_left_out('RandomGrayscale', images.shape[1])
+            return images
         gray = images * images.new_tensor(weights)[:, None, None]
         # A little more, as the sum of the weights rounds below 1.
         gray = (gray.sum(dim=1, keepdim=True) + 1e-3).floor_()
@@ -305,6 +321,16 @@ def _rotate(transform: Any) -> Transform:
         return images.index_copy(0, place, done)
 
     return apply
+
+
+def _say_left_out(what: str, channels: int) -> None:
+    """Log once that images have no colours for a transform."""
+    if (what, channels) not in _said:
+        _said.add((what, channels))
+        print_log(
+            f'images of {channels} channels have no colours: {what} left out',
+            logger='current',
+        )
 
 
 def _send(values: Tensor, images: Tensor) -> Tensor:

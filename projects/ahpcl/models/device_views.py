@@ -137,14 +137,14 @@ class DeviceViews(ViewPreprocessor):
         """Views of a batch as they are in an epoch of a run.
 
         Args:
-            data: ``inputs``, a list of one tensor (B, 3, H, W), uint8, B, G,
-                R; ``data_samples`` with ``sample_idx``; and ``sizes`` (B, 2),
-                heights and widths, where they differ.
+            data: ``inputs``, a list of one tensor (B, C, H, W), uint8, B, G,
+                R where C is 3; ``data_samples`` with ``sample_idx``; and
+                ``sizes`` (B, 2), heights and widths, where they differ.
             epoch: Epoch, from 0.
             seed: Seed of the run.
 
         Returns:
-            Normalised views (B, 3, h, w), those of the first pipeline first,
+            Normalised views (B, C, h, w), those of the first pipeline first,
             and the samples untouched.
 
         Raises:

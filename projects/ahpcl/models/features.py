@@ -126,6 +126,19 @@ def check_queue_length(queue_len: int, num_images: int) -> None:
 
 
 @torch.no_grad()
+def _check_channels(backbone: nn.Module, channels: int) -> None:
+    """Refuse views of another number of channels than the encoder takes."""
+    convolutions = (m for m in backbone.modules() if isinstance(m, nn.Conv2d))
+    first = next(convolutions, None)
+    if first is not None and first.in_channels != channels:
+        raise ValueError(
+            f'expected images of {first.in_channels} channels for '
+            f'{type(backbone).__name__}, got {channels}; set model.backbone.'
+            f'in_channels={channels}, or channels={first.in_channels} on '
+            'every dataset'
+        )
+
+
 def check_view_shapes(
     model: nn.Module, view_shapes: Sequence[tuple[int, ...]]
 ) -> None:
@@ -136,7 +149,8 @@ def check_view_shapes(
         view_shapes: (C, H, W) of every view.
 
     Raises:
-        ValueError: if the backbone cannot take one of the sizes.
+        ValueError: if the backbone cannot take one of the sizes, or takes
+            another number of channels.
     """
     backbone = model.backbone
     training = backbone.training
@@ -144,6 +158,7 @@ def check_view_shapes(
     backbone.eval()
     try:
         for shape in dict.fromkeys(map(tuple, view_shapes)):
+            _check_channels(backbone, shape[0])
             image = parameter.new_zeros(1, *shape)
             try:
                 pool_features(backbone(image))

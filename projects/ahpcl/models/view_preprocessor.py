@@ -1,5 +1,6 @@
 """Views to normalised floats on the device, and nothing more."""
 
+import torch
 from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import MODELS
 from torch import Tensor
@@ -16,11 +17,17 @@ class ViewPreprocessor(ImgDataPreprocessor):
     loader), and they are normalised in place. The values are mmselfsup's.
 
     Args:
-        mean: Mean of the three channels, as in mmselfsup.
-        std: Standard deviation of the three channels, as in mmselfsup.
-        bgr_to_rgb: Turn B, G, R into R, G, B before the normalisation.
-        rgb_to_bgr: Turn R, G, B into B, G, R before the normalisation.
+        mean: Mean of every channel in 0 to 255, as in mmselfsup; one for all,
+            or as many as there are.
+        std: Standard deviation of every channel, likewise.
+        bgr_to_rgb: Turn B, G, R into R, G, B before the normalisation. Images
+            of other than three channels keep their order.
+        rgb_to_bgr: Turn R, G, B into B, G, R, likewise.
         non_blocking: Send images without waiting for them.
+
+    Raises:
+        ValueError: if only one of ``mean`` and ``std`` is given, or they are
+            of several lengths.
     """
 
     def __init__(
@@ -31,13 +38,24 @@ class ViewPreprocessor(ImgDataPreprocessor):
         rgb_to_bgr: bool = False,
         non_blocking: bool = True,
     ) -> None:
+        # mmengine's takes the statistics of one channel or of three only.
         super().__init__(
-            mean=mean,
-            std=std,
             bgr_to_rgb=bgr_to_rgb,
             rgb_to_bgr=rgb_to_bgr,
             non_blocking=non_blocking,
         )
+        if (mean is None) != (std is None) or len(mean or ()) != len(
+            std or ()
+        ):
+            raise ValueError(
+                'expected mean and std of as many channels, or neither, got '
+                f'{mean} and {std}'
+            )
+        if mean is not None:
+            self._enable_normalize = True
+            for name, values in (('mean', mean), ('std', std)):
+                channels = torch.tensor(values, dtype=torch.float32)
+                self.register_buffer(name, channels.view(-1, 1, 1), False)
 
     def forward(
         self, data: dict, training: bool = False
@@ -45,13 +63,14 @@ class ViewPreprocessor(ImgDataPreprocessor):
         """Views on the device, normalised, and the samples untouched.
 
         Args:
-            data: ``inputs``, a list of views (B, 3, H, W), and perhaps
+            data: ``inputs``, a list of views (B, C, H, W), and perhaps
                 ``data_samples``.
             training: Not read.
 
         Raises:
-            ValueError: if ``data`` is no dict with ``inputs``, or its images
-                are of several sizes.
+            ValueError: if ``data`` is no dict with ``inputs``, its images are
+                of several sizes, or have another number of channels than
+                ``mean``.
         """
         if not isinstance(data, dict) or 'inputs' not in data:
             raise ValueError(
@@ -70,7 +89,16 @@ class ViewPreprocessor(ImgDataPreprocessor):
 
     def _normalise(self, view: Tensor) -> Tensor:
         sent = self.cast_data(view)
-        if self._channel_conversion:
+        channels = sent.shape[1]
+        if self._enable_normalize and len(self.mean) not in (1, channels):
+            raise ValueError(
+                f'expected images of {len(self.mean)} channels, as many as '
+                f'model.data_preprocessor.mean has numbers, got {channels}; '
+                f'set channels={len(self.mean)} on every dataset, or mean and '
+                f'std to {channels} numbers and model.backbone.in_channels='
+                f'{channels}'
+            )
+        if self._channel_conversion and channels == 3:
             sent = sent[:, [2, 1, 0]]
         image = sent.float()
         if not self._enable_normalize:

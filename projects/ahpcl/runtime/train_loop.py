@@ -17,6 +17,7 @@ from ahpcl.runtime.atomic_checkpoint_hook import AtomicCheckpointHook
 from ahpcl.runtime.checkpoint_writing import cannot_write
 from ahpcl.runtime.fault_guard import FaultGuard
 from ahpcl.runtime.invalid_values import explained_invalid_values
+from ahpcl.runtime.kept_pixels import keep_pixels
 from ahpcl.runtime.mid_epoch import keep_epoch, without_first
 from ahpcl.runtime.optimizer_state import align_optimizer_state
 from ahpcl.runtime.stop_request import StopRequest, TrainingStopped
@@ -141,6 +142,7 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         self._done: int | None = None
         self.runner.call_hook('before_train')
         keep_epoch(self.runner, self._state)
+        keep_pixels(self.runner, self._state)
         self._guard.ready()
         if self.first_batch is None and self._epoch:
             self._validate()

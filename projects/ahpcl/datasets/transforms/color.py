@@ -22,7 +22,8 @@ class SafeColorJitter(BaseTransform):
     in this transform, so that it works in every worker however it is
     started.
 
-    Required and modified key: ``img`` (uint8, (H, W, 3), BGR).
+    Required and modified key: ``img`` (uint8, (H, W, 3), BGR; or a gray
+    (H, W), for which there is neither saturation nor hue).
 
     Args:
         brightness: Factor from [max(0, 1 - b), 1 + b], or a (low, high) pair.
@@ -65,8 +66,10 @@ class SafeColorJitter(BaseTransform):
                 self.hue,
             )
         ]
-        rgb = np.ascontiguousarray(results['img'][:, :, ::-1])
-        image = Image.fromarray(rgb)
+        given = results['img']
+        if given.ndim == 3:
+            given = np.ascontiguousarray(given[:, :, ::-1])
+        image = Image.fromarray(given)
         for which in order:
             value = values[which]
             if value is None:
@@ -75,7 +78,10 @@ class SafeColorJitter(BaseTransform):
                 image = shift_hue(image, value)
             else:
                 image = _ENHANCERS[which](image).enhance(value)
-        results['img'] = np.ascontiguousarray(np.asarray(image)[:, :, ::-1])
+        changed = np.array(image)
+        if changed.ndim == 3:
+            changed = np.ascontiguousarray(changed[:, :, ::-1])
+        results['img'] = changed
         return results
 
     def __repr__(self) -> str:
