@@ -15,6 +15,13 @@ from mmengine.runner import Runner
 
 from _configs import SCALE, read_old_path, unknown_scale
 from ahpcl.compat.configs import PREFIX, find_config
+from ahpcl.datasets.image_size import (
+    KEY as IMAGE_SIZE,
+)
+from ahpcl.datasets.image_size import (
+    pipeline_sizes,
+    set_image_size,
+)
 from ahpcl.runtime.checkpoint_files import defect_of
 
 if TYPE_CHECKING:
@@ -140,6 +147,26 @@ def apply_options(cfg: Config, options: dict[str, Any]) -> None:
         if isinstance(old, str | int | float | None):
             for place in _spread(cfg._cfg_dict, key, old, options[key], ''):
                 say(f'--cfg-options {key}: also changes {place}')
+    _apply_image_size(cfg, options)
+
+
+def _apply_image_size(cfg: Config, options: dict[str, Any]) -> None:
+    """Lets `image_size` change the pipelines, which were made before.
+
+    It is said on the command line, or in a config that inherits a data set:
+    then all pipelines still have one size, another one.
+    """
+    size = cfg.get(IMAGE_SIZE)
+    if size is None:
+        return
+    sizes = set(pipeline_sizes(cfg).values())
+    if IMAGE_SIZE in options or (len(sizes) == 1 and sizes != {size}):
+        try:
+            places = set_image_size(cfg, size)
+        except ValueError as error:
+            raise SystemExit(str(error)) from None
+        for place in places:
+            say(f'{IMAGE_SIZE}={size}: also changes {place}')
 
 
 def _warn_if_new(cfg: Config, key: str, known: set[str]) -> None:

@@ -1,8 +1,11 @@
 # A plain folder of images: any nesting, no labels, no list files.
 _base_ = 'photos.py'
 data_root = 'data/my_images/'
+image_size = 84
 data = dict(
-    _base_.data.pipelines(_base_.data.photo(84), _base_.data.center(96, 84))
+    _base_.data.pipelines(
+        _base_.data.photo(image_size), _base_.data.center(96, image_size)
+    )
 )
 __train_set = dict(type='UnlabelledFolder', data_root=data_root)
 train_dataloader = dict(

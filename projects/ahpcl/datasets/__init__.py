@@ -8,6 +8,7 @@ from .decoded_cache_open import open_or_build
 from .digits import Digits
 from .epoch import set_epoch
 from .folder import UnlabelledFolder
+from .image_size import check_image_size, set_image_size
 from .memory import ImageStore, InMemoryDataset
 from .mini_imagenet import MiniImageNet
 from .sample_list import SampleList
@@ -37,10 +38,12 @@ __all__ = [
     'UnlabelledFolder',
     'WholeBatch',
     'build_cache',
+    'check_image_size',
     'collate_batches',
     'open_or_build',
     'read_rgb',
     'scan_images',
     'set_epoch',
+    'set_image_size',
     'to_rgb',
 ]

@@ -11,6 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ahpcl.datasets.image_size import check_image_size
 from ahpcl.models.protocols import ChecksTraining
 from ahpcl.runtime.atomic_checkpoint_hook import AtomicCheckpointHook
 from ahpcl.runtime.checkpoint_writing import cannot_write
@@ -18,6 +19,7 @@ from ahpcl.runtime.fault_guard import FaultGuard
 from ahpcl.runtime.invalid_values import explained_invalid_values
 from ahpcl.runtime.mid_epoch import keep_epoch, without_first
 from ahpcl.runtime.optimizer_state import align_optimizer_state
+from ahpcl.runtime.resume_settings import ResumeSettings
 from ahpcl.runtime.stop_request import StopRequest, TrainingStopped
 from ahpcl.runtime.train_state import TrainState
 from ahpcl.utils.ranks import unwrap
@@ -46,6 +48,9 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         max_epochs: Number of epochs.
         val_begin: Epoch from which on the model is validated.
         val_interval: Epochs between two validations.
+        extend: How a run that is resumed goes on where its length, optimizer
+            or schedule was changed: ``'stretch'``, ``'restart'`` or
+            ``'keep'``, see :class:`ResumeSettings`; None refuses that.
 
     Raises:
         ValueError: if there are fewer images than a batch needs, or the
@@ -65,11 +70,15 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         max_epochs: int,
         val_begin: int = 1,
         val_interval: int = 1,
+        extend: str | None = None,
     ) -> None:
+        resumed = ResumeSettings(extend)
+        check_image_size(runner.cfg)
         super().__init__(
             runner, dataloader, max_epochs, val_begin, val_interval
         )
         self._state = TrainState.of(runner)
+        runner.register_hook(resumed)
         if len(self.dataloader) == 0:
             images = len(self.dataloader.dataset)
             raise ValueError(
