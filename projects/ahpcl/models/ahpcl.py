@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ahpcl.core import seed_from
 from ahpcl.core.contrast.batches import to_device
+from ahpcl.utils.setting_error import Problems
 
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
 from .fast_encoders import FastEncoders, encode
@@ -155,9 +156,14 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
                 view, or there is no compiler to compile with.
         """
         self.check_encoders()
-        check_queue_length(len(self.queue), num_images)
-        plan_views([shape[-2:] for shape in view_shapes], self.symmetric)
-        check_view_shapes(self, view_shapes)
+        problems = Problems()
+        with problems.checking():
+            check_queue_length(len(self.queue), num_images)
+        with problems.checking():
+            plan_views([shape[-2:] for shape in view_shapes], self.symmetric)
+        with problems.checking():
+            check_view_shapes(self, view_shapes)
+        problems.report(f'{num_images} images')
 
     def start_training(self, seed: int, iteration: int) -> None:
         """Start a training, or go on with one, as the run says.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ahpcl.core.contrast.batches import to_device
+from ahpcl.utils.setting_error import SettingError
 
 
 class PooledFeatures:
@@ -110,18 +111,25 @@ def sample_indices(
     return to_device(torch.tensor(indices), device)
 
 
-def check_queue_length(queue_len: int, num_images: int) -> None:
+def check_queue_length(
+    queue_len: int, num_images: int, key: str = 'model.queue_len'
+) -> None:
     """Refuse a queue in which an image would meet its own older keys.
 
+    Args:
+        queue_len: Keys in the queue.
+        num_images: N.
+        key: Where a config has the length.
+
     Raises:
-        ValueError: if the queue is longer than the data.
+        SettingError: if the queue is longer than the data.
     """
     if queue_len > num_images:
-        raise ValueError(
+        raise SettingError(
             f'expected a queue of at most {num_images} keys, as many as there '
             f'are training images, got {queue_len}: every image would be its '
-            'own negative; lower the queue length, to a quarter of the images '
-            'or less'
+            f'own negative; lower {key}, to a quarter of the images or less',
+            {key: max(num_images // 4, 1)},
         )
 
 
