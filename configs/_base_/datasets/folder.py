@@ -2,12 +2,16 @@
 _base_ = 'photos.py'
 data_root = 'data/my_images/'
 image_size = 84
+# Width times height of the largest image that is no trap; None for Pillow's.
+max_pixels = None
 data = dict(
     _base_.data.pipelines(
         _base_.data.photo(image_size), _base_.data.center(96, image_size)
     )
 )
-__train_set = dict(type='UnlabelledFolder', data_root=data_root)
+__train_set = dict(
+    type='UnlabelledFolder', data_root=data_root, max_pixels=max_pixels
+)
 train_dataloader = dict(
     batch_size=64,
     num_workers=2,

@@ -75,9 +75,9 @@ def _fitting_options(config: dict, num_images: int) -> Iterator[dict]:
                         min_images_per_cluster=images,
                     )
                     options = dict(rungs=list(found.rungs))
-                    yield options | (
-                        {'window': smaller} if smaller != window else {}
-                    )
+                    if smaller != window:
+                        options['window'] = smaller
+                    yield options
     elif 'start' in config:
         most = int(num_images // share)
         ends = {k: min(config[k], most) for k in ('start', 'stop')}
