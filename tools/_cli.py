@@ -142,12 +142,26 @@ def apply_options(cfg: Config, options: dict[str, Any]) -> None:
     for key in options:
         _warn_if_new(cfg, key, known)
     before = {key: cfg[key] for key in options if key in cfg}
+    options = {**options, **_extract_options(cfg, options)}
     cfg.merge_from_dict(options)
     for key, old in before.items():
         if isinstance(old, str | int | float | None):
             for place in _spread(cfg._cfg_dict, key, old, options[key], ''):
                 say(f'--cfg-options {key}: also changes {place}')
     _apply_image_size(cfg, options)
+
+
+def _extract_options(cfg: Config, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the extract loader for the hooks that have a copy of it."""
+    own, found = cfg.get('extract_dataloader'), {}
+    for key in [k for k in options if k.startswith('extract_dataloader.')]:
+        for number, hook in enumerate(cfg.get('custom_hooks') or []):
+            place = f'custom_hooks.{number}.{key}'
+            same = hook.get('extract_dataloader') == own is not None
+            if same and place not in options:
+                found[place] = options[key]
+                say(f'--cfg-options {key}: also changes {place}')
+    return found
 
 
 def _apply_image_size(cfg: Config, options: dict[str, Any]) -> None:

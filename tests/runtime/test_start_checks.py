@@ -1,5 +1,6 @@
 """All that does not fit is said at once, with settings that do."""
 
+import copy
 import re
 import shlex
 
@@ -10,7 +11,7 @@ from mmengine.runner import Runner
 from ahpcl.runtime.start_checks import fitting_batch
 from ahpcl.utils.setting_error import Problems, SettingError, written_options
 from tools_modules import tool_modules
-from toy import CONFIGS, METHODS
+from toy import CONFIGS, METHODS, toy_config
 
 
 @pytest.fixture(scope='module')
@@ -149,6 +150,18 @@ def test_what_can_not_be_helped_has_no_remedy():
     with pytest.raises(ValueError) as error:
         build_ladder(dict(type='AutoLadder'), 1)
     assert 'cfg-options' not in str(error.value)
+
+
+def test_an_extract_loader_changed_beside_the_hook_is_said(tmp_path):
+    config = toy_config(tmp_path)
+    config.extract_dataloader = copy.deepcopy(
+        config.custom_hooks[0]['extract_dataloader']
+    )
+    config.extract_dataloader.batch_size = 33
+    config.train_cfg.update(max_epochs=1, val_interval=9)
+    Runner.from_cfg(config).train()
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'extract_dataloader says batch_size=33, but' in log
 
 
 def test_batches_by_ranks():

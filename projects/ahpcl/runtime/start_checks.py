@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from ahpcl.models.protocols import ChecksTraining
+from ahpcl.runtime.config_difference import config_difference
 from ahpcl.utils.ranks import unwrap
 from ahpcl.utils.setting_error import Problems, SettingError
 
@@ -56,6 +61,7 @@ def check_start(runner: Runner, dataloader: DataLoader) -> None:
             with problems.checking(_place_of(hook, runner)):
                 hook.check_images(images, device)
     problems.report(f'{images} images')
+    _say_other_extraction(runner.cfg)
 
 
 def fitting_batch(num_images: int, num_ranks: int = 1) -> int:
@@ -78,6 +84,28 @@ def _too_few(loader: DataLoader, ranks: int, fitting: int) -> SettingError:
         'train_dataloader.batch_size or add images',
         options,
     )
+
+
+def _say_other_extraction(config: Config) -> None:
+    """Warn of an extract loader that was changed where no hook reads it."""
+    own = config.get('extract_dataloader')
+    for number, hook in enumerate(config.get('custom_hooks') or []):
+        is_config = isinstance(hook, Mapping)
+        other = hook.get('extract_dataloader') if is_config else None
+        if not isinstance(own, Mapping) or not isinstance(other, Mapping):
+            continue
+        changed = config_difference(own, other)
+        if changed:
+            found = ', '.join(
+                f'{key}={values[0]}' for key, values in changed.items()
+            )
+            print_log(
+                f'extract_dataloader says {found}, but the E-step reads '
+                f'custom_hooks.{number}.extract_dataloader, which differs: '
+                'change it there as well',
+                logger='current',
+                level=logging.WARNING,
+            )
 
 
 def _place_of(hook: Any, runner: Runner) -> str:
