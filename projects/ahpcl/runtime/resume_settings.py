@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ahpcl.runtime.config_difference import config_difference, read_text
+from ahpcl.runtime.mid_epoch import data_sizes
 from ahpcl.runtime.train_state import is_resume, kept_state
 
 #: How a run whose schedule or optimizer was changed may go on.
@@ -86,6 +87,10 @@ class ResumeSettings(Hook):
                 'such as with --extend restart'
             )
             return
+        kept = kept_state(checkpoint)
+        sizes = kept.get('data') if 'batches' in kept else None
+        if sizes and sizes != {**sizes, **data_sizes(runner)}:
+            return  # the loop refuses to go on within an epoch
         changed = _changes(runner, meta)
         fixed = [k for k in changed if k.startswith(_RATES)]
         fixed = [k for k in fixed if k.rpartition('.')[2] not in _HOW]
@@ -115,10 +120,15 @@ class ResumeSettings(Hook):
             loop._max_epochs, epochs = total - epochs, 0
         loop._max_iters = loop._max_epochs * len(loop.dataloader)
         _reset_rates(runner)
-        try:
-            runner.param_schedulers = runner.build_param_scheduler(
-                runner.cfg.param_scheduler
+        config = runner.cfg.get('param_scheduler')
+        if config is None and runner.param_schedulers:
+            raise ValueError(
+                f'expected param_scheduler in the config for extend='
+                f"{self.extend!r}, got schedules that are built; take 'keep'"
             )
+        try:
+            if config is not None:
+                runner.param_schedulers = runner.build_param_scheduler(config)
         finally:
             loop._max_epochs = total
             loop._max_iters = total * len(loop.dataloader)
