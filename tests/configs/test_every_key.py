@@ -181,7 +181,7 @@ def model_of(config, path):
     with torch.no_grad():
         for parameter in model.backbone.parameters():
             parameter.add_(0.01)
-    losses = model.train().loss(views, samples)
+        losses = model.train().loss(views, samples)
     keys = [p.double().sum().item() for p in model.encoder_k.parameters()]
     shapes = [(k, tuple(v.shape)) for k, v in model.state_dict().items()]
     values = {name: float(value) for name, value in losses.items()}

@@ -179,6 +179,10 @@ def test_a_transformer_trains_and_its_token_is_evaluated():
     token = model.backbone(views[0])[-1][1]
     for sample, row in zip(found, token, strict=True):
         torch.testing.assert_close(sample.feature, row)
+    with pytest.raises(ValueError, match=r'got 9.*model\.feat_dim=8'):
+        build(backbone=backbone, neck=neck, feat_dim=9).check_training(
+            40, BATCH, [(3, 16, 16)] * 2
+        )
     # The default neck pools maps: said before the first step.
     wrong = dict(neck, type='MoCoV2Neck')
     for key in ('vit_backbone', 'norm_cfg'):

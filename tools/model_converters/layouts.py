@@ -209,7 +209,7 @@ def _openmmlab(state: State, layout: str) -> Parts:
     ours = any(key.startswith('encoder_k.0.') for key in state)
     return Parts(
         layout='ahpcl' if ours or layout == 'ahpcl' else 'mmselfsup',
-        backbone=_under(state, 'backbone.'),
+        backbone=_without(_under(state, 'backbone.'), 'fc.'),
         neck=_under(state, 'neck.'),
         key_backbone=key_backbone,
         key_neck=_under(state, f'{prefix}1.'),

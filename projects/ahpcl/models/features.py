@@ -198,12 +198,15 @@ def check_queue_length(
 @torch.no_grad()
 def check_view_shapes(
     model: nn.Module, view_shapes: Sequence[tuple[int, ...]]
-) -> None:
+) -> int | None:
     """Pass one empty image of every size through backbone and neck.
 
     Args:
         model: With ``backbone`` and perhaps a ``neck``; left as it was.
         view_shapes: (C, H, W) of every view.
+
+    Returns:
+        Dimensions that the neck gives; None without one.
 
     Raises:
         ValueError: if the backbone cannot take one of the sizes, or the neck
@@ -213,6 +216,7 @@ def check_view_shapes(
     training = backbone.training
     parameter = next(model.parameters())
     backbone.eval()
+    dimensions = None
     if neck is not None:
         neck.eval()
     try:
@@ -229,16 +233,21 @@ def check_view_shapes(
                 ) from error
             pool_features(found)
             if neck is not None:
-                _check_neck(neck, found)
+                dimensions = _check_neck(neck, found)
     finally:
         backbone.train(training)
         if neck is not None:
             neck.train(training)
+    return dimensions
 
 
-def _check_neck(neck: nn.Module, found: Any) -> None:
+def _check_neck(neck: nn.Module, found: Any) -> int:
+    """Pass what a backbone gave through a neck; answers its dimensions."""
     try:
-        neck(found)
+        rows = neck(found)
+        while not isinstance(rows, Tensor):
+            rows = rows[-1]
+        return rows.shape[-1]
     except (AssertionError, AttributeError, RuntimeError, TypeError) as error:
         tokens = ''
         if not isinstance(found, Tensor) and not isinstance(found[-1], Tensor):
