@@ -90,6 +90,7 @@ VALUES = {
     '*.meta_keys': ['img_shape'],
     '*.image_part': 'all',
     '*.split': 'test',
+    'test_dataloader.*.split': 'train',
     '*.data_root': 'data/there/is/none',
     '*.linkage': 'divisive',
     '*.reference': 'level',
@@ -165,7 +166,7 @@ def model_of(config, path):
         return torch.randn(*shape, generator=generator)
 
     raw = dict(inputs=[drawn(6, 3, 32, 32).abs() * 50 for _ in range(2)])
-    views = model.data_preprocessor(raw, False)['inputs']
+    views, _ = model.data_preprocessor(raw, False)
     samples = []
     for index in range(6):
         sample = SelfSupDataSample()
@@ -271,7 +272,11 @@ def cluster_hook_of(config, path):
 
 
 def processor_of(config, path):
-    return attributes(LOG_PROCESSORS.build(dict(config['log_processor'])))
+    return attributes(
+        LOG_PROCESSORS.build(
+            dict(config['log_processor'], type='LogProcessor')
+        )
+    )
 
 
 def attributes(thing):
