@@ -55,7 +55,8 @@ class ResumeSettings(Hook):
             what the checkpoint decides and ``extend`` is None.
     """
 
-    priority = 'BELOW_NORMAL'
+    # After those that refuse a checkpoint of another model.
+    priority = 'LOWEST'
 
     def __init__(self, extend: str | None = None) -> None:
         if extend is not None and extend not in EXTENSIONS:
@@ -79,6 +80,9 @@ class ResumeSettings(Hook):
             'are those of the checkpoint, all other settings those of the '
             'config'
         )
+        if 'optimizer' not in checkpoint:
+            _say("resume: it has no optimizer, which is the config's")
+            return
         total = runner.max_epochs
         if meta['epoch'] >= total:
             _say(
@@ -136,7 +140,8 @@ class ResumeSettings(Hook):
         for name, optimizer in _optimizers(runner):
             state = _at(checkpoint['optimizer'], name)
             groups = state['param_groups']
-            for kept, own in zip(groups, optimizer.param_groups, strict=True):
+            # Another number of groups is refused by the optimizer.
+            for kept, own in zip(groups, optimizer.param_groups, strict=False):
                 kept.update({k: v for k, v in own.items() if k != 'params'})
             schedules = [s.state_dict() for s in _schedules(runner, name)]
             if name is None:
@@ -246,7 +251,7 @@ def _last_rate(
 ) -> tuple[float, float]:
     """The rate at which schedules of a checkpoint end, and the first one."""
     groups = _at(checkpoint['optimizer'], name)['param_groups']
-    for own, group in zip(optimizer.param_groups, groups, strict=True):
+    for own, group in zip(optimizer.param_groups, groups, strict=False):
         own['lr'] = group['lr']
     for schedule, state in zip(schedules, kept, strict=True):
         schedule.load_state_dict(state)
