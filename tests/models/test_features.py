@@ -111,12 +111,14 @@ def vit(kind='VisionTransformer', **changes):
     if kind == 'MoCoV3ViT':
         config['type'] = kind
         config.update(stop_grad_conv1=True)
-    return MODELS.build({**config, **changes})
+    backbone = MODELS.build({**config, **changes})
+    backbone.eval()  # which answers None
+    return backbone
 
 
 @pytest.mark.parametrize('kind', ['VisionTransformer', 'MoCoV3ViT'])
 def test_the_class_token_is_what_a_transformer_says(kind):
-    backbone = vit(kind, out_indices=(0, 1)).eval()
+    backbone = vit(kind, out_indices=(0, 1))
     images = torch.rand(3, 3, 16, 16)
     stages = backbone(images)
     # [map, class token] of both layers.
@@ -126,7 +128,7 @@ def test_the_class_token_is_what_a_transformer_says(kind):
 
 
 def test_without_its_token_the_map_is_averaged():
-    backbone = vit(output_cls_token=False).eval()
+    backbone = vit(output_cls_token=False)
     (found,) = backbone(torch.rand(2, 3, 16, 16))
     expected = found.flatten(2).mean(2)
     torch.testing.assert_close(pool_features((found,)), expected)
@@ -157,6 +159,7 @@ def test_a_transformer_trains_and_its_token_is_evaluated():
         hid_channels=16,
         out_channels=8,
         vit_backbone=True,
+        with_avg_pool=False,
         norm_cfg=dict(type='BN1d'),
     )
     backbone = dict(
@@ -185,8 +188,12 @@ def test_a_transformer_trains_and_its_token_is_evaluated():
         )
     # The default neck pools maps: said before the first step.
     wrong = dict(neck, type='MoCoV2Neck')
-    for key in ('vit_backbone', 'norm_cfg'):
+    for key in ('vit_backbone', 'with_avg_pool', 'norm_cfg'):
         del wrong[key]
     model = build(backbone=backbone, neck=wrong)
     with pytest.raises(ValueError, match=r'MoCoV2Neck.*vit_backbone=True'):
         model.check_training(40, BATCH, [(3, 16, 16)] * 2)
+    # Its other remedy.
+    build(
+        backbone=dict(backbone, output_cls_token=False), neck=wrong
+    ).check_training(40, BATCH, [(3, 16, 16)] * 2)

@@ -248,13 +248,17 @@ def _check_neck(neck: nn.Module, found: Any) -> int:
         while not isinstance(rows, Tensor):
             rows = rows[-1]
         return rows.shape[-1]
-    except (AssertionError, AttributeError, RuntimeError, TypeError) as error:
+    except (
+        *(AssertionError, AttributeError, RuntimeError, TypeError),
+        ValueError,
+    ) as error:
         tokens = ''
         if not isinstance(found, Tensor) and not isinstance(found[-1], Tensor):
             tokens = (
                 ' The backbone gives maps with class tokens: set '
                 'model.backbone.output_cls_token=False, or a neck that takes '
-                "tokens, dict(type='NonLinearNeck', vit_backbone=True, ...)"
+                "tokens, dict(type='NonLinearNeck', vit_backbone=True, "
+                'with_avg_pool=False, ...)'
             )
         raise ValueError(
             f'expected a neck that takes what the backbone gives, got '
