@@ -10,6 +10,6 @@ custom_hooks = [
     dict(
         _base_.pop('cluster_hook'),
         extract_dataloader=_base_.extract_dataloader,
-        ladder=dict(type='AutoLadder'),
+        ladder=dict(type='AutoLadder', min_images_per_cluster=12, window=3),
     )
 ]

@@ -21,6 +21,13 @@ from ahpcl.datasets.fit_config import (
     fit_to_pixels,
     pixels_of,
 )
+from ahpcl.datasets.image_size import (
+    KEY as IMAGE_SIZE,
+)
+from ahpcl.datasets.image_size import (
+    pipeline_sizes,
+    set_image_size,
+)
 from ahpcl.runtime.checkpoint_files import defect_of
 
 if TYPE_CHECKING:
@@ -141,11 +148,45 @@ def apply_options(cfg: Config, options: dict[str, Any]) -> None:
     for key in options:
         _warn_if_new(cfg, key, known)
     before = {key: cfg[key] for key in options if key in cfg}
+    options = {**options, **_extract_options(cfg, options)}
     cfg.merge_from_dict(options)
     for key, old in before.items():
         if isinstance(old, str | int | float | None):
             for place in _spread(cfg._cfg_dict, key, old, options[key], ''):
                 say(f'--cfg-options {key}: also changes {place}')
+    _apply_image_size(cfg, options)
+
+
+def _extract_options(cfg: Config, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the extract loader for the hooks that have a copy of it."""
+    own, found = cfg.get('extract_dataloader'), {}
+    for key in [k for k in options if k.startswith('extract_dataloader.')]:
+        for number, hook in enumerate(cfg.get('custom_hooks') or []):
+            place = f'custom_hooks.{number}.{key}'
+            same = hook.get('extract_dataloader') == own is not None
+            if same and place not in options:
+                found[place] = options[key]
+                say(f'--cfg-options {key}: also changes {place}')
+    return found
+
+
+def _apply_image_size(cfg: Config, options: dict[str, Any]) -> None:
+    """Lets `image_size` change the pipelines, which were made before.
+
+    It is said on the command line, or in a config that inherits a data set:
+    then all pipelines still have one size, another one.
+    """
+    size = cfg.get(IMAGE_SIZE)
+    if size is None:
+        return
+    sizes = set(pipeline_sizes(cfg).values())
+    if IMAGE_SIZE in options or (len(sizes) == 1 and sizes != {size}):
+        try:
+            places = set_image_size(cfg, size)
+        except ValueError as error:
+            raise SystemExit(str(error)) from None
+        for place in places:
+            say(f'{IMAGE_SIZE}={size}: also changes {place}')
 
 
 def _warn_if_new(cfg: Config, key: str, known: set[str]) -> None:

@@ -31,6 +31,7 @@ from _cli import (
 from _memory import keep_freed_memory
 from ahpcl.models.fast_encoders import FastEncoders
 from ahpcl.runtime.checkpoint_files import good_checkpoint
+from ahpcl.runtime.resume_settings import EXTENSIONS
 from ahpcl.runtime.stop_request import TrainingStopped
 
 AMP_TYPE = 'BF16OptimWrapper'
@@ -57,6 +58,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from this checkpoint, or, without a value, from the '
         'latest in the work folder',
+    )
+    parser.add_argument(
+        '--extend',
+        choices=EXTENSIONS,
+        help='how to go on where max_epochs, the optimizer or the schedule '
+        'was changed: stretch the schedule over all epochs, restart it now, '
+        'or keep that of the checkpoint',
     )
     parser.add_argument(
         '--amp',
@@ -153,6 +161,29 @@ def use_resume(cfg: Config, resume: str) -> None:
         )
 
 
+def use_extension(cfg: Config, extend: str) -> None:
+    """Makes a resume change the schedule.
+
+    Args:
+        cfg: Changed in place.
+        extend: One of :data:`EXTENSIONS`.
+
+    Raises:
+        SystemExit: If nothing is resumed, or the loop is one of another kind.
+    """
+    kind = (cfg.get('train_cfg') or {}).get('type')
+    if kind != 'CheckedEpochTrainLoop':
+        raise SystemExit(
+            "--extend: expected train_cfg.type='CheckedEpochTrainLoop', got "
+            f'{kind!r}; drop --extend'
+        )
+    if not cfg.get('resume'):
+        raise SystemExit(
+            '--extend: expected a run that is resumed, got none; add --resume'
+        )
+    cfg.train_cfg.extend = extend
+
+
 def restarts_allowed() -> int:
     """How often torchrun may start all processes again, at most."""
     return int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0))
@@ -233,6 +264,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         resume = 'auto'
     if not use_own_checkpoint(cfg) and resume is not None:
         use_resume(cfg, resume)
+    if args.extend is not None:
+        use_extension(cfg, args.extend)
     keep_freed_memory()
     fit_images(cfg, cfg.load_from if cfg.get('resume') else None)
     runner = Runner.from_cfg(cfg)

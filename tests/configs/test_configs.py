@@ -216,7 +216,8 @@ def test_package_scheme_finds_the_configs(tmp_path):
 # runs without an E-step, the experiments).
 USED = {*inspect.signature(Runner.__init__).parameters} | {
     *('custom_imports', 'data_root', 'extract_dataloader', 'evaluation'),
-    *('fewshot_dataloader', 'get_data', 'replay'),
+    *('fewshot_dataloader', 'get_data', 'replay', 'image_size'),
+    'max_pixels',
 }
 SCALES = sorted(p.stem for p in (CONFIGS / '_base_/scales').glob('*.py'))
 # mmselfsup's own config comes with its variables.

@@ -85,9 +85,9 @@ def test_features_lie_at_the_index_of_their_image():
 
 
 def test_images_left_out_are_an_error():
-    with pytest.raises(ValueError, match='none for 2'):
+    with pytest.raises(ValueError, match=r'none for 2, first 5\.png'):
         extract_features(
-            Encoder(), loader(Numbers(10), sampler=Order(range(2, 10)))
+            Encoder(), loader(Numbers(10, 5), sampler=Order(range(2, 10)))
         )
 
 
@@ -95,6 +95,14 @@ def test_parts_that_are_numbered_alike_are_told_apart():
     parts = [Numbers(6), Numbers(4, offset=6)]
     with pytest.raises(ValueError, match='ConcatImages'):
         extract_features(Encoder(), loader(ConcatDataset(parts)))
+
+
+def test_features_that_are_no_numbers_name_the_file():
+    def encode(inputs):
+        return 1 / (inputs - 8)  # the image that is called so
+
+    with pytest.raises(FloatingPointError, match=r'1 of 10.*first 8\.png'):
+        extract_features(Encoder(), loader(Numbers(10, 5)), encode)
 
 
 def test_accepts_the_same_images():

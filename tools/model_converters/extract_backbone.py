@@ -76,6 +76,7 @@ def convert(
     target: str,
     *,
     layout: str = 'auto',
+    part: str | None = None,
     encoder: str = 'query',
     trust_pickle: bool = False,
 ) -> ResNetShape:
@@ -86,6 +87,7 @@ def convert(
         out: File to write.
         target: One of :data:`TARGETS`.
         layout: Of the checkpoint: a key of :data:`LAYOUTS`, or ``auto``.
+        part: See :func:`take_apart`.
         encoder: ``query`` or ``key``.
         trust_pickle: See :func:`read_checkpoint`.
 
@@ -97,7 +99,7 @@ def convert(
             the encoder, or if its backbone does not fit the target's.
     """
     content = read_checkpoint(checkpoint, trust_pickle=trust_pickle)
-    parts = take_apart(content, layout)
+    parts = take_apart(content, layout, part)
     print(f'layout: {parts.layout}')
     backbone = parts.backbone if encoder == 'query' else parts.key_backbone
     if not backbone:
@@ -186,6 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.out,
             args.to,
             layout=args.layout,
+            part=args.part,
             encoder=args.encoder,
             trust_pickle=args.trust_pickle,
         )

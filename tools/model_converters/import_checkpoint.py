@@ -71,6 +71,7 @@ def convert(
     *,
     config: str | None = None,
     layout: str = 'auto',
+    part: str | None = None,
     trust_pickle: bool = False,
 ) -> State:
     """Writes a checkpoint for ``load_from``.
@@ -80,6 +81,7 @@ def convert(
         out: File to write.
         config: Config whose model it is for; None for any.
         layout: Of the checkpoint: a key of :data:`LAYOUTS`, or ``auto``.
+        part: See :func:`take_apart`.
         trust_pickle: See :func:`read_checkpoint`.
 
     Returns:
@@ -90,7 +92,7 @@ def convert(
             its backbone is not the config's.
     """
     content = read_checkpoint(checkpoint, trust_pickle=trust_pickle)
-    parts = take_apart(content, layout)
+    parts = take_apart(content, layout, part)
     print(f'layout: {parts.layout}')
     own = None if config is None else model_state(config)
     if own is None:
@@ -192,6 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.out,
             config=args.config,
             layout=args.layout,
+            part=args.part,
             trust_pickle=args.trust_pickle,
         )
     )

@@ -13,7 +13,14 @@ The layouts, as published:
 - mmselfsup and what is built on it, this project included: ``backbone.*``,
   ``neck.*``, the key encoder as ``encoder_k.0.*`` or ``encoder_k.module.0.*``
   (backbone) and ``1`` (neck).
-- torchvision: the backbone's names alone, with or without ``fc``.
+- torchvision: the backbone's names alone, with or without ``fc``; so are the
+  weights of many programs that keep them under ``model`` and, for the trunk,
+  VISSL's under ``classy_state_dict``.
+- MoCo v3 and SimSiam: ``module.base_encoder.*`` and
+  ``module.momentum_encoder.*``, or ``module.encoder.*``, in torchvision's
+  names, with projections as ``fc`` that no neck here has, and a predictor.
+- DINO: ``teacher`` (the one to use) and ``student``, each with
+  ``backbone.*`` in torchvision's names.
 """
 
 import argparse
@@ -40,6 +47,8 @@ LAYOUTS = {
     'swav': 'swav',
     'ahpcl': OURS,
     'mmselfsup': OURS,
+    'mocov3': 'mocov3',
+    'simsiam': 'simsiam',
     'torchvision': 'plain',
 }
 KEY_PREFIXES = ('encoder_k.module.', 'encoder_k.')
@@ -69,7 +78,7 @@ class Parts:
 
 
 def add_layout_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--from``, a key of :data:`LAYOUTS` or ``auto``."""
+    """Adds ``--from``, a key of :data:`LAYOUTS`, and ``--part``."""
     parser.add_argument(
         '--from',
         dest='layout',
@@ -77,22 +86,32 @@ def add_layout_argument(parser: argparse.ArgumentParser) -> None:
         choices=('auto', *LAYOUTS),
         help='layout of the checkpoint (default: told from its keys)',
     )
+    parser.add_argument(
+        '--part',
+        metavar='KEY',
+        help='the weights to take where a file holds several, such as teacher',
+    )
 
 
-def take_apart(checkpoint: Any, layout: str = 'auto') -> Parts:
+def take_apart(
+    checkpoint: Any, layout: str = 'auto', part: str | None = None
+) -> Parts:
     """Finds the parts of a checkpoint.
 
     Args:
         checkpoint: What a file holds.
         layout: A key of :data:`LAYOUTS`, or ``auto``.
+        part: The weights to take, a key of the file; None for
+            ``state_dict``, or the only ones.
 
     Returns:
         The parts.
 
     Raises:
-        ValueError: If the layout is unknown or not the one asked for.
+        ValueError: If the layout is unknown or not the one asked for, or it
+            is not clear which weights to take.
     """
-    given = state_of(checkpoint)
+    given = state_of(checkpoint, part)
     state = {
         unwrapped_key(key): value
         for key, value in given.items()
@@ -114,6 +133,8 @@ def take_apart(checkpoint: Any, layout: str = 'auto') -> Parts:
         )
     readers = {
         'momentum': _momentum,
+        'mocov3': _mocov3,
+        'simsiam': _simsiam,
         'swav': _swav,
         'plain': _plain,
         OURS: _openmmlab,
@@ -133,6 +154,23 @@ def _momentum(state: State, layout: str) -> Parts:
         neck=_fc_as_neck(query),
         key_backbone=_without(key, 'fc.'),
         key_neck=_fc_as_neck(key),
+    )
+
+
+def _mocov3(state: State, layout: str) -> Parts:
+    query = _under(state, 'base_encoder.')
+    key = _under(state, 'momentum_encoder.')
+    return Parts(
+        layout='moco v3, without projection and predictor',
+        backbone=_without(query, 'fc.', 'head.'),
+        key_backbone=_without(key, 'fc.', 'head.'),
+    )
+
+
+def _simsiam(state: State, layout: str) -> Parts:
+    return Parts(
+        layout='simsiam, without projection and predictor',
+        backbone=_without(_under(state, 'encoder.'), 'fc.'),
     )
 
 
@@ -171,7 +209,7 @@ def _openmmlab(state: State, layout: str) -> Parts:
     ours = any(key.startswith('encoder_k.0.') for key in state)
     return Parts(
         layout='ahpcl' if ours or layout == 'ahpcl' else 'mmselfsup',
-        backbone=_under(state, 'backbone.'),
+        backbone=_without(_under(state, 'backbone.'), 'fc.'),
         neck=_under(state, 'neck.'),
         key_backbone=key_backbone,
         key_neck=_under(state, f'{prefix}1.'),

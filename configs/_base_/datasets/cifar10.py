@@ -5,10 +5,11 @@
 # never sees, are for validation, and the folder test for the test.
 _base_ = 'photos.py'
 data_root = 'data/cifar10/'
+image_size = 32
 data = dict(
     images=20000,
     classes=10,
-    **_base_.data.pipelines(_base_.data.photo(32)),
+    **_base_.data.pipelines(_base_.data.photo(image_size)),
 )
 __images = dict(
     type='UnlabelledFolder',

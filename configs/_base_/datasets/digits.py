@@ -1,17 +1,18 @@
 # scikit-learn's 1,797 digits, which come with it: no download.
 _base_ = 'images.py'
+image_size = 16
 data = dict(
     images=1442,
     classes=10,
     **_base_.data.pipelines(
         [
-            _base_.data.crop(16, (0.6, 1.0)),
+            _base_.data.crop(image_size, (0.6, 1.0)),
             dict(type='mmcls.Rotate', angle=15.0, pad_val=0, prob=0.5),
             dict(type='SafeColorJitter', brightness=0.4, contrast=0.4),
         ]
     ),
 )
-__train_set = dict(type='Digits', img_size=16, split='train')
+__train_set = dict(type='Digits', img_size=image_size, split='train')
 __test_set = dict(__train_set, split='test')
 train_dataloader = dict(
     batch_size=64,

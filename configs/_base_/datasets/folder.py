@@ -1,11 +1,19 @@
 # A plain folder of images: any nesting, no labels, no list files.
 _base_ = 'photos.py'
 data_root = 'data/my_images/'
+image_size = 84
+# Width times height of the largest image that is no trap; None for Pillow's.
+max_pixels = None
 data = dict(
-    _base_.data.pipelines(_base_.data.photo(84), _base_.data.center(96, 84))
+    _base_.data.pipelines(
+        _base_.data.photo(image_size), _base_.data.center(96, image_size)
+    )
 )
 __train_set = dict(
-    type='UnlabelledFolder', data_root=data_root, **_base_.data.stored(84)
+    type='UnlabelledFolder',
+    data_root=data_root,
+    max_pixels=max_pixels,
+    **_base_.data.stored(image_size),
 )
 train_dataloader = dict(
     batch_size=64,

@@ -1,10 +1,11 @@
 # ImageNet-1k: data/imagenet/train/<wnid>/*.JPEG, read without labels.
 _base_ = 'folder.py'
 data_root = 'data/imagenet/train/'
+image_size = 224
 data = dict(
     images=1281167,
     **_base_.data.pipelines(
-        _base_.data.photo(224), _base_.data.center(256, 224)
+        _base_.data.photo(image_size), _base_.data.center(256, image_size)
     ),
 )
 # Decoded it would take a terabyte: there is no cache, and nothing to measure.

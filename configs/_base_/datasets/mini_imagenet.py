@@ -2,6 +2,7 @@
 # labels, kNN on the 16 classes of val.csv, the test on the 20 of test.csv.
 _base_ = 'photos.py'
 data_root = 'data/mini-imagenet/'
+image_size = 84
 
 
 def __splits(data, data_root, stored=None, **limits):
@@ -34,7 +35,9 @@ data = dict(
     images=38400,
     classes=64,
     splits=__splits,
-    **_base_.data.pipelines(_base_.data.photo(84), _base_.data.center(96, 84)),
+    **_base_.data.pipelines(
+        _base_.data.photo(image_size), _base_.data.center(96, image_size)
+    ),
 )
 __sets = __splits(data, data_root, _base_.data.stored(84))
 train_dataloader = dict(dataset=__sets['train'])

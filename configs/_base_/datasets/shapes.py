@@ -1,12 +1,13 @@
 # Rendered shapes with a known three-level hierarchy: 4 families, 12 shapes,
 # 36 marks.
 _base_ = 'digits.py'
+image_size = 32
 data = dict(
     images=3000,
     classes=36,
     **_base_.data.pipelines(
         [
-            _base_.data.crop(32, (0.7, 1.0)),
+            _base_.data.crop(image_size, (0.7, 1.0)),
             dict(
                 type='SafeColorJitter',
                 # Colours tell the images apart and nothing of their classes.
@@ -26,7 +27,10 @@ data = dict(
     ),
 )
 __train_set = dict(
-    type='HierarchicalShapes', num_images=3000, img_size=32, nuisance=0.25
+    type='HierarchicalShapes',
+    num_images=3000,
+    img_size=image_size,
+    nuisance=0.25,
 )
 __test_set = dict(__train_set, num_images=900, split='test')
 train_dataloader = dict(

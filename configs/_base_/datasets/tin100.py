@@ -2,7 +2,10 @@
 # are references and queries.
 _base_ = 'mini_imagenet.py'
 data_root = 'data/tin100/'
-data = dict(images=16000, **_base_.data.pipelines(_base_.data.photo(64)))
+image_size = 64
+data = dict(
+    images=16000, **_base_.data.pipelines(_base_.data.photo(image_size))
+)
 __sets = _base_.data.splits(data, data_root)
 train_dataloader = dict(dataset=__sets['train'])
 extract_dataloader = dict(dataset=__sets['extract'])

@@ -1,9 +1,12 @@
 # TIN-100 at 32 px, 75 images of each of the 64 training classes: for a CPU.
 _base_ = 'tin100.py'
-__resize = dict(type='Resize', scale=(32, 32), backend='pillow')
+image_size = 32
+__resize = dict(
+    type='Resize', scale=(image_size, image_size), backend='pillow'
+)
 data = dict(
     images=4800,
-    **_base_.data.pipelines(_base_.data.photo(32), [__resize]),
+    **_base_.data.pipelines(_base_.data.photo(image_size), [__resize]),
 )
 __sets = _base_.data.splits(data, _base_.data_root, limit=4800)
 # The images are decoded once; a batch is taken out of them in one piece.

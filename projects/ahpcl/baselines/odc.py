@@ -18,6 +18,7 @@ from ahpcl.models.features import (
     check_view_shapes,
     first_view,
 )
+from ahpcl.utils.setting_error import Problems, SettingError
 
 
 @MODELS.register_module()
@@ -95,14 +96,36 @@ class OnlineDeepClustering(PooledFeatures, ODC):
                 has another length than the data, or the backbone cannot take
                 a view.
         """
-        check_enough_images(self.num_classes, num_images)
-        if len(self.memory_bank) != num_images:
-            raise ValueError(
-                f'expected a memory of {num_images} rows, one per training '
-                f'image, got {len(self.memory_bank)}; set '
-                f'model.memory_bank.length={num_images}'
-            )
-        check_view_shapes(self, view_shapes)
+        problems = Problems()
+        with problems.checking():
+            check_enough_images(self.num_classes, num_images)
+        fewer = problems.options.get('model.head.num_classes')
+        with problems.checking():
+            self._check_memory(num_images, fewer)
+        with problems.checking():
+            check_view_shapes(self, view_shapes)
+        problems.report(f'{num_images} images')
+
+    def _check_memory(self, num_images: int, num_classes: int | None) -> None:
+        """Check the length; `num_classes` are those that the head shall have.
+
+        Raises:
+            SettingError: if the memory does not hold the training images.
+        """
+        if len(self.memory_bank) == num_images:
+            return
+        bank, key = self.memory_bank, 'model.memory_bank.'
+        options = {f'{key}length': num_images}
+        if num_classes is not None:
+            options[f'{key}num_classes'] = num_classes
+        mean = num_images // (num_classes or bank.num_classes)
+        if bank.min_cluster > mean:
+            options[f'{key}min_cluster'] = max(mean // 2, 1)
+        raise SettingError(
+            f'expected a memory of {num_images} rows, one per training '
+            f'image, got {len(bank)}; set {key}length={num_images}',
+            options,
+        )
 
     def loss(
         self,

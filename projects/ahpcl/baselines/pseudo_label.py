@@ -18,6 +18,7 @@ from ahpcl.models.features import (
     sample_indices,
 )
 from ahpcl.utils.random_state import random_state_kept
+from ahpcl.utils.setting_error import Problems, SettingError
 
 
 @MODELS.register_module()
@@ -142,8 +143,12 @@ class PseudoLabelClassifier(PooledFeatures, DeepCluster):
             ValueError: if there are fewer images than clusters, or the
                 backbone cannot take a view.
         """
-        check_enough_images(self.num_classes, num_images)
-        check_view_shapes(self, view_shapes)
+        problems = Problems()
+        with problems.checking():
+            check_enough_images(self.num_classes, num_images)
+        with problems.checking():
+            check_view_shapes(self, view_shapes)
+        problems.report(f'{num_images} images')
 
     def loss(
         self,
@@ -221,13 +226,14 @@ def check_enough_images(num_classes: int, num_images: int) -> None:
     """Refuse more clusters than images.
 
     Raises:
-        ValueError: if there are fewer images than clusters.
+        SettingError: if there are fewer images than clusters.
     """
     if num_images < num_classes:
-        raise ValueError(
+        raise SettingError(
             f'expected at least as many training images as clusters, got '
             f'{num_images} images for {num_classes} clusters; lower '
-            'model.head.num_classes (the papers have 128 images per cluster)'
+            'model.head.num_classes (the papers have 128 images per cluster)',
+            {'model.head.num_classes': max(num_images // 8, 2)},
         )
 
 

@@ -16,6 +16,7 @@ from ahpcl.models.features import (
     check_view_shapes,
     pool_features,
 )
+from ahpcl.utils.setting_error import Problems, SettingError
 
 
 @MODELS.register_module()
@@ -79,17 +80,29 @@ class SwAVBaseline(PooledFeatures, SwAV):
                 backbone cannot take a view.
         """
         loss = self.head.loss
-        check_queue_length(loss.queue_len, num_images)
-        together = batch_size + loss.queue_len
-        most = max(loss.num_prototypes)
+        problems, key = Problems(), 'model.head.loss.'
+        with problems.checking():
+            check_queue_length(loss.queue_len, num_images, f'{key}queue_len')
+        queue_len = problems.options.get(f'{key}queue_len', loss.queue_len)
+        with problems.checking():
+            self._check_prototypes(batch_size, queue_len)
+        with problems.checking():
+            check_view_shapes(self, view_shapes)
+        problems.report(f'{num_images} images')
+
+    def _check_prototypes(self, batch_size: int, queue_len: int) -> None:
+        counts = self.head.loss.num_prototypes
+        together, most = batch_size + queue_len, max(counts)
         if most > together:
-            raise ValueError(
+            raise SettingError(
                 f'expected at most {together} prototypes, as many as the '
-                f'batch of {batch_size} and the queue of {loss.queue_len} '
+                f'batch of {batch_size} and the queue of {queue_len} '
                 f'have features, got {most}: equal use of all is impossible; '
-                'lower num_prototypes or raise queue_len'
+                'lower num_prototypes or raise queue_len',
+                {'model.head.loss.num_prototypes': max(together // 2, 2)}
+                if len(counts) == 1
+                else {},
             )
-        check_view_shapes(self, view_shapes)
 
     def loss(
         self, inputs: Sequence[Tensor], data_samples: list | None = None

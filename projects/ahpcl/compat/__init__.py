@@ -19,6 +19,7 @@ from . import (
     packages,
     photometric,
     registries,
+    runners,
 )
 from .fix import Fix, Record, settle
 
@@ -38,6 +39,9 @@ FIXES: tuple[Fix, ...] = (
     distributed.PROCESS_GROUP_LEFT,
     distributed.DDP_DEVICE_IDS,
     distributed.SYNC_BATCH_NORM,
+    runners.OWN_VISUALIZER,
+    runners.OWN_TIMESTAMP,
+    runners.CURRENT_RUNNER,
 )
 
 _RECORDS: dict[str, Record] = {}

@@ -10,6 +10,7 @@ from .digits import Digits
 from .epoch import set_epoch
 from .fit_config import fit_to_images, fit_to_pixels, pixels_of
 from .folder import UnlabelledFolder
+from .image_size import check_image_size, set_image_size
 from .memory import ImageStore, InMemoryDataset
 from .mini_imagenet import MiniImageNet
 from .pixel_format import PixelFormat
@@ -43,6 +44,7 @@ __all__ = [
     'UnlabelledFolder',
     'WholeBatch',
     'build_cache',
+    'check_image_size',
     'collate_batches',
     'fit_to_images',
     'fit_to_pixels',
@@ -53,5 +55,6 @@ __all__ = [
     'read_rgb',
     'scan_images',
     'set_epoch',
+    'set_image_size',
     'to_rgb',
 ]

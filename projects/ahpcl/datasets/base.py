@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from mmengine.logging import print_log
 
+from .decode import admit_pixels
 from .decoded_dataset import DecodedDataset
 from .manifest import Manifest
 from .pixel_format import Pages
@@ -36,6 +37,9 @@ class ImageListDataset(DecodedDataset):
         scan: How to look for them, see
             :func:`ahpcl.datasets.scan.scan_images`.
         min_size: Least width and height, in px.
+        max_pixels: Admit images of so many pixels, width times height, where
+            Pillow would take them for a trap (above some 179 million); None
+            for what Pillow admits. Holds for all of the process.
         limit: Use this many images at most. With labels they are taken evenly
             from the classes, the first of each; without, evenly from the
             whole list. They are taken before the scan.
@@ -90,6 +94,7 @@ class ImageListDataset(DecodedDataset):
         on_unreadable: Literal['raise', 'skip'] = 'raise',
         scan: ScanMode = 'auto',
         min_size: int = 2,
+        max_pixels: int | None = None,
         limit: int | None = None,
         metainfo: Mapping[str, Any] | None = None,
         pipeline: Sequence[dict | Callable] = (),
@@ -123,6 +128,8 @@ class ImageListDataset(DecodedDataset):
         self.on_unreadable = on_unreadable
         self.scan = scan
         self.min_size = min_size
+        self.max_pixels = max_pixels
+        admit_pixels(max_pixels)
         self.limit = limit
         self.channels = channels
         self.range = range
@@ -146,6 +153,11 @@ class ImageListDataset(DecodedDataset):
             lazy_init=lazy_init,
             max_refetch=max_refetch,
         )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive in a worker that was spawned, whose limit is Pillow's."""
+        self.__dict__.update(state)
+        admit_pixels(self.max_pixels)
 
     def filter_data(self) -> list[dict]:
         """Apply ``limit`` and the scan.

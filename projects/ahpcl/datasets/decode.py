@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -150,6 +151,30 @@ def unreadable(error: Exception, path: str | os.PathLike[str]) -> str:
     )
 
 
+def admit_pixels(max_pixels: int | None) -> None:
+    """Admit images of so many pixels, in this process and from now on.
+
+    Pillow refuses what is larger than twice ``Image.MAX_IMAGE_PIXELS`` (some
+    179 million pixels), as a small file may hold any number of them.
+
+    Args:
+        max_pixels: Width times height; None, and less than what is admitted
+            already, changes nothing.
+
+    Raises:
+        ValueError: if it is no positive number.
+    """
+    if max_pixels is None:
+        return
+    if max_pixels < 1:
+        raise ValueError(
+            'expected max_pixels as a positive number of pixels, or None, '
+            f'got {max_pixels}'
+        )
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, int(max_pixels))
+
+
 def explain(error: Exception, path: str | os.PathLike[str]) -> str:
     """Say in a few words why a file could not be read.
 
@@ -171,6 +196,12 @@ def explain(error: Exception, path: str | os.PathLike[str]) -> str:
         return 'zero bytes'
     if isinstance(error, Image.UnidentifiedImageError):
         return 'not an image'
+    if isinstance(error, Image.DecompressionBombError):
+        (found, *_) = [*re.findall(r'\d+', str(error)), '?']
+        return (
+            f'{found} pixels, which Pillow takes for a trap that shall fill '
+            f'the memory; if it is none, set max_pixels={found} on the dataset'
+        )
     text = ' '.join(str(error).split()) or type(error).__name__
     return text.replace(os.fspath(path), 'it')
 

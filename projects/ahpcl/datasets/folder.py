@@ -286,6 +286,8 @@ def _has_image_content(path: Path) -> bool:
     try:
         with Image.open(path, formats=_SNIFFED):
             return True
+    except Image.DecompressionBombError:
+        return True  # one that the scan refuses, with a remedy
     except Exception:  # Pillow's readers raise many kinds
         return False
 

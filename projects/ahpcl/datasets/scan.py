@@ -54,7 +54,8 @@ class Finding:
 
 # Train, extraction and validation loaders index the same files: each is
 # opened once per process. Keys are hashes of (path, bytes, modification time
-# in ns) and equal findings are one object: 1.3 million files take some 150 MB.
+# in ns, pixels that are admitted) and equal findings are one object: 1.3
+# million files take some 150 MB.
 _memory: dict[int, Finding] = {}
 _findings: dict[Finding, Finding] = {}
 
@@ -173,7 +174,8 @@ def _find(path: str, full: bool) -> Finding | None:
         status = os.stat(path)
     except OSError:
         return None
-    key = hash((path, status.st_size, status.st_mtime_ns))
+    limit = Image.MAX_IMAGE_PIXELS
+    key = hash((path, status.st_size, status.st_mtime_ns, limit))
     finding = _memory.get(key)
     if finding is None or (full and not finding.full):
         finding = _open(path, full)

@@ -2,6 +2,7 @@
 
 import time
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TASK_UTILS
 from mmengine.runner import Runner
@@ -19,6 +20,7 @@ from ahpcl.models.protocols import (
 from ahpcl.runtime.mid_epoch import continues_epoch
 from ahpcl.runtime.train_state import TrainState
 from ahpcl.utils.ranks import sync_batch_norm_stats, unwrap
+from ahpcl.utils.setting_error import Problems
 
 from .cluster_log import ClusterLog
 from .epoch_means import EpochMeans
@@ -136,6 +138,23 @@ class AdaptiveClusterHook(Hook):
         """Let there be a state before a checkpoint is loaded."""
         TrainState.of(runner)
 
+    def check_images(self, num_images: int, device: torch.device) -> None:
+        """Refuse what so many images cannot be clustered by.
+
+        Args:
+            num_images: N.
+            device: Where they are clustered.
+
+        Raises:
+            ValueError: If the ladder, or the clustering at a window of it,
+                does not fit them.
+        """
+        problems = Problems()
+        with problems.checking('ladder.'):
+            ladder = build_ladder(self._ladder_config, num_images)
+        problems.report(f'{num_images} images')
+        self._clustering.check(ladder, num_images, self.linkage, device)
+
     def before_train(self, runner: Runner) -> None:
         """Build and check everything; declare what persists."""
         model = require(
@@ -152,23 +171,21 @@ class AdaptiveClusterHook(Hook):
         )
         train = runner.train_loop.dataloader
         loader = build_extract_loader(self._extract_config, runner)
+        num_images = len(train.dataset)
+        device = next(model.parameters()).device
+        self.check_images(num_images, device)
         state = TrainState.of(runner)
         self.ladder = resumed_ladder(
-            self._ladder_config, len(train.dataset), state.kept('ladder')
+            self._ladder_config, num_images, state.kept('ladder')
         )
-        self._clustering.check(
-            self.ladder,
-            len(train.dataset),
-            self.linkage,
-            next(model.parameters()).device,
-        )
+        self._clustering.check(self.ladder, num_images, self.linkage, device)
         model.head.check_linkage(self.linkage)
         self._estep = EStep(
             loader,
             self._clustering,
             self.linkage,
             self._extraction,
-            self._keep_keys(model, len(train.dataset)),
+            self._keep_keys(model, num_images),
         )
         before = self._declare(runner, state, model)
         model.start_training(runner.seed, runner.iter)

@@ -82,15 +82,19 @@ def extract_shard(
     if len(missing):
         raise ValueError(
             f'expected features of all {num_images} images, got none for '
-            f'{len(missing)}, first index {int(missing[0])}; the extract '
-            'dataloader must neither drop images nor sample some twice'
+            f'{len(missing)}, first {_named(dataloader, missing)}; the '
+            'extract dataloader must neither drop images nor sample some twice'
         )
     features = own[keep]
     shards = rank_shards(found[keep], num_images)
-    bad = int(shards.sum((~torch.isfinite(features).all(1)).sum()))
+    wrong = ~torch.isfinite(features).all(1)
+    bad = int(shards.sum(wrong.sum()))
     if bad:
+        own = found[keep][wrong]
+        first = f', first {_named(dataloader, own)}' if len(own) else ''
         raise FloatingPointError(
             f'features of {bad} of {num_images} images with NaN or infinity'
+            f'{first}'
         )
     return FeatureShard(features, shards)
 
@@ -223,6 +227,12 @@ def check_extract_loader(loader: DataLoader, train: DataLoader) -> None:
                 f'got {mine} where image {index} of training is {other}; '
                 'give both the same dataset settings but the pipeline'
             )
+
+
+def _named(loader: DataLoader, indices: Tensor) -> str:
+    """The first of some images as a user knows it: its file."""
+    index = int(indices[0])
+    return _path(loader.dataset, index) or f'image {index} of the data set'
 
 
 def _path(dataset: torch.utils.data.Dataset, index: int) -> str | None:

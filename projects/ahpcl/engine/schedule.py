@@ -1,7 +1,8 @@
 """Ladders, policies and smoothing from a config; their math is in core."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from ahpcl.core import (
     StabilityPolicy,
     smoothing_factor,
 )
+from ahpcl.utils.setting_error import SettingError
 
 for _policy in (
     FixedPolicy,
@@ -34,10 +36,55 @@ def build_ladder(config: dict, num_images: int) -> ClusterLadder:
         num_images: N.
 
     Raises:
-        ValueError: if a rung has more clusters than N images can fill.
+        SettingError: if a rung has more clusters than N images can fill, or
+            so few images leave too few rungs; with the options of a ladder
+            that fits, keys below that of the ladder.
     """
     config = {'type': 'ListedLadder', **config}
-    return TASK_UTILS.build(config, default_args=dict(num_images=num_images))
+    filled = dict(num_images=num_images)
+    try:
+        return TASK_UTILS.build(config, default_args=filled)
+    except ValueError as error:
+        for options in _fitting_options(config, num_images):
+            try:
+                TASK_UTILS.build({**config, **options}, default_args=filled)
+            except ValueError:
+                continue
+            raise SettingError(str(error), options) from error
+        raise
+
+
+def _fitting_options(config: dict, num_images: int) -> Iterator[dict]:
+    """Options that may make a ladder fit, those that change least first."""
+    window = config.get('window', 3)
+    share = config.get('min_images_per_cluster', 2)
+    if str(config['type']).rpartition('.')[2] == 'AutoLadder':
+        for images in range(11, 1, -1):
+            yield dict(min_images_per_cluster=images)
+        for smaller in range(window - 1, 0, -1):
+            yield dict(min_images_per_cluster=2, window=smaller)
+    elif 'rungs' in config:
+        rungs = [k for k in config['rungs'] if k * share <= num_images]
+        yield dict(rungs=rungs)
+        ascends = config['rungs'][0] < config['rungs'][-1]
+        direction = 'ascending' if ascends else 'descending'
+        for images in range(12, 1, -1):
+            for smaller in range(window, 0, -1) if images == 2 else [window]:
+                with suppress(ValueError):
+                    found = ClusterLadder.auto(
+                        num_images,
+                        direction=direction,
+                        window=smaller,
+                        min_images_per_cluster=images,
+                    )
+                    options = dict(rungs=list(found.rungs))
+                    if smaller != window:
+                        options['window'] = smaller
+                    yield options
+    elif 'start' in config:
+        most = int(num_images // share)
+        ends = {k: min(config[k], most) for k in ('start', 'stop')}
+        yield {k: v for k, v in ends.items() if v != config[k]}
 
 
 def resumed_ladder(
@@ -100,10 +147,22 @@ def geometric_ladder(
 
 @TASK_UTILS.register_module(name='AutoLadder')
 def auto_ladder(
-    num_images: int, direction: str = 'descending', window: int = 3
+    num_images: int,
+    direction: str = 'descending',
+    window: int = 3,
+    min_images_per_cluster: int = 12,
+    coarsest: int = 2,
+    ratio: float = 2.0,
 ) -> ClusterLadder:
-    """A ladder derived from the number of images."""
-    return ClusterLadder.auto(num_images, direction=direction, window=window)
+    """A ladder derived from the number of images, `ClusterLadder.auto`."""
+    return ClusterLadder.auto(
+        num_images,
+        direction=direction,
+        window=window,
+        min_images_per_cluster=min_images_per_cluster,
+        coarsest=coarsest,
+        ratio=ratio,
+    )
 
 
 @TASK_UTILS.register_module()

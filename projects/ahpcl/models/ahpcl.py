@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ahpcl.core import seed_from
 from ahpcl.core.contrast.batches import to_device
+from ahpcl.utils.setting_error import Problems, SettingError
 
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
 from .fast_encoders import FastEncoders, encode
@@ -155,9 +156,28 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
                 view, or there is no compiler to compile with.
         """
         self.check_encoders()
-        check_queue_length(len(self.queue), num_images)
-        plan_views([shape[-2:] for shape in view_shapes], self.symmetric)
-        check_view_shapes(self, view_shapes)
+        problems = Problems()
+        with problems.checking():
+            check_queue_length(len(self.queue), num_images)
+        with problems.checking():
+            plan_views([shape[-2:] for shape in view_shapes], self.symmetric)
+        with problems.checking():
+            self._check_dimensions(check_view_shapes(self, view_shapes))
+        problems.report(f'{num_images} images')
+
+    def _check_dimensions(self, given: int | None) -> None:
+        """Refuse a queue of another dimension than the neck's.
+
+        Raises:
+            SettingError: If they differ.
+        """
+        kept = len(self.queue.features)
+        if given is not None and given != kept:
+            raise SettingError(
+                f'expected model.feat_dim={given}, the dimensions that the '
+                f'neck gives, got {kept}; set it, or out_channels of the neck',
+                {'model.feat_dim': given},
+            )
 
     def start_training(self, seed: int, iteration: int) -> None:
         """Start a training, or go on with one, as the run says.

@@ -1,11 +1,13 @@
 """What every algorithm shares: pooled features, and checks of the data."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ahpcl.core.contrast.batches import to_device
+from ahpcl.utils.setting_error import SettingError
 
 
 class PooledFeatures:
@@ -77,13 +79,74 @@ class PooledFeatures:
         return data_samples
 
 
-def pool_features(feature_maps: Sequence[Tensor] | Tensor) -> Tensor:
-    """Global average pooling of the last map, (B, C, H, W) -> (B, C)."""
-    if not isinstance(feature_maps, Tensor):
-        feature_maps = feature_maps[-1]
-    if feature_maps.ndim == 2:
-        return feature_maps.float()
-    return feature_maps.float().flatten(2).mean(2)
+def pool_features(feature_maps: Any) -> Tensor:
+    """One row for every image, from whatever a backbone gives.
+
+    ============================  ===========================================
+    a backbone gives              its rows (B, C)
+    ============================  ===========================================
+    several stages                those of the last one
+    a map (B, C, H, W)            the mean over its places
+    rows (B, C)                   as they are
+    tokens (B, L, C)              the first, a ViT's class token
+    a map and a class token       the class token
+    ============================  ===========================================
+
+    A vision transformer of mmcls or mmselfsup (MoCo v3's among them) gives
+    ``[map, class token]`` for every stage; with ``with_cls_token=False`` the
+    map alone.
+
+    Args:
+        feature_maps: A tensor, or stages, each a tensor or a pair of a map
+            and a class token.
+
+    Raises:
+        ValueError: For anything else.
+    """
+    found = feature_maps
+    if not isinstance(found, Tensor):
+        if not found:
+            raise ValueError(_unknown_features(feature_maps))
+        if not _is_pair(found):
+            found = found[-1]
+            if not isinstance(found, Tensor) and len(found) == 2:
+                found = found[1]  # beside the mean over the places, too
+        else:
+            found = found[1]
+    if not isinstance(found, Tensor) or found.ndim not in (2, 3, 4):
+        raise ValueError(_unknown_features(feature_maps))
+    if found.ndim == 3:
+        return found[:, 0].float()
+    if found.ndim == 2:
+        return found.float()
+    return found.float().flatten(2).mean(2)
+
+
+def _is_pair(found: Any) -> bool:
+    """Whether it is a map (B, C, H, W) and a class token (B, C)."""
+    return (
+        isinstance(found, list | tuple)
+        and len(found) == 2
+        and all(isinstance(part, Tensor) for part in found)
+        and [part.ndim for part in found] == [4, 2]
+        and found[0].shape[:2] == found[1].shape
+    )
+
+
+def _unknown_features(found: Any) -> str:
+    def shown(part: Any) -> str:
+        if isinstance(part, Tensor):
+            return str(tuple(part.shape))
+        if isinstance(part, list | tuple):
+            return f'[{", ".join(map(shown, part))}]'
+        return type(part).__name__
+
+    return (
+        'expected a backbone that gives a map (B, C, H, W), rows (B, C), '
+        'tokens (B, L, C), or a map and a class token, for one stage or '
+        f'several, got {shown(found)}; set out_indices or output_cls_token of '
+        'the backbone'
+    )
 
 
 def first_view(inputs: Tensor | Sequence[Tensor]) -> Tensor:
@@ -110,22 +173,28 @@ def sample_indices(
     return to_device(torch.tensor(indices), device)
 
 
-def check_queue_length(queue_len: int, num_images: int) -> None:
+def check_queue_length(
+    queue_len: int, num_images: int, key: str = 'model.queue_len'
+) -> None:
     """Refuse a queue in which an image would meet its own older keys.
 
+    Args:
+        queue_len: Keys in the queue.
+        num_images: N.
+        key: Where a config has the length.
+
     Raises:
-        ValueError: if the queue is longer than the data.
+        SettingError: if the queue is longer than the data.
     """
     if queue_len > num_images:
-        raise ValueError(
+        raise SettingError(
             f'expected a queue of at most {num_images} keys, as many as there '
             f'are training images, got {queue_len}: every image would be its '
-            'own negative; lower the queue length, to a quarter of the images '
-            'or less'
+            f'own negative; lower {key}, to a quarter of the images or less',
+            {key: max(num_images // 4, 1)},
         )
 
 
-@torch.no_grad()
 def _check_channels(backbone: nn.Module, channels: int) -> None:
     """Refuse views of another number of channels than the encoder takes."""
     convolutions = (m for m in backbone.modules() if isinstance(m, nn.Conv2d))
@@ -139,35 +208,75 @@ def _check_channels(backbone: nn.Module, channels: int) -> None:
         )
 
 
+@torch.no_grad()
 def check_view_shapes(
     model: nn.Module, view_shapes: Sequence[tuple[int, ...]]
-) -> None:
-    """Pass one empty image of every size through the backbone.
+) -> int | None:
+    """Pass one empty image of every size through backbone and neck.
 
     Args:
-        model: With ``backbone``; it is left as it was.
+        model: With ``backbone`` and perhaps a ``neck``; left as it was.
         view_shapes: (C, H, W) of every view.
 
+    Returns:
+        Dimensions that the neck gives; None without one.
+
     Raises:
-        ValueError: if the backbone cannot take one of the sizes, or takes
-            another number of channels.
+        ValueError: if the backbone cannot take one of the sizes, takes
+            another number of channels, or the neck cannot take what the
+            backbone gives.
     """
-    backbone = model.backbone
+    backbone, neck = model.backbone, getattr(model, 'neck', None)
     training = backbone.training
     parameter = next(model.parameters())
     backbone.eval()
+    dimensions = None
+    if neck is not None:
+        neck.eval()
     try:
         for shape in dict.fromkeys(map(tuple, view_shapes)):
             _check_channels(backbone, shape[0])
             image = parameter.new_zeros(1, *shape)
+            height, width = shape[-2:]
             try:
-                pool_features(backbone(image))
+                found = backbone(image)
             except (RuntimeError, ValueError, AssertionError) as error:
-                height, width = shape[-2:]
                 raise ValueError(
                     f'expected views that {type(backbone).__name__} can take, '
                     f'got one of {height} x {width} pixels: {error}; change '
                     'the crop sizes of the train pipeline or the backbone'
                 ) from error
+            pool_features(found)
+            if neck is not None:
+                dimensions = _check_neck(neck, found)
     finally:
         backbone.train(training)
+        if neck is not None:
+            neck.train(training)
+    return dimensions
+
+
+def _check_neck(neck: nn.Module, found: Any) -> int:
+    """Pass what a backbone gave through a neck; answers its dimensions."""
+    try:
+        rows = neck(found)
+        while not isinstance(rows, Tensor):
+            rows = rows[-1]
+        return rows.shape[-1]
+    except (
+        *(AssertionError, AttributeError, RuntimeError, TypeError),
+        ValueError,
+    ) as error:
+        tokens = ''
+        if not isinstance(found, Tensor) and not isinstance(found[-1], Tensor):
+            tokens = (
+                ' The backbone gives maps with class tokens: set '
+                'model.backbone.output_cls_token=False, or a neck that takes '
+                "tokens, dict(type='NonLinearNeck', vit_backbone=True, "
+                'with_avg_pool=False, ...)'
+            )
+        raise ValueError(
+            f'expected a neck that takes what the backbone gives, got '
+            f'{type(neck).__name__}: {type(error).__name__}: {error}; change '
+            f'model.neck, such as its in_channels.{tokens}'
+        ) from error

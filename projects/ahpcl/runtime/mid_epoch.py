@@ -44,7 +44,7 @@ def keep_epoch(runner: Runner, state: TrainState) -> None:
     model = unwrap(runner.model)
 
     def check_data(kept: dict) -> None:
-        for name, now in _data(runner).items():
+        for name, now in data_sizes(runner).items():
             before = kept.get(name, now)
             if before != now:
                 raise ValueError(
@@ -79,7 +79,9 @@ def keep_epoch(runner: Runner, state: TrainState) -> None:
             if name in kept:
                 value.grad = kept[name].to(value)
 
-    state.keep('data', lambda: _data(runner), check_data, within_epoch=True)
+    state.keep(
+        'data', lambda: data_sizes(runner), check_data, within_epoch=True
+    )
     own = dict(per_rank=True, within_epoch=True)
     state.keep('batch_norm', statistics, set_statistics, **own)
     state.keep('gradients', gradients, set_gradients, **own)
@@ -125,7 +127,8 @@ class _Rest(Sampler):
         return len(self._complete)
 
 
-def _data(runner: Runner) -> dict[str, int]:
+def data_sizes(runner: Runner) -> dict[str, int]:
+    """What must be the same again to go on within an epoch."""
     loader = runner.train_loop.dataloader
     sizes = dict(images=len(loader.dataset))
     inner = loader.batch_size or getattr(

@@ -14,7 +14,9 @@ from ahpcl.models.protocols import UpgradesState
 from ahpcl.runtime.checkpoint_layout import (
     FAMILIES,
     OURS,
+    PLACES,
     find_family,
+    parts_of,
     state_of,
     unwrapped_key,
 )
@@ -107,6 +109,15 @@ def fit_checkpoint(
 
 def _checked_layout(checkpoint: Any, name: str) -> dict:
     """The weights, if they are named as in this ecosystem."""
+    parts = parts_of(checkpoint)
+    if parts and not {'', PLACES[0]} & parts.keys():
+        # mmengine would look for weights beside them, and find none.
+        first = next(iter(parts))
+        raise ValueError(
+            f"expected a checkpoint with weights under '{PLACES[0]}', got "
+            f'{name} with weights under {", ".join(parts)}; take one of them: '
+            f'python {_CONVERTER} {name} OUT.pth --part {first}'
+        )
     try:
         state = state_of(checkpoint)
     except ValueError as error:

@@ -12,7 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ahpcl.models.protocols import ChecksTraining
+from ahpcl.datasets.image_size import check_image_size
 from ahpcl.runtime.atomic_checkpoint_hook import AtomicCheckpointHook
 from ahpcl.runtime.checkpoint_writing import cannot_write
 from ahpcl.runtime.fault_guard import FaultGuard
@@ -20,10 +20,11 @@ from ahpcl.runtime.invalid_values import explained_invalid_values
 from ahpcl.runtime.kept_pixels import keep_pixels
 from ahpcl.runtime.mid_epoch import keep_epoch, without_first
 from ahpcl.runtime.optimizer_state import align_optimizer_state
+from ahpcl.runtime.resume_settings import ResumeSettings
+from ahpcl.runtime.start_checks import check_start
 from ahpcl.runtime.stop_request import StopRequest, TrainingStopped
 from ahpcl.runtime.train_state import TrainState
 from ahpcl.utils.own_folder import mark_folder
-from ahpcl.utils.ranks import unwrap
 
 # The disk is full, cannot be written, is broken, or a quota is spent.
 _DISK = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT)
@@ -40,8 +41,9 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
     cut short is validated when the run goes on.
 
     Where there is no batch mmengine fails in a scheduler, whose message says
-    nothing of images. A model with ``check_training(num_images, batch_size,
-    view_shapes)`` is asked whether it can be trained on the data.
+    nothing of images. Here batch, model and hooks are asked whether they can
+    be trained on the data, and what does not fit is refused together, see
+    :func:`ahpcl.runtime.start_checks.check_start`.
 
     Args:
         runner: The runner.
@@ -49,10 +51,14 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         max_epochs: Number of epochs.
         val_begin: Epoch from which on the model is validated.
         val_interval: Epochs between two validations.
+        extend: How a run that is resumed goes on where its length, optimizer
+            or schedule was changed: ``'stretch'``, ``'restart'`` or
+            ``'keep'``, see :class:`ResumeSettings`; None refuses that.
 
     Raises:
-        ValueError: if there are fewer images than a batch needs, or the
-            model refuses the data.
+        ValueError: if there are fewer images than a batch needs, if the
+            model or a hook refuses the data, or pipelines disagree about the
+            size of images.
 
     Attributes:
         first_batch: Number of the batch with which an epoch goes on that was
@@ -68,33 +74,19 @@ class CheckedEpochTrainLoop(EpochBasedTrainLoop):
         max_epochs: int,
         val_begin: int = 1,
         val_interval: int = 1,
+        extend: str | None = None,
     ) -> None:
         # Before the images are listed: they may lie around it.
         if is_main_process():
             mark_folder(runner.work_dir)
+        resumed = ResumeSettings(extend)
+        check_image_size(runner.cfg)
         super().__init__(
             runner, dataloader, max_epochs, val_begin, val_interval
         )
         self._state = TrainState.of(runner)
-        if len(self.dataloader) == 0:
-            images = len(self.dataloader.dataset)
-            raise ValueError(
-                f'expected at least one batch of training images, got '
-                f'{images} images for batches of '
-                f'{self.dataloader.batch_size} on {runner.world_size} '
-                'process(es); lower train_dataloader.batch_size or add images'
-            )
-        model = unwrap(runner.model)
-        if isinstance(model, ChecksTraining):
-            dataset = self.dataloader.dataset
-            first = self.dataloader.collate_fn([dataset[0]])
-            made = model.data_preprocessor(first, True)
-            views = made['inputs'] if isinstance(made, dict) else made[0]
-            model.check_training(
-                num_images=len(dataset),
-                batch_size=self.dataloader.batch_size * runner.world_size,
-                view_shapes=[tuple(view.shape[1:]) for view in views],
-            )
+        runner.register_hook(resumed)
+        check_start(runner, self.dataloader)
 
     def run(self) -> nn.Module:
         """Train, with the optimizer's state laid out as the parameters.
