@@ -1,6 +1,7 @@
 """What all image datasets of this package have in common."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ class ImageListDataset(DecodedDataset):
     finds never enters a dataset, because loader workers keep old copies.
 
     Args:
-        data_root: Folder of the dataset.
+        data_root: Folder of the dataset, as typed; ``~`` is the home folder.
         on_unreadable: What to do about files that are missing, truncated, no
             images or smaller than ``min_size``: 'raise' stops with one error
             that names them, 'skip' leaves them out and logs their number.
@@ -94,7 +95,7 @@ class ImageListDataset(DecodedDataset):
             decoded_cache=decoded_cache,
             decoded_max_side=decoded_max_side,
             metainfo=metainfo,
-            data_root=str(data_root),
+            data_root=os.path.expanduser(data_root),
             data_prefix={},
             indices=indices,
             serialize_data=serialize_data,
