@@ -36,9 +36,11 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
+from ahpcl.compat.options import set_data_root
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 from ahpcl.runtime.checkpoint_layout import unwrapped_key
 from ahpcl.runtime.train_state import kept_state
+from ahpcl.utils.text import as_utf8
 
 Level = dict[str, Tensor | None]
 
@@ -54,6 +56,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--config', help='config of the run, for the paths of its images'
     )
+    parser.add_argument(
+        '--data', metavar='PATH', help="folder, in place of the config's"
+    )
     add_trust_argument(parser)
     return parser.parse_args(argv)
 
@@ -63,6 +68,7 @@ def export(
     out: str,
     *,
     config: str | None = None,
+    data: str | None = None,
     trust_pickle: bool = False,
 ) -> dict[str, np.ndarray]:
     """Writes the prototypes of a checkpoint.
@@ -71,6 +77,7 @@ def export(
         checkpoint: File to read.
         out: ``.npz`` file to write.
         config: Config of the run, for the paths of its training images.
+        data: Folder of the images; None for that of the config.
         trust_pickle: See :func:`read_checkpoint`.
 
     Returns:
@@ -91,7 +98,7 @@ def export(
     if config is not None:
         labels = levels[0]['assignments']
         number = None if labels is None else len(labels)
-        arrays['img_path'] = image_paths(config, number)
+        arrays['img_path'] = image_paths(config, number, data)
     write_arrays(out, arrays, checkpoint)
     for name, array in arrays.items():
         shown = array if array.size < 20 else f'{array.dtype} {array.shape}'
@@ -213,20 +220,25 @@ def to_array(tensor: Tensor) -> np.ndarray:
     return wide.numpy()
 
 
-def image_paths(path: str, number: int | None) -> np.ndarray:
+def image_paths(
+    path: str, number: int | None, data: str | None = None
+) -> np.ndarray:
     """Files of the training images, in the order of the assignments.
 
     Args:
         path: Path of the config.
         number: Images that were assigned; None if none were.
+        data: Folder of the images; None for that of the config.
 
     Returns:
-        (N,) text.
+        (N,) text, see :func:`ahpcl.utils.text.as_utf8`.
 
     Raises:
         ValueError: If there are other images than that, or none on disk.
     """
     config = Config.fromfile(path)
+    if data is not None:
+        set_data_root(config, data, print)
     init_default_scope(config.get('default_scope', 'mmselfsup'))
     dataset = DATASETS.build(config.train_dataloader.dataset)
     if number is None or len(dataset) != number:
@@ -241,7 +253,7 @@ def image_paths(path: str, number: int | None) -> np.ndarray:
             f'expected images with img_path, got a {type(dataset).__name__} '
             'whose images have none; leave out --config'
         )
-    return np.array([str(info['img_path']) for info in infos])
+    return np.array([as_utf8(str(info['img_path'])) for info in infos])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -252,6 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.checkpoint,
             args.out,
             config=args.config,
+            data=args.data,
             trust_pickle=args.trust_pickle,
         )
     )

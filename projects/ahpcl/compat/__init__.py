@@ -16,6 +16,7 @@ from . import (
     configs,
     distributed,
     loaders,
+    log_text,
     packages,
     photometric,
     registries,
@@ -37,6 +38,7 @@ FIXES: tuple[Fix, ...] = (
     distributed.PROCESS_GROUP_LEFT,
     distributed.DDP_DEVICE_IDS,
     distributed.SYNC_BATCH_NORM,
+    log_text.LOG_TEXT,
 )
 
 _RECORDS: dict[str, Record] = {}
