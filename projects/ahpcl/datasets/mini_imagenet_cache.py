@@ -4,6 +4,7 @@ import io
 import math
 import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,11 @@ from .scan import usable_cores
 _IMAGES = ('data', 'images', 'image_data')
 # Pixels may take so many times the bytes that they are packed into.
 _MOST_UNPACKED = 200
+# What reading a damaged zip raises: cut off, encrypted, packed unknown.
+_DAMAGED = (
+    *(ValueError, EOFError, RuntimeError, struct.error, zlib.error),
+    zipfile.BadZipFile,
+)
 
 
 def read_cache_split(root: Path, split: str) -> tuple[list[Item], np.ndarray]:
@@ -70,10 +76,14 @@ def read_cache(path: Path, split: str = '') -> tuple[list[Item], np.ndarray]:
     Raises:
         ValueError: if the file is not such a cache, or asks to run anything.
     """
-    if path.name.endswith(('_images.npz', '_images_png.pkl')):
-        images, pairs = _tiered(path, split)
-    else:
-        images, pairs = _one_file(path, split)
+    tiered = path.name.endswith(('_images.npz', '_images_png.pkl'))
+    try:
+        images, pairs = (_tiered if tiered else _one_file)(path, split)
+    except (TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(
+            f'expected images and their labels in {path}, got values of other '
+            f'kinds: {error}'
+        ) from error
     pixels = _pixels(images, path)
     if sorted(place for place, _ in pairs) != list(range(len(pixels))):
         raise ValueError(
@@ -173,7 +183,8 @@ def _are_images(part: Any) -> bool:
     return (
         isinstance(part, Sequence | np.ndarray)
         and len(part) > 0
-        and np.ndim(part[0]) == 3
+        and isinstance(part[0], np.ndarray)
+        and part[0].ndim == 3
     )
 
 
@@ -256,7 +267,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
                 return mapped
         with archive.open(member) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile, struct.error) as error:
+    except _DAMAGED as error:
         raise ValueError(
             f'expected an array {name!r} in {path}: {error}; get the file '
             'again'
