@@ -223,7 +223,7 @@ def test_damaged_tiered_files(tiered):
     fails(r'train_images\.npz')
     np.savez(file, pixels=pictures(9))
     fails(r"'images' in .*pixels\.npy")
-    np.savez_compressed(file, images=np.zeros((9, 4000, 4000, 3), np.uint8))
+    np.savez_compressed(file, images=np.zeros((9, 999, 999, 3), np.uint8))
     fails('refused')
     np.savez(file, images=pictures(8))
     fails('one label for each of the 8 images')
@@ -267,7 +267,7 @@ def test_damaged_png_pickles(tmp_path):
 
 def test_a_packed_bomb_is_refused(tmp_path):
     with gzip.open(tmp_path / 'train.pkl', 'wb') as file:
-        file.write(bytes(200 * 2**20))
+        file.write(bytes(40 * 2**20))
     with pytest.raises(ValueError, match='unpacks to more'):
         MiniImageNet(str(tmp_path), pipeline=LOAD).full_init()
 

@@ -80,7 +80,7 @@ def read_shard(
             raise ValueError(f'expected a Parquet file, got {path}: {kind}')
         _read_parquet(path, take, image_column, label_column)
         return
-    grouped = _Grouped(take, left_out)
+    grouped = _Grouped(path, take, left_out)
     read_archive(path, grouped.take)
     grouped.flush()
 
@@ -88,8 +88,10 @@ def read_shard(
 class _Grouped:
     """Puts the files of an archive together to samples."""
 
-    def __init__(self, take: Take, left_out: Counter[str]) -> None:
-        self._give, self._left_out = take, left_out
+    def __init__(
+        self, shard: Path, take: Take, left_out: Counter[str]
+    ) -> None:
+        self._shard, self._give, self._left_out = shard, take, left_out
         self._key: str | None = None
         self._images: list[tuple[str, bytes]] = []
         self._label: str | int | None = None
@@ -110,12 +112,13 @@ class _Grouped:
             self.flush()
             self._key, self._label, self._given = key, None, 0
         ending, rest = path.suffix.lower(), rest.lower()
+        where = f'{name} of {self._shard}'
         if ending in IMAGE_EXTENSIONS:
             self._images.append((str(path), read()))
         elif rest == 'cls':
-            self._set_label(_label_of(read(), name), name)
+            self._set_label(_label_of(read(), where), where)
         elif rest == 'json':
-            self._set_label(_label_in(read(), name), name)
+            self._set_label(_label_in(read(), where), where)
         elif not ending:
             data = read()
             if image_format(data) is not None:

@@ -49,6 +49,8 @@ _SPLIT = re.compile(
 _RANGE = re.compile(r'\{(\d+)\.\.(\d+)\}')
 # A shard may become so many times its own bytes: images are packed already.
 _MOST_UNPACKED = 200
+# Arguments that change nothing in shards that are done.
+_NO_MATTER = ('sources', 'out', 'split', 'skip_unreadable')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -220,7 +222,7 @@ def convert(
     total = sum(path.stat().st_size for path in shards)
     order = {
         'shards': [_state(path) for path in shards],
-        **{k: v for k, v in vars(args).items() if k not in ('sources', 'out')},
+        **{k: v for k, v in vars(args).items() if k not in _NO_MATTER},
     }
     _open_partial(partial, order)
     free = shutil.disk_usage(partial).free
@@ -265,7 +267,7 @@ def _state(path: Path) -> list:
 def _open_partial(partial: Path, order: dict) -> None:
     """Make the unfinished folder, or take up that of an interrupted call."""
     note = partial / 'order.json'
-    if note.is_file():
+    if any(partial.glob('done/*.json')):
         left = json.loads(note.read_text('utf-8'))
         if left != json.loads(json.dumps(order)):
             raise ValueError(
@@ -276,9 +278,8 @@ def _open_partial(partial: Path, order: dict) -> None:
         left.unlink()
     (partial / 'images').mkdir(parents=True, exist_ok=True)
     (partial / 'done').mkdir(exist_ok=True)
-    if not note.is_file():
-        with atomic_write(note) as beside:
-            beside.write_text(json.dumps(order), 'utf-8')
+    with atomic_write(note) as beside:
+        beside.write_text(json.dumps(order), 'utf-8')
 
 
 class _Writer:

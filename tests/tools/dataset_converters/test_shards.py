@@ -439,16 +439,22 @@ def test_bad_shards_are_named(run, tmp_path):
 def test_remedies_work(run, tmp_path):
     cases(tmp_path)
     for name in ('twice', 'case'):
+        done = run(tmp_path / f'{name}.tar', tmp_path / name)
+        assert '--number' in done.err
         done = run(tmp_path / f'{name}.tar', tmp_path / name, '--number')
         assert done.status == 0, done.err
         found = sorted(tree(tmp_path / name).values())
         assert found == sorted([picture(0), picture(1)])
-    done = run(
-        tmp_path / 'no_image.tar', tmp_path / 'skip', '--skip-unreadable'
-    )
-    assert done.status == 0
+    # After a shard that is done, too.
+    (tmp_path / 'a').mkdir()
+    write_tar(tmp_path / 'a' / '1.tar', shard(0))
+    (tmp_path / 'no_image.tar').rename(tmp_path / 'a' / '2.tar')
+    done = run(tmp_path / 'a', tmp_path / 'skip')
+    assert '--skip-unreadable' in done.err
+    done = run(tmp_path / 'a', tmp_path / 'skip', '--skip-unreadable')
+    assert done.status == 0, done.err
     assert '1 no images' in done.out
-    assert len(tree(tmp_path / 'skip')) == 6
+    assert len(tree(tmp_path / 'skip')) == 12
 
 
 def test_a_damaged_parquet_file(run, tmp_path):
@@ -478,3 +484,26 @@ def test_shards_that_cannot_be_told_apart(run, tmp_path):
     assert '.parquet' in run(tmp_path / 'x.rar', tmp_path / 'out').err
     (tmp_path / 'none').mkdir()
     assert 'got none' in run(tmp_path / 'none', tmp_path / 'out').err
+
+
+def test_flipped_bytes_are_one_line_or_images(run, tmp_path):
+    write_tar(tmp_path / 'a.tar', shard(0, 3))
+    write_tar(tmp_path / 'a.tar.gz', shard(0, 3), 'w:gz')
+    write_zip(tmp_path / 'a.zip', shard(0, 3))
+    write_parquet(tmp_path / 'a.parquet', {'image': cells(4)})
+    rng = np.random.default_rng(0)
+    for name in ('a.tar', 'a.tar.gz', 'a.zip', 'a.parquet'):
+        whole = (tmp_path / name).read_bytes()
+        refused = 0
+        for number in range(25):
+            raw = bytearray(whole)
+            for place in rng.integers(0, len(raw), 4):
+                raw[place] = rng.integers(256)
+            bad = tmp_path / f'{number}_{name}'
+            bad.write_bytes(raw[: rng.integers(len(raw) // 2, len(raw) + 1)])
+            done = run(bad, tmp_path / f'out_{number}_{name}')
+            refused += done.status
+            if done.status:
+                assert bad.name in done.err
+                assert done.err.startswith('error: expected')
+        assert refused > 3
