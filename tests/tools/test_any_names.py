@@ -135,7 +135,7 @@ def test_report_and_figures(tools, arguments, run, tmp_path, monkeypatch):
     text = page.read_bytes().decode('utf-8')
     assert 'Bilder, neue \\\\udce4\\\\udcf6' in text  # in the page's JSON
     assert '\ufffd' not in text
-    kinds = ['--kinds', 'confusion', 'gallery', 'embedding']
+    kinds = ['--kinds', 'confusion', 'gallery', 'tree', 'tsne']
     figures = str(TOOLS / 'analysis_tools' / 'figures.py')
     out = ['--out', str(tmp_path / 'figures')]
     monkeypatch.setattr('sys.argv', [figures, *arguments, *out, *kinds])
