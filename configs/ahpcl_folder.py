@@ -1,4 +1,4 @@
-# Your own images: --cfg-options data_root=path/to/images
+# Your own images: --data path/to/images
 _base_ = [
     '_base_/models/ahpcl_r18.py',
     '_base_/datasets/folder.py',

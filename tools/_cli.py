@@ -10,12 +10,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from _configs import SCALE, read_old_path, unknown_scale
 from ahpcl.compat.configs import PREFIX, find_config
+from ahpcl.compat.options import ConfigOptions, set_data_root
 from ahpcl.datasets.fit_config import (
     fit_to_images,
     fit_to_pixels,
@@ -29,11 +30,13 @@ from ahpcl.datasets.image_size import (
     set_image_size,
 )
 from ahpcl.runtime.checkpoint_files import defect_of
+from ahpcl.utils.text import print_any_name
 
 if TYPE_CHECKING:
     from ahpcl.evaluation.run_data import RunData
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+print_any_name()
 
 
 def say(text: str) -> None:
@@ -43,16 +46,29 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--cfg-options``, see :func:`apply_options`."""
+def add_config_options(
+    parser: argparse.ArgumentParser, *, data: str = '--data'
+) -> None:
+    """Adds ``--cfg-options`` and ``--data``, see :func:`apply_options`.
+
+    Args:
+        parser: Changed.
+        data: Name of the second, where ``--data`` means something else.
+    """
+    parser.add_argument(
+        data,
+        dest='data_root',
+        metavar='PATH',
+        help='folder of the images, as typed: it takes the place of the '
+        "config's data_root in all its data sets",
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         default={},
         metavar='KEY=VALUE',
-        help='override settings of the config: a.b=1, a.b="[1,2]", '
-        'a.0.b=x (no blanks inside a value)',
+        help='override settings of the config: a.b=1, a.b="[1,2]", a.0.b=x',
     )
 
 
@@ -64,15 +80,22 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that every tool which builds a Runner takes."""
+def add_common_arguments(
+    parser: argparse.ArgumentParser, *, data: str = '--data'
+) -> None:
+    """Adds the arguments that every tool which builds a Runner takes.
+
+    Args:
+        parser: Changed.
+        data: See :func:`add_config_options`.
+    """
     parser.add_argument(
         '--work-dir',
         help='folder for logs and checkpoints (default: work_dir of the '
         'config, else work_dirs/<config name>, with the scale if the config '
         'has one)',
     )
-    add_config_options(parser)
+    add_config_options(parser, data=data)
     parser.add_argument(
         '--launcher',
         choices=LAUNCHERS,
@@ -133,20 +156,41 @@ def run_name(path: str, cfg: Config) -> str:
     return f'{name}_{Path(scale).name}'
 
 
-def apply_options(cfg: Config, options: dict[str, Any]) -> None:
+def apply_options(
+    cfg: Config, options: dict[str, Any], data: str | None = None
+) -> None:
     """Merges ``--cfg-options`` into a config, and says what looks wrong.
 
     A key that the config lacks is merged with a warning. A variable of the
-    config that other settings were made from (``data_root``) is changed in
-    those too: wherever a setting of the same name holds the same value.
+    config that other settings were made from is changed in those too:
+    wherever a setting of the same name holds the same value, and for
+    ``data_root`` also a folder below it.
 
     Args:
         cfg: Changed in place.
         options: Dotted keys and their values.
+        data: Of ``--data``: the folder of the images; None for that of the
+            config.
+
+    Raises:
+        SystemExit: If the config reads no folder.
     """
+    options = dict(options)
     known = set(inspect.signature(Runner.__init__).parameters)
     for key in options:
         _warn_if_new(cfg, key, known)
+    folders = {'--data': data} if data is not None else {}
+    if 'data_root' in options and 'data_root' in cfg:
+        folders['--cfg-options data_root'] = options.pop('data_root')
+    if len(folders) > 1:
+        raise SystemExit(
+            'expected --data or --cfg-options data_root=..., got both'
+        )
+    for option, folder in folders.items():
+        try:
+            set_data_root(cfg, folder, say, option)
+        except ValueError as error:
+            raise SystemExit(str(error)) from None
     before = {key: cfg[key] for key in options if key in cfg}
     options = {**options, **_extract_options(cfg, options)}
     cfg.merge_from_dict(options)
@@ -244,7 +288,7 @@ def open_run(args: argparse.Namespace) -> RunData:
     from ahpcl.evaluation.run_data import RunData
 
     cfg = read_config(str(args.config))
-    apply_options(cfg, args.cfg_options)
+    apply_options(cfg, args.cfg_options, args.data_root)
     if cfg.get('model') is None:
         raise ValueError(
             f'expected the config of a run, got {args.config} without a model'
@@ -269,10 +313,10 @@ def prepare(args: argparse.Namespace) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
-    apply_options(cfg, args.cfg_options)
+    apply_options(cfg, args.cfg_options, args.data_root)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
+        cfg.work_dir = os.path.expanduser(args.work_dir)
     elif cfg.get('work_dir') is None:
         name = run_name(args.config, cfg)
         cfg.work_dir = str(Path('work_dirs') / name)
@@ -319,4 +363,4 @@ def check_checkpoint(path: str) -> str:
         raise SystemExit(
             f'expected a complete checkpoint, got {path}: it {defect}'
         )
-    return path
+    return str(file)

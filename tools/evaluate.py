@@ -76,7 +76,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--device', help='such as cpu or cuda:1')
     parser.add_argument('--json', help='file for the results')
-    add_common_arguments(parser)
+    add_common_arguments(parser, data='--data-root')
     return parser.parse_args(argv)
 
 

@@ -47,6 +47,7 @@ SYMPTOMS = {
     'gloo_under_slurm': 'by zero|Found no NVIDIA driver|GPU',
     'ddp_device_ids': 'device_ids',
     'sync_batch_norm': 'only work with GPU modules',
+    'log_text': "'utf-8' codec can't encode",
 }
 
 
@@ -158,6 +159,7 @@ def test_values_of_the_patched_cases(patched):
     assert patched['scoped_functions']['value'] == [[1, 2], [3]]
     assert patched['workerless_loaders']['value'] == [[1, 2], [3]]
     assert patched['pkg_resources']['value'] == [200]
+    assert patched['log_text']['value'] == ['caf\\udce9.jpg']
     assert patched['pickled_checkpoints']['value'] == [2.0]
     assert patched['gloo_without_cuda']['value'] == ['gloo', True]
     assert patched['gloo_under_slurm']['value'] == ['gloo', '0']

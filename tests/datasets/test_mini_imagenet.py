@@ -193,7 +193,7 @@ def test_cache_with_labels(tmp_path, as_list, with_names):
     name = 'miniImageNet_category_split_train_phase_train.pickle'
     (tmp_path / name).write_bytes(pickle.dumps(content))
     dataset = MiniImageNet(str(tmp_path), pipeline=LOAD)
-    expected = ('n05', 'n07') if with_names else ('5', '7')
+    expected = ('n05', 'n07') if with_names else ('train_0005', 'train_0007')
     assert dataset.metainfo['classes'] == expected
     np.testing.assert_array_equal(dataset.get_gt_labels(), [1, 0, 1, 0])
     np.testing.assert_array_equal(dataset[3]['img'], images[3][..., ::-1])

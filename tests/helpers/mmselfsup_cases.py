@@ -204,6 +204,17 @@ def sync_batch_norm() -> list:
     return [type(layer).__name__ for layer in wrapped.module]
 
 
+def log_text() -> list:
+    """Logs the name of a file that is no UTF-8, as a run does."""
+    from mmengine.logging import MMLogger
+
+    file = Path(tempfile.mkdtemp()) / 'run.log'
+    logger = MMLogger('run', log_file=str(file))
+    logger.handlers[-1].stream.write('caf\udce9.jpg\n')
+    logger.handlers[-1].flush()
+    return file.read_text('utf-8').splitlines()
+
+
 CASES = (
     hue_wrap,
     pca_whitening,
@@ -216,6 +227,7 @@ CASES = (
     gloo_under_slurm,
     ddp_device_ids,
     sync_batch_norm,
+    log_text,
 )
 
 

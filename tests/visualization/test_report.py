@@ -20,6 +20,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from ahpcl.evaluation.run_data import RunData
+from ahpcl.utils.text import from_utf8
 from ahpcl.visualization.clusters import by_distance
 from ahpcl.visualization.log_panels import Stay
 from ahpcl.visualization.report import report_page, write_page
@@ -422,11 +423,14 @@ def test_every_cluster_is_in_a_bar(sizes):
 
 
 def test_json_cannot_end_its_script():
-    value = {'a': [HOSTILE, '<!--<script>', '\u2028 & ü \udcff'], 'b': 1.5}
+    value = {'a': [HOSTILE, '<!--<script>', '\u2028 & ü'], 'b': 1.5}
     text = script_json(value)
     assert '<' not in text
     assert '>' not in text
     assert json.loads(text) == value
+    name = 'x\udcff.png'
+    assert from_utf8(json.loads(script_json(name))) == name
+    assert escape(name) == 'x\\udcff.png'
     assert script_json([float('nan'), (float('inf'), 1)]) == '[null,[null,1]]'
 
 

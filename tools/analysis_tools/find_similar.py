@@ -41,6 +41,7 @@ from ahpcl.core.metrics.neighbours import (
 from ahpcl.evaluation.cluster_table import prototype_table
 from ahpcl.evaluation.images import encode_image
 from ahpcl.evaluation.run_data import RunData
+from ahpcl.utils.text import as_utf8
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -97,9 +98,9 @@ def about(run: RunData, place: int) -> dict[str, Any]:
     """What is known of a training image."""
     data = run.training
     label = int(data.labels[place])
-    row: dict[str, Any] = dict(index=place, path=data.paths[place])
+    row: dict[str, Any] = dict(index=place, path=as_utf8(data.paths[place]))
     if label >= 0:
-        row['class'] = data.class_name(label)
+        row['class'] = as_utf8(data.class_name(label))
     if run.own_prototypes:
         for level in run.hierarchy.levels:
             row[f'k{level.num_clusters}'] = int(level.assignments[place])
@@ -181,8 +182,7 @@ def _cell(value: Any) -> Text:
         return Text('-')
     if isinstance(value, float):
         return Text(f'{value:.4f}')
-    # Bytes of a path that are no text can't be printed.
-    return Text(str(value).encode('utf-8', 'backslashreplace').decode())
+    return Text(str(value))
 
 
 def main(argv: Sequence[str] | None = None) -> Any:
@@ -198,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> Any:
         run = open_run(args)
         if args.image is not None:
             found: Any = similar(run, args.image, args.top)
-            show(f'training images like {args.image}', found)
+            show(f'training images like {as_utf8(args.image)}', found)
         else:
             found = oddest(run, args.outliers)
             titles = dict(

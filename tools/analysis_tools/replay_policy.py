@@ -87,7 +87,7 @@ def find_hook(args: argparse.Namespace) -> dict[str, Any]:
             f'{args.log}; give --config, or both --policy and --ladder'
         )
     config = read_config(str(path))
-    apply_options(config, args.cfg_options)
+    apply_options(config, args.cfg_options, args.data_root)
     init_default_scope(config.get('default_scope', 'mmselfsup'))
     for hook in config.get('custom_hooks') or []:
         if hook.type == 'AdaptiveClusterHook':

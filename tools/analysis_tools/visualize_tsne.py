@@ -209,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     args = parse_args(argv)
     cfg = read_config(args.config)
-    apply_options(cfg, args.cfg_options)
+    apply_options(cfg, args.cfg_options, args.data_root)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

@@ -19,12 +19,14 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import contextlib
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
+from _cli import apply_options
 
 
 class _Enough(Exception):  # noqa: N818
@@ -137,7 +139,7 @@ def prepare(settings: dict[str, Any]) -> Config:
         settings: As :mod:`methods` writes them.
     """
     cfg = Config.fromfile(settings['config'])
-    cfg.merge_from_dict(settings['options'])
+    apply_options(cfg, settings['options'], settings.get('data_root'))
     cfg.launcher, cfg.work_dir = 'none', settings['work_dir']
     cfg.resume, cfg.load_from = False, None
     cfg.log_level = 'WARNING'

@@ -11,16 +11,18 @@ python tools/benchmarks/epoch_features.py configs/ahpcl_tin100_cpu.py \
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
+from _cli import add_config_options, apply_options, read_config
 from ahpcl.datasets.epoch import set_epoch
 from ahpcl.engine.two_views import view_preprocessing
 
@@ -34,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoints', nargs='+')
     parser.add_argument('--points', type=int, default=38400)
     parser.add_argument('--out', required=True)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    add_config_options(parser)
     return parser.parse_args(argv)
 
 
@@ -60,9 +62,8 @@ def features_of(
 def main(argv: Sequence[str] | None = None) -> None:
     """Extracts and writes."""
     args = parse_args(argv)
-    config = Config.fromfile(args.config)
-    if args.cfg_options:
-        config.merge_from_dict(args.cfg_options)
+    config = read_config(args.config)
+    apply_options(config, args.cfg_options, args.data_root)
     init_default_scope(config.default_scope)
     loader_config = config.train_dataloader
     loader_config.sampler = dict(type='DefaultSampler', shuffle=False)

@@ -19,10 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _tables import MIB, machine, markdown, method_name, write_json
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
+from _cli import add_config_options
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 COLUMNS = dict(
@@ -69,14 +71,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--device', choices=('auto', 'cpu'), default='auto')
     parser.add_argument('--json', help='write the figures to this file, too')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='as in train.py, for all configs',
-    )
+    add_config_options(parser, data='--data-root')
     args = parser.parse_args(argv)
     for name, least in (('warmup', 0), ('iterations', 1), ('threads', 1)):
         if getattr(args, name) < least:
@@ -127,6 +122,7 @@ def settings_of(args: argparse.Namespace, reference: Path) -> dict[str, Any]:
         batch_size=loader.batch_size if batch is None else batch,
         workers=loader.num_workers if workers is None else workers,
         options=args.cfg_options,
+        data_root=args.data_root,
     )
 
 

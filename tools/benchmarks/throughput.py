@@ -16,11 +16,14 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from _floor import (
     copy_rate,
@@ -29,7 +32,7 @@ from _floor import (
     synchronise,
 )
 from _tables import machine, markdown, write_json
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
@@ -38,6 +41,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
+from _cli import add_config_options, apply_options, read_config
 from ahpcl.core import KMeansSettings, build_hierarchy
 from ahpcl.engine import EStep, KMeansClustering
 from ahpcl.models.feature_bank import FeatureBank
@@ -147,14 +151,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int)
     parser.add_argument('--json', help='file for the figures')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    add_config_options(parser)
     return parser.parse_args(argv)
 
 
 def config_of(args: argparse.Namespace, workers: int) -> Config:
     """The config with the settings of all rows."""
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = read_config(args.config)
+    apply_options(cfg, args.cfg_options, args.data_root)
     loader = cfg.train_dataloader
     loader.num_workers = workers
     loader.persistent_workers = workers > 0

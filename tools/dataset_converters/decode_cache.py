@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         config = read_config(args.config)
-        apply_options(config, args.cfg_options)
+        apply_options(config, args.cfg_options, args.data_root)
         init_default_scope(config.get('default_scope', 'mmselfsup'))
         for dataset in opened(config, args):
             report(dataset)

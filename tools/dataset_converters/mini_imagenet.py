@@ -10,8 +10,9 @@ From one of
             file's own name works too.
   archive   a .tar, .tar.gz, .tgz or .zip with the images and the split files
             (or --split-dir).
-  pickle    a folder with mini-imagenet-cache-{train,val,test}.pkl or
-            miniImageNet_category_split_*.pickle. Nothing in them is run.
+  pickle    a folder with mini-imagenet-cache-{train,val,test}.pkl,
+            miniImageNet_category_split_*.pickle, CIFAR_FS_*.pickle or
+            another cache of docs/data_formats.md. Nothing in them is run.
 
 Images become <size> x <size> px JPEG (Lanczos); images that have that size
 already are copied as they are, and those of pickles are kept exactly, as PNG.

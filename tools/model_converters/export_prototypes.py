@@ -38,11 +38,13 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
+from ahpcl.compat.options import set_data_root
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 from ahpcl.datasets.manifest import Manifest, manifest_of
 from ahpcl.runtime.checkpoint_layout import unwrapped_key
 from ahpcl.runtime.run_images import IMAGES
 from ahpcl.runtime.train_state import kept_state
+from ahpcl.utils.text import as_utf8
 
 Level = dict[str, Tensor | None]
 
@@ -58,6 +60,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--config', help='config of the run, for the paths of its images'
     )
+    parser.add_argument(
+        '--data', metavar='PATH', help="folder, in place of the config's"
+    )
     add_trust_argument(parser)
     return parser.parse_args(argv)
 
@@ -67,6 +72,7 @@ def export(
     out: str,
     *,
     config: str | None = None,
+    data: str | None = None,
     trust_pickle: bool = False,
 ) -> dict[str, np.ndarray]:
     """Writes the prototypes of a checkpoint.
@@ -75,6 +81,7 @@ def export(
         checkpoint: File to read.
         out: ``.npz`` file to write.
         config: Config of the run, for the paths of its training images.
+        data: Folder of the images; None for that of the config.
         trust_pickle: See :func:`read_checkpoint`.
 
     Returns:
@@ -97,9 +104,9 @@ def export(
     images = kept_state(content).get(IMAGES) if number is not None else None
     before = None if images is None else Manifest.from_state_dict(images)
     if before is not None:
-        arrays['img_name'] = np.array(before.names)
+        arrays['img_name'] = np.array([as_utf8(n) for n in before.names])
     if config is not None:
-        arrays['img_path'] = image_paths(config, number, before)
+        arrays['img_path'] = image_paths(config, number, before, data)
     write_arrays(out, arrays, checkpoint)
     for name, array in arrays.items():
         shown = array if array.size < 20 else f'{array.dtype} {array.shape}'
@@ -222,7 +229,10 @@ def to_array(tensor: Tensor) -> np.ndarray:
 
 
 def image_paths(
-    path: str, number: int | None, before: Manifest | None = None
+    path: str,
+    number: int | None,
+    before: Manifest | None = None,
+    data: str | None = None,
 ) -> np.ndarray:
     """Files of the training images, in the order of the assignments.
 
@@ -230,14 +240,18 @@ def image_paths(
         path: Path of the config.
         number: Images that were assigned; None if none were.
         before: Those that the checkpoint lists, if it lists any.
+        data: Folder of the images; None for that of the config.
 
     Returns:
-        (N,) text, '' where an image is gone.
+        (N,) text, see :func:`ahpcl.utils.text.as_utf8`; '' where an image is
+        gone.
 
     Raises:
         ValueError: If there are other images than those, or none on disk.
     """
     config = Config.fromfile(path)
+    if data is not None:
+        set_data_root(config, data, print)
     init_default_scope(config.get('default_scope', 'mmselfsup'))
     dataset = DATASETS.build(config.train_dataloader.dataset)
     now = None if before is None else manifest_of(dataset)
@@ -257,7 +271,7 @@ def image_paths(
             f'expected images with img_path, got a {type(dataset).__name__} '
             'whose images have none; leave out --config'
         )
-    paths = [str(info['img_path']) for info in infos]
+    paths = [as_utf8(str(info['img_path'])) for info in infos]
     if changes is None:
         return np.array(paths)
     if not changes.none:
@@ -277,6 +291,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.checkpoint,
             args.out,
             config=args.config,
+            data=args.data,
             trust_pickle=args.trust_pickle,
         )
     )

@@ -16,6 +16,7 @@ from . import (
     configs,
     distributed,
     loaders,
+    log_text,
     packages,
     photometric,
     registries,
@@ -42,6 +43,7 @@ FIXES: tuple[Fix, ...] = (
     runners.OWN_VISUALIZER,
     runners.OWN_TIMESTAMP,
     runners.CURRENT_RUNNER,
+    log_text.LOG_TEXT,
 )
 
 _RECORDS: dict[str, Record] = {}

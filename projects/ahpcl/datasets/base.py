@@ -1,6 +1,7 @@
 """What all image datasets of this package have in common."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -30,7 +31,8 @@ class ImageListDataset(DecodedDataset):
     finds never enters a dataset, because loader workers keep old copies.
 
     Args:
-        data_root: Folder of the dataset; several where a dataset says so.
+        data_root: Folder of the dataset, as typed; ``~`` is the home folder.
+            Several where a dataset says so.
         on_unreadable: What to do about files that are missing, truncated, no
             images or smaller than ``min_size``: 'raise' stops with one error
             that names them, 'skip' leaves them out and logs their number.
@@ -124,7 +126,7 @@ class ImageListDataset(DecodedDataset):
             raise ValueError(
                 f'expected limit to be None or at least 1, got {limit}'
             )
-        roots = roots_of(data_root)
+        roots = [os.path.expanduser(root) for root in roots_of(data_root)]
         self.on_unreadable = on_unreadable
         self.scan = scan
         self.min_size = min_size
@@ -144,7 +146,7 @@ class ImageListDataset(DecodedDataset):
             decoded_cache=decoded_cache,
             decoded_max_side=decoded_max_side,
             metainfo=metainfo,
-            data_root=roots[0] if len(roots) == 1 else list(roots),
+            data_root=roots[0] if len(roots) == 1 else roots,
             data_prefix={},
             indices=indices,
             serialize_data=serialize_data,

@@ -38,8 +38,12 @@ class ImageStore:
                     'expected images as uint8 (n, height, width, 3), got '
                     f'{block.dtype} {block.shape}'
                 )
+        # A view that turns the channels around is held as what it is of, so
+        # that a file that is mapped into memory stays on the disk.
+        self._turned = [block.strides[-1] < 0 for block in blocks]
         self._blocks = [
-            torch.from_numpy(_writeable(block)) for block in blocks
+            torch.from_numpy(_writeable(b[..., ::-1] if turned else b))
+            for b, turned in zip(blocks, self._turned, strict=True)
         ]
         self._starts = np.cumsum([0] + [len(b) for b in blocks]).tolist()
 
@@ -71,7 +75,8 @@ class ImageStore:
         """
         if len(self._blocks) == 1:
             chosen = self._blocks[0][torch.as_tensor(indices)]
-            return chosen.permute(0, 3, 1, 2)[:, [2, 1, 0]].contiguous(), None
+            order = [0, 1, 2] if self._turned[0] else [2, 1, 0]
+            return chosen.permute(0, 3, 1, 2)[:, order].contiguous(), None
         images = [self._image(index).permute(2, 0, 1) for index in indices]
         block, sizes = pad_images(images)
         return block[:, [2, 1, 0]], sizes
@@ -79,7 +84,8 @@ class ImageStore:
     def _image(self, index: int) -> Tensor:
         """Return one image as it lies there, uint8 (H, W, 3), R, G, B."""
         which = bisect.bisect_right(self._starts, index) - 1
-        return self._blocks[which][index - self._starts[which]]
+        image = self._blocks[which][index - self._starts[which]]
+        return image.flip(-1) if self._turned[which] else image
 
 
 class InMemoryDataset(ImageListDataset):

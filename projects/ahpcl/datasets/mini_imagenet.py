@@ -9,7 +9,11 @@ from mmengine.registry import DATASETS
 
 from .memory import ImageStore, InMemoryDataset
 from .mini_imagenet_cache import read_cache_split
-from .mini_imagenet_files import read_csv_split, read_folder_split
+from .mini_imagenet_files import (
+    read_class_list_split,
+    read_csv_split,
+    read_folder_split,
+)
 from .mini_imagenet_layout import SPLITS, Item, find_layout
 
 _PARTS = (*SPLITS, 'all')
@@ -22,9 +26,14 @@ class MiniImageNet(InMemoryDataset):
     - ``train.csv``, ``val.csv``, ``test.csv`` (header ``filename,label``; the
       split of Ravi & Larochelle, 2017) beside ``images/``;
     - ``train/<class>/*.jpg``, ``val/...``, ``test/...``;
-    - ``mini-imagenet-cache-{train,val,test}.pkl`` and
-      ``miniImageNet_category_split_*.pickle``, read without running anything
-      that they carry, and held in memory once for all workers.
+    - ``data/<class>/*.png`` with lists of classes in
+      ``splits/<name>/{train,val,test}.txt`` (CIFAR-FS);
+    - caches: ``mini-imagenet-cache-{train,val,test}.pkl``,
+      ``miniImageNet_category_split_*.pickle``, ``CIFAR_FS_*.pickle``,
+      ``FC100_*.pickle``, and tieredImageNet's ``{train,val,test}_images.npz``
+      or ``*_images_png.pkl`` with ``*_labels.pkl``. They are read without
+      running anything that they carry, and held in memory once for all
+      workers; an ``.npz`` that is not packed stays on the disk.
 
     Two protocols:
 
@@ -53,7 +62,8 @@ class MiniImageNet(InMemoryDataset):
         test_per_class: Images of each class in part 'test'.
         num_classes: Use so many of the classes, evenly from their sorted
             names; None for all.
-        layout: 'csv', 'folders', 'pickle', or 'auto' to see which is there.
+        layout: 'csv', 'folders', 'class_lists', 'pickle' (any cache), or
+            'auto' to see which is there.
         images_dir: Name of the folder of images beside the split files.
         **kwargs: See :class:`ahpcl.datasets.base.ImageListDataset`.
 
@@ -73,7 +83,9 @@ class MiniImageNet(InMemoryDataset):
         train_per_class: int | None = None,
         test_per_class: int | None = None,
         num_classes: int | None = None,
-        layout: Literal['auto', 'csv', 'folders', 'pickle'] = 'auto',
+        layout: Literal[
+            'auto', 'csv', 'folders', 'class_lists', 'pickle'
+        ] = 'auto',
         images_dir: str = 'images',
         **kwargs: Any,
     ) -> None:
@@ -81,9 +93,10 @@ class MiniImageNet(InMemoryDataset):
             raise ValueError(
                 f"expected protocol='class' or 'image', got {protocol!r}"
             )
-        if layout not in ('auto', 'csv', 'folders', 'pickle'):
+        known = ('auto', 'csv', 'folders', 'class_lists', 'pickle')
+        if layout not in known:
             raise ValueError(
-                "expected layout='auto', 'csv', 'folders' or 'pickle', got "
+                f'expected layout to be one of {", ".join(known)}, got '
                 f'{layout!r}'
             )
         splits = (split,) if isinstance(split, str) else tuple(split)
@@ -169,6 +182,12 @@ class MiniImageNet(InMemoryDataset):
                 item
                 for split in self.splits
                 for item in read_folder_split(root, split)
+            ]
+        if layout == 'class_lists':
+            return [
+                item
+                for split in self.splits
+                for item in read_class_list_split(root, split)
             ]
         items: list[Item] = []
         blocks: list[np.ndarray] = []

@@ -4,6 +4,10 @@ Time and memory are bounded by the length of the file: what a pickle makes out
 of few bytes, by naming one thing many times, is counted.
 """
 
+import bz2
+import gzip
+import io
+import lzma
 import math
 import os
 import pickle
@@ -15,6 +19,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
+from ahpcl.utils.file_kind import kind_of
+
 # Signed, unsigned, float and complex numbers, booleans, bytes, text.
 _DTYPE_CODE = re.compile(r'[<>=|]?[biufcSU?][0-9]*')
 _KEY_LENGTH = 4096  # longest name
@@ -25,6 +31,14 @@ _FEW = 1000
 _SMALL = 2**20
 _EMPTY = 2**16  # longest axis beside one of length 0
 _AXES = 64
+# A packed pickle is unpacked to so many times its length at most; images and
+# features shrink by far less.
+_MOST_UNPACKED = 50
+_UNPACK = {
+    'a gzip file': gzip.open,
+    'a bzip2 file': bz2.open,
+    'an xz file': lzma.open,
+}
 
 
 class UnsafePickleError(ValueError):
@@ -438,7 +452,8 @@ def load_arrays(path: str | os.PathLike[str]) -> Any:
     Nothing else is constructed, imported or called: numpy arrays, numbers and
     dtypes, dict, list, tuple, set, str, bytes and numbers. Keys of dicts and
     members of sets are names and numbers. Files written by Python 2 are read
-    as latin1. Takes time and memory in proportion to the file.
+    as latin1, and those packed by gzip, bzip2 or xz as well. Takes time and
+    memory in proportion to the file.
 
     Args:
         path: The pickle.
@@ -454,6 +469,9 @@ def load_arrays(path: str | os.PathLike[str]) -> Any:
     try:
         with open(path, 'rb') as file:
             size = os.fstat(file.fileno()).st_size
+            if (unpack := _UNPACK.get(kind_of(path))) is not None:
+                raw = _unpacked(path, unpack, size)
+                return _ArrayUnpickler(io.BytesIO(raw), len(raw)).read_all()
             return _ArrayUnpickler(file, size).read_all()
     except UnsafePickleError as error:
         raise UnsafePickleError(
@@ -464,5 +482,27 @@ def load_arrays(path: str | os.PathLike[str]) -> Any:
     except Exception as error:  # broken pickles raise many kinds
         raise ValueError(
             f'expected a readable pickle, got {os.fspath(path)}: '
-            f'{type(error).__name__}: {error}; get the file again'
+            f'{type(error).__name__}: {error}{_found(path)}; get the file '
+            'again'
         ) from error
+
+
+def _unpacked(path: Any, unpack: Callable[..., Any], size: int) -> bytes:
+    most = _MOST_UNPACKED * size + 2**20
+    with unpack(path, 'rb') as packed:
+        raw = packed.read(most + 1)
+    if len(raw) > most:
+        raise UnsafePickleError(
+            f'it unpacks to more than {_MOST_UNPACKED} times its {size} bytes'
+        )
+    return raw
+
+
+def _found(path: Any) -> str:
+    """Say what a file is that is no pickle; empty where that is unknown."""
+    try:
+        kind = kind_of(path)
+    except OSError:
+        return ''
+    known = kind not in ('a pickle', 'a file of an unknown kind', 'text')
+    return f'; it is {kind}' if known else ''

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
+from PIL import Image
+
 from ahpcl.utils.progress import watched
 
 from .decode import explain

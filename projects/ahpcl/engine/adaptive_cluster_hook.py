@@ -27,7 +27,7 @@ from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
 from .extraction import build_extract_loader
 from .extraction_settings import ExtractionSettings
-from .schedule import resumed_ladder
+from .schedule import build_ladder, resumed_ladder
 
 
 @HOOKS.register_module()

@@ -11,6 +11,7 @@ import numpy as np
 
 from ahpcl.core.clustering.agreement import contingency
 from ahpcl.utils.atomic_write import atomic_write
+from ahpcl.utils.text import as_utf8
 
 from .run_data import RunData
 
@@ -118,7 +119,7 @@ def feature_table(run: RunData) -> Table:
 
 
 def write_table(table: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write a table in the format that the name ends in.
+    r"""Write a table in the format that the name ends in.
 
     CSV and NPZ need nothing; rows of vectors are a column each in a CSV
     (``feature_0``, ...), a list in Parquet and an array (N, D) in an NPZ,
@@ -126,8 +127,8 @@ def write_table(table: Mapping[str, np.ndarray], path: Path) -> None:
 
     Text is written as it is: a path that begins with ``=`` is one to a
     spreadsheet too, so import the column as text there. Bytes of a path that
-    are no UTF-8 stay as they are in a CSV (read it with
-    ``errors='surrogateescape'``); Parquet has them escaped.
+    are no UTF-8 are written as ``\udcXX``;
+    :func:`ahpcl.utils.text.from_utf8` gives the path back.
 
     Args:
         table: Columns of equal length.
@@ -144,6 +145,7 @@ def write_table(table: Mapping[str, np.ndarray], path: Path) -> None:
         )
     if form == 'parquet':
         check_parquet()
+    table = {name: _readable(values) for name, values in table.items()}
     with atomic_write(path) as beside:
         if form == 'npz':
             with beside.open('wb') as file:
@@ -177,9 +179,7 @@ def _write_csv(table: Mapping[str, np.ndarray], path: Path) -> None:
         else:
             for place in range(values.shape[1]):
                 columns[f'{name}_{place}'] = values[:, place]
-    with path.open(
-        'w', newline='', encoding='utf-8', errors='surrogateescape'
-    ) as file:
+    with path.open('w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
@@ -191,9 +191,7 @@ def _write_parquet(table: Mapping[str, np.ndarray], path: Path) -> None:
 
     columns = {}
     for name, values in table.items():
-        if values.dtype.kind == 'U':
-            columns[name] = pyarrow.array([_utf8(v) for v in values.tolist()])
-        elif values.ndim == 1:
+        if values.ndim == 1:
             columns[name] = pyarrow.array(values)
         else:
             flat = pyarrow.array(values.reshape(-1))
@@ -203,5 +201,7 @@ def _write_parquet(table: Mapping[str, np.ndarray], path: Path) -> None:
     parquet.write_table(pyarrow.table(columns), path)
 
 
-def _utf8(text: str) -> str:
-    return text.encode('utf-8', 'backslashreplace').decode('utf-8')
+def _readable(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind != 'U':
+        return values
+    return np.array([as_utf8(text) for text in values.tolist()], np.str_)

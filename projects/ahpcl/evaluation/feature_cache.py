@@ -89,7 +89,7 @@ def digest_of(name: str, model: nn.Module, dataset: Dataset) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    found = hashlib.sha256(name.encode())
+    found = hashlib.sha256(os.fsencode(name))
     for key, value in model.state_dict().items():
         found.update(key.encode())
         flat = value.detach().cpu().contiguous().view(-1)
@@ -99,7 +99,7 @@ def digest_of(name: str, model: nn.Module, dataset: Dataset) -> str:
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         path = str(info.get('img_path', index))
-        found.update(f'{path} {info.get("gt_label")}'.encode())
+        found.update(os.fsencode(f'{path} {info.get("gt_label")}'))
         if 'img' in info:
             found.update(np.ascontiguousarray(info['img']))
         elif os.path.isfile(path):

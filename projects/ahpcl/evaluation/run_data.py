@@ -78,6 +78,8 @@ class RunData:
         cache: str | os.PathLike | None = None,
         evaluate_on: str = 'test',
     ) -> None:
+        if evaluate_on not in ('test', 'val'):
+            evaluate_on = os.path.expanduser(evaluate_on)
         if (
             evaluate_on not in ('test', 'val')
             and not Path(evaluate_on).is_dir()

@@ -1,7 +1,7 @@
 """Progress bars where a person watches, nothing where a log file does."""
 
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -57,3 +57,40 @@ def pulse(description: str) -> Iterator[None]:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         progress.add_task(description, total=None)
         yield
+
+
+@contextmanager
+def bar_over_bytes(
+    description: str, total: int
+) -> Iterator[Callable[[int], None]]:
+    """Show how much of some files is read, where a person watches.
+
+    Args:
+        description: Text beside the bar.
+        total: Bytes of the files.
+
+    Yields:
+        A function that is told how many more bytes were read.
+    """
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda count: progress.advance(task, count)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ahpcl.utils.text import as_utf8
+
 INK = '#222222'
 GREY = '#6b6b6b'
 PALE = '#d9d9d9'
@@ -62,7 +64,7 @@ class Canvas:
         """Write a line; ``y`` is its base line."""
         style = {'color': INK, 'va': 'baseline', **style}
         place = x / self.width, 1 - (self._top + y) / self._whole
-        self.figure.text(*place, text, fontsize=size, **style)
+        self.figure.text(*place, as_utf8(text), fontsize=size, **style)
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
         """Add axes whose top left corner is at (x, y)."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ahpcl.core.clustering.lineage import Lineage
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy
+from ahpcl.utils.text import as_utf8
 
 from .canvas import count
 from .clusters import ClassName
@@ -36,7 +37,7 @@ def by_class(
         f'by class, {count(classes, "class", "classes")}',
         labels[projection.indices].numpy(),
         distinct_colours(classes),
-        [class_name(label) for label in range(classes)],
+        [as_utf8(class_name(label)) for label in range(classes)],
     )
 
 

@@ -10,6 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from ahpcl.core.metrics.cluster_quality import Confusion, confusion
+from ahpcl.utils.text import as_utf8
 
 from .canvas import INK, Canvas, count, heading, tidy
 from .clusters import ClassName
@@ -80,7 +81,7 @@ def confusion_figure(
     cell = 0.34 if max(rows, columns) <= 30 else 0.13
     width = min(max(4.2, cell * columns), 9.5)
     height = min(max(2.2, cell * rows), 13.0)
-    names = [class_name(int(label)) for label in found.classes]
+    names = [as_utf8(class_name(int(label))) for label in found.classes]
     below = 0.3 + 0.06 * max(len(name) for name in names)
     parts = [
         source,

@@ -91,8 +91,7 @@ def write_page(text: str, path: str | os.PathLike) -> int:
     Returns:
         Its size in bytes.
     """
-    # Names of files may hold bytes that are no text.
-    content = text.encode('utf-8', 'replace')
+    content = text.encode('utf-8')
     with atomic_write(path) as beside:
         beside.write_bytes(content)
     return len(content)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
+from ahpcl.utils.text import as_utf8
+
 _SLOT = re.compile(r'\{\{(\w+)\}\}')
 _SENTENCE = 30  # letters from which a cell may break
 _PARSED = {'<': '\\u003c', '>': '\\u003e', '&': '\\u0026'}
@@ -19,15 +21,16 @@ _PARSED = {'<': '\\u003c', '>': '\\u003e', '&': '\\u0026'}
 
 def escape(value: Any) -> str:
     """Escape text for HTML, in an element or in a quoted attribute."""
-    return html.escape(str(value), quote=True)
+    return html.escape(as_utf8(str(value)), quote=True)
 
 
 def script_json(value: Any) -> str:
     """Return JSON that cannot end the script element which holds it.
 
-    Numbers that JSON does not know become null.
+    Numbers that JSON does not know become null, and text is as by
+    :func:`ahpcl.utils.text.as_utf8`.
     """
-    text = json.dumps(_finite(value), allow_nan=False, separators=(',', ':'))
+    text = json.dumps(_plain(value), allow_nan=False, separators=(',', ':'))
     for sign, escaped in _PARSED.items():
         text = text.replace(sign, escaped)
     return text
@@ -167,11 +170,13 @@ def _cell(value: Any) -> str:
     return f'<td{kind}>{escape(number(value))}</td>'
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return as_utf8(value)
     if isinstance(value, dict):
-        return {key: _finite(own) for key, own in value.items()}
+        return {key: _plain(own) for key, own in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(own) for own in value]
+        return [_plain(own) for own in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
