@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -151,9 +151,9 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     return 'faster' if faster else 'not faster'
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, from few clusters to many."""
-    args = parse_part()
+    args = parse_part(argv)
     device, sizes = args.device, SMALL if args.small else SIZES
     record = Record(
         args.json, device, dict(sizes, small=args.small, warm_iterations=WARM)

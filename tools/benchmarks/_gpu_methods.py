@@ -7,11 +7,14 @@ finite, and must fall:
 - AHPCL, PCL, HCSC, MoCo v2: the instance loss, as that of the prototypes
   changes with their number. Means are of the iterations from which on the
   queue holds keys only: before, its random rows are easy negatives.
-- SimCLR, SwAV, SeLa, ODC: the loss.
+- SimCLR, SeLa, ODC: the loss.
+- SwAV: the loss from the second epoch on. Then its queue starts, which makes
+  other codes, and its prototypes begin to move.
 
-In the last epoch its mean must be below that of the first. Not so for
-DeepCluster, whose classifier starts from scratch in every epoch: there the
-last quarter of the last epoch must be below its first quarter.
+In the last epoch its mean must be below that of the first that counts. Not so
+for DeepCluster, whose classifier starts from scratch in every epoch: there the
+last quarter of the last epoch must be below its first quarter. The learning
+rate stays as it is at the start, so that the last epoch still learns.
 """
 
 from __future__ import annotations
@@ -68,7 +71,7 @@ model = dict(queue_len={queue})
 data = dict(
     images={images},
     labels=dict(deepcluster=100, odc=50, sela=50, swav=100),
-    swav=dict(queue_len=256, queue_start_epoch=3, freeze_iters={iterations}),
+    swav=dict(queue_len=256, queue_start_epoch=1, freeze_iters={iterations}),
 )
 train_dataloader = dict(
     dataset=dict(
@@ -93,6 +96,7 @@ custom_hooks = [
     )
 ]
 train_cfg = dict(max_epochs={epochs})
+param_scheduler = None
 """
 
 
@@ -183,7 +187,7 @@ def train(name: str, settings: dict[str, Any]) -> dict[str, Any]:
         watch.values(),
         len(runner.train_dataloader),
         where,
-        skip=settings['skip'] if key == 'loss_inst' else 0,
+        skip=settings['skip'].get(name if name == 'swav' else key, 0),
     )
     return dict(
         loss=key, where=where, **found, took=time.perf_counter() - begin
@@ -233,9 +237,9 @@ def wait_for_answers(
         time.sleep(0.2)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Train all of them, in as many processes as there are cores for."""
-    args = parse_part()
+    args = parse_part(argv)
     sizes = SMALL if args.small else SIZES
     # On a CPU without instructions for it bfloat16 takes a hundred times
     # as long.
@@ -244,6 +248,7 @@ def main() -> None:
     )
     settings = dict(sizes, small=args.small, epochs=EPOCHS, wrapper=wrapper)
     record = Record(args.json, args.device, settings)
+    iterations = sizes['images'] // sizes['batch']  # of an epoch
     cores = len(os.sched_getaffinity(0))
     jobs = max(1, min(4, cores // 4))
     with tempfile.TemporaryDirectory() as folder:
@@ -252,7 +257,7 @@ def main() -> None:
             _SCALE.format(
                 scales=SCALES,
                 epochs=EPOCHS,
-                iterations=sizes['images'] // sizes['batch'],
+                iterations=iterations,
                 **sizes,
             )
         )
@@ -264,7 +269,10 @@ def main() -> None:
                 batch_size=sizes['batch'],
                 workers=min(3, cores // jobs - 1),
                 options={'optim_wrapper.type': wrapper},
-                skip=math.ceil(sizes['queue'] / sizes['batch']),
+                skip=dict(
+                    loss_inst=math.ceil(sizes['queue'] / sizes['batch']),
+                    swav=iterations,
+                ),
             )
             file = Path(folder) / f'job{job}.json'
             write_json(file, given)

@@ -10,6 +10,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from ahpcl.datasets.shapes_render import FAMILIES, MARKS, render
 CONFIG = ROOT / 'configs' / 'ahpcl_minin.py'
 HOST = 'mmselfsup'
 #: What is rendered: the number of images and their side in px.
-SIZES = dict(images=19_200, side=128, iterations=100, rounds=3)
+SIZES = dict(images=12_800, side=128, iterations=40, rounds=3)
 SMALL = dict(images=64, side=48, iterations=2, rounds=1)
 #: Added one after the other.
 FAST = {
@@ -134,9 +135,9 @@ def measure(
         row['peak_mib'] = peak / 2**20
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure one after the other."""
-    args = parse_part()
+    args = parse_part(argv)
     sizes = SMALL if args.small else SIZES
     cores = len(os.sched_getaffinity(0))
     workers = min(1 if args.small else 16, cores)
@@ -161,6 +162,8 @@ def main() -> None:
             host.train_dataloader.num_workers = workers
             host.train_dataloader.persistent_workers = True
             measure(row, Trainer(host, args.device), sizes)
+            row['ratio'] = 1.0
+        reference = row.get('rate')
         for number, (name, options) in enumerate(FAST.items()):
             if args.small and 'model.compile' in options:
                 continue  # a minute, and needs a compiler on a CPU
@@ -172,24 +175,20 @@ def main() -> None:
                 trainer = Trainer(cfg, args.device)
                 use_prototypes(trainer, cfg)
                 measure(row, trainer, sizes)
-                row['features'] = features_of(cfg)
-                hook = next(h for h in cfg.custom_hooks if 'ladder' in h)
-                row['estep_share'] = estep_share(
-                    trainer,
-                    cfg,
-                    cfg.train_dataloader.batch_size
-                    / statistics.median(trainer.rates),
-                    'auto' if number else None,
-                    hook.extract_dataloader.num_workers,
-                )
+                if reference is not None:
+                    row['ratio'] = row['rate'] / reference
+                if 'model.compile' not in options:
+                    row['features'] = features_of(cfg)
+                    hook = next(h for h in cfg.custom_hooks if 'ladder' in h)
+                    row['estep_share'] = estep_share(
+                        trainer,
+                        cfg,
+                        cfg.train_dataloader.batch_size
+                        / statistics.median(trainer.rates),
+                        'auto' if number else None,
+                        hook.extract_dataloader.num_workers,
+                    )
                 del trainer
-        rates = {
-            r['name']: r['rate'] for r in record.content['rows'] if 'rate' in r
-        }
-        for row in record.content['rows']:
-            if HOST in rates and 'rate' in row:
-                row['ratio'] = row['rate'] / rates[HOST]
-        record.write()
 
 
 if __name__ == '__main__':

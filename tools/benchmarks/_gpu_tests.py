@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -57,9 +57,9 @@ def marked_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the tests in this process."""
-    args = parse_part()
+    args = parse_part(argv)
     record = Record(args.json, args.device, dict(small=args.small))
     files = [
         str(path.relative_to(ROOT)) for path in marked_files(ROOT / 'tests')

@@ -8,8 +8,8 @@ fails or takes too long does not stop the others.
   tests       the tests marked `gpu`
   clustering  1.28 M x 128 points, K = 25k, 50k, 100k: torch, flash, and PCL's
               recipe by brute force
-  step        the training step of ahpcl_minin.py against mmselfsup's
   methods     five epochs of AHPCL and of every baseline in bfloat16
+  step        the training step of ahpcl_minin.py against mmselfsup's
 
 python tools/benchmarks/gpu_check.py --minutes 8
 python tools/benchmarks/gpu_check.py --small --minutes 4     # without a GPU
@@ -34,7 +34,7 @@ from _part import OK, run_part
 from _provenance import ROOT
 
 #: Shares of the minutes.
-PARTS = dict(tests=1.0, clustering=2.0, step=3.0, methods=2.0)
+PARTS = dict(tests=1.0, clustering=2.0, methods=2.0, step=3.0)
 PAGES = ROOT / 'docs' / 'benchmarks' / 'gpu_check'
 SMALL = ROOT / 'work_dirs' / 'gpu_check_small'
 
@@ -97,7 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = parse_args(argv)
     check_device(args.small)
-    signal.signal(signal.SIGTERM, _stop)
     end = time.monotonic() + 60 * args.minutes
     ended = {}
     for number, name in enumerate(args.parts):
@@ -135,4 +134,5 @@ def _stop(number: int, _frame: object) -> NoReturn:
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())
