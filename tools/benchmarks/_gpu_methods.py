@@ -1,8 +1,7 @@
 """A few epochs of every method in bfloat16: a part of `gpu_check.py`.
 
-AHPCL and the baselines, each in a process of its own and several at once, on
-rendered images at the scale that is configured for a GPU. Every loss must be
-finite, and must fall:
+AHPCL and the baselines, in a few processes at once, on rendered images at a
+scale that is configured for a GPU. Every loss must be finite, and must fall:
 
 - AHPCL, PCL, HCSC, MoCo v2: the instance loss, as that of the prototypes
   changes with their number. Means are of the iterations from which on the
@@ -98,6 +97,10 @@ custom_hooks = [
 train_cfg = dict(max_epochs={epochs})
 param_scheduler = None
 """
+_AHPCL = """
+_base_ = 'scale.py'
+_base_.pop('data')
+"""
 
 
 class LossWatch(Hook):
@@ -170,13 +173,13 @@ def train(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """
     key, where = METHODS[name]
     scale = Path(settings['scale'])
-    file = scale if name == 'ahpcl' else BASELINES / f'{name}.py'
+    own = scale.with_name('ahpcl.py')
+    file = own if name == 'ahpcl' else BASELINES / f'{name}.py'
     # The name of the scale's file, as it is seen from the others.
     os.environ['AHPCL_SCALE'] = os.path.relpath(scale, SCALES)[: -len('.py')]
     cfg = prepare(
         dict(settings, config=str(file), work_dir=str(scale.parent / name))
     )
-    cfg.pop('data', None)
     cfg.experiment_name = cfg.visualizer.name = f'gpu_check_{name}'
     begin = time.perf_counter()
     runner = Runner.from_cfg(cfg)
@@ -261,6 +264,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 **sizes,
             )
         )
+        scale.with_name('ahpcl.py').write_text(_AHPCL)
         running = []
         for job in range(jobs):
             given = dict(

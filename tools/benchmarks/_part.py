@@ -47,9 +47,11 @@ class Record:
         self, path: Path, device: torch.device, settings: dict[str, Any]
     ) -> None:
         self.path = path
+        here = machine(device)
+        del here['command']  # that of the whole check counts
         self.content: dict[str, Any] = dict(
             status=RUNNING,
-            machine=machine(device),
+            machine=here,
             source=source(),
             settings=settings,
             problems=[],
