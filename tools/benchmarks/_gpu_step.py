@@ -1,7 +1,8 @@
 """The training step of `ahpcl_minin.py`: a part of `gpu_check.py`.
 
 mmselfsup's MoCo with its own pipeline and as many workers as help, an eager
-step in float32, against ours: as configured, and then with what a GPU is for.
+step in float32, against ours: as configured (views on the device of images
+that are decoded once), and then with what a GPU is for.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from throughput import (
     features_of,
     host_config,
     use_prototypes,
-    views_on_device,
 )
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
@@ -42,11 +42,11 @@ SMALL = dict(images=64, side=48, iterations=2, rounds=1)
 #: Added one after the other.
 FAST = {
     'ours, as configured': {},
-    'ours, bf16, views on the device, decoded': {
+    'ours, bf16, channels last': {
         'optim_wrapper.type': 'BF16OptimWrapper',
         'model.memory_format': 'channels_last',
     },
-    'the same, compiled': {'model.compile': True},
+    'ours, bf16, channels last, compiled': {'model.compile': True},
 }
 _SMALL_OPTIONS = {
     'model.backbone.stem_channels': 8,
@@ -164,17 +164,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             measure(row, Trainer(host, args.device), sizes)
             row['ratio'] = 1.0
         reference = row.get('rate')
-        for number, (name, options) in enumerate(FAST.items()):
+        for name, options in FAST.items():
             if args.small and 'model.compile' in options:
                 continue  # a minute, and needs a compiler on a CPU
             with record.row(name) as row:
                 cfg.merge_from_dict(options)
-                if number:
-                    views_on_device(cfg)
-                    cfg.train_dataloader.dataset.decoded_cache = 'auto'
                 trainer = Trainer(cfg, args.device)
                 use_prototypes(trainer, cfg)
                 measure(row, trainer, sizes)
+                row['decoded'] = trainer.loader.dataset.decoded is not None
                 if reference is not None:
                     row['ratio'] = row['rate'] / reference
                 if 'model.compile' not in options:
@@ -185,7 +183,6 @@ def main(argv: Sequence[str] | None = None) -> None:
                         cfg,
                         cfg.train_dataloader.batch_size
                         / statistics.median(trainer.rates),
-                        'auto' if number else None,
                         hook.extract_dataloader.num_workers,
                     )
                 del trainer

@@ -241,6 +241,7 @@ def test_the_step_is_measured_in_small(tools, tmp_path, monkeypatch):
     assert host['ratio'] == 1.0
     assert len(ours) == 2
     for row in ours:
+        assert row['decoded']
         assert row['ratio'] == pytest.approx(row['rate'] / host['rate'])
         assert 0 <= row['waiting'] <= 100
         for share in row['estep_share'].values():
