@@ -54,7 +54,7 @@ METHODS = dict(
     sela=('loss', 'over epochs'),
 )
 SIZES = dict(base='tin100', images=3840, side=64, batch=128, queue=1024)
-SMALL = dict(base='tin100_cpu', images=256, side=32, batch=32, queue=64)
+SMALL = dict(base='digits', images=256, side=16, batch=32, queue=64)
 # The data set of a scale is replaced by rendered images, and what depends on
 # the number of images or epochs follows.
 _SCALE = """
@@ -64,7 +64,6 @@ __images = dict(
     num_images={images},
     img_size={side},
     nuisance=0.25,
-    _delete_=True,
 )
 model = dict(queue_len={queue})
 data = dict(
@@ -74,7 +73,9 @@ data = dict(
 )
 train_dataloader = dict(
     dataset=dict(
-        __images, pipeline=_base_.train_dataloader.dataset.pipeline
+        __images,
+        pipeline=_base_.train_dataloader.dataset.pipeline,
+        _delete_=True,
     )
 )
 custom_hooks = [
