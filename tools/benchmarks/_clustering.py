@@ -38,7 +38,13 @@ class Cost(NamedTuple):
 
 
 def drifting_features(
-    num_points: int, dims: int, epochs: int, *, groups: int, seed: int = 0
+    num_points: int,
+    dims: int,
+    epochs: int,
+    *,
+    groups: int,
+    seed: int = 0,
+    device: torch.device | str = 'cpu',
 ) -> list[Tensor]:
     """Unit rows of overlapping groups that move a little every epoch.
 
@@ -48,17 +54,20 @@ def drifting_features(
         epochs: How many sets.
         groups: Of the mixture.
         seed: Seed of all draws.
+        device: Where they are drawn; every kind of device draws others.
 
     Returns:
         For every epoch (N, D) float32.
     """
-    generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(groups, dims, generator=generator)
-    which = torch.randint(groups, (num_points,), generator=generator)
-    own = torch.randn(num_points, dims, generator=generator)
+    given: dict[str, Any] = dict(
+        generator=torch.Generator(device).manual_seed(seed), device=device
+    )
+    centres = torch.randn(groups, dims, **given)
+    which = torch.randint(groups, (num_points,), **given)
+    own = torch.randn(num_points, dims, **given)
     found = []
     for _ in range(epochs):
-        step = torch.randn(num_points, dims, generator=generator)
+        step = torch.randn(num_points, dims, **given)
         found.append(F.normalize(centres[which] + own + 0.2 * step, dim=1))
     return found
 
@@ -109,7 +118,6 @@ def pcl_recipe(features: Tensor, num_clusters: int, seed: int) -> Tensor:
 
 
 def _brute_force(features: Tensor, num_clusters: int, seed: int) -> Tensor:
-    torch.backends.cuda.matmul.allow_tf32 = False
     generator = torch.Generator().manual_seed(seed)
     best = features.new_full((), torch.inf)
     found = features.new_zeros(0, dtype=torch.long)
@@ -117,23 +125,33 @@ def _brute_force(features: Tensor, num_clusters: int, seed: int) -> Tensor:
         start = torch.randperm(len(features), generator=generator)
         centroids = features[start[:num_clusters].to(features.device)]
         for _ in range(PCL_ITERATIONS):
-            assignments = _assign(features, centroids)
-            total = torch.zeros_like(centroids)
-            total.index_add_(0, assignments, features)
-            counts = torch.bincount(assignments, minlength=num_clusters)
-            centroids = torch.where(
-                counts[:, None] > 0,
-                total / counts.clamp(min=1)[:, None],
-                centroids,
-            )
-        assignments = _assign(features, centroids)
+            centroids = brute_force_iteration(features, centroids)
+        assignments = brute_force_search(features, centroids)
         cost = (features - centroids[assignments]).square().sum()
         if cost < best:
             best, found = cost, assignments
     return found
 
 
-def _assign(features: Tensor, centroids: Tensor) -> Tensor:
+def brute_force_iteration(features: Tensor, centroids: Tensor) -> Tensor:
+    """The centroids (K, D) after a plain iteration of k-means."""
+    assignments = brute_force_search(features, centroids)
+    total = torch.zeros_like(centroids)
+    total.index_add_(0, assignments, features)
+    counts = torch.bincount(assignments, minlength=len(centroids))
+    return torch.where(
+        counts[:, None] > 0, total / counts.clamp(min=1)[:, None], centroids
+    )
+
+
+def brute_force_search(features: Tensor, centroids: Tensor) -> Tensor:
+    """The nearest centroid of every point, (N,), in plain float32.
+
+    Args:
+        features: (N, D) float32.
+        centroids: (K, D) float32.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
     bias = centroids.square().sum(dim=1)
     parts = [
         torch.addmm(bias, part, centroids.t(), alpha=-2).argmin(dim=1)

@@ -17,6 +17,7 @@ def matmul_rate(
     device: torch.device | str,
     dtype: torch.dtype = torch.float32,
     *,
+    side: int | None = None,
     seconds: float = 0.5,
 ) -> float:
     """The rate of a large square matrix product.
@@ -24,6 +25,7 @@ def matmul_rate(
     Args:
         device: Where to multiply, with as many threads as torch has now.
         dtype: Of the matrices; float32 in the precision that is set now.
+        side: Of the matrices; None for one that fills the device.
         seconds: About how long to measure.
 
     Returns:
@@ -31,7 +33,7 @@ def matmul_rate(
         the fastest product seen.
     """
     device = torch.device(device)
-    side = _CPU_SIDE if device.type == 'cpu' else _GPU_SIDE
+    side = side or (_CPU_SIDE if device.type == 'cpu' else _GPU_SIDE)
     left = torch.randn(side, side, device=device).to(dtype)
     right = torch.randn(side, side, device=device).to(dtype)
     out = torch.empty(side, side, device=device, dtype=dtype)

@@ -138,7 +138,8 @@ def prepare(settings: dict[str, Any]) -> Config:
     Args:
         settings: As :mod:`methods` writes them.
     """
-    cfg = Config.fromfile(settings['config'])
+    # Formatting a config takes longer than a short training.
+    cfg = Config.fromfile(settings['config'], format_python_code=False)
     apply_options(cfg, settings['options'], settings.get('data_root'))
     cfg.launcher, cfg.work_dir = 'none', settings['work_dir']
     cfg.resume, cfg.load_from = False, None

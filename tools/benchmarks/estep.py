@@ -225,14 +225,10 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     settings = dict(
         vars(args), threads=torch.get_num_threads(), points=num, dims=dims
     )
-    name = (
-        machine()['cpu']
-        if device.type == 'cpu'
-        else torch.cuda.get_device_name(device)
-    )
     print(
-        f'\n{name}, {settings["threads"]} thread(s), {num} x {dims}, '
-        f'K = {args.clusters}; objective in percent of the recipe; matmul '
+        f'\n{machine(device)["device"]}, {settings["threads"]} thread(s), '
+        f'{num} x {dims}, K = {args.clusters}; objective in percent of the '
+        f'recipe; matmul '
         f'{rates["matmul"] / 1e9:.0f} GFLOP/s, copy '
         f'{rates["copy"] / 1e9:.1f} GB/s\n'
     )
@@ -241,9 +237,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
         write_json(
             args.json,
             dict(
-                machine=dict(
-                    machine(), device=name, backends=available_backends()
-                ),
+                machine=dict(machine(device), backends=available_backends()),
                 settings=settings,
                 rates=rates,
                 rows=rows,

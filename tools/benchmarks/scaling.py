@@ -204,7 +204,10 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
         write_json(
             args.json,
             dict(
-                machine=machine(), settings=vars(args), rates=rates, rows=rows
+                machine=machine(device),
+                settings=vars(args),
+                rates=rates,
+                rows=rows,
             ),
         )
     return rows

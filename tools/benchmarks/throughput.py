@@ -99,8 +99,26 @@ class Trainer:
         self.model.train_step(batch, optim_wrapper=self.optimizer)
 
     def round(self, iterations: int) -> None:
-        """Measure some iterations."""
+        """Measure some iterations.
+
+        A GPU is still at work when the next batch is asked for. So there
+        they are done twice: as a training does them, for the rate, and then
+        one after the other, for what the device waits for data.
+        """
+        waited, seconds, cpu, images = self._iterate(iterations)
+        self.rates.append(images / seconds)
+        self.cpu.append(1000 * cpu / images)
+        if self.device.type != 'cpu':
+            waited, seconds, _, _ = self._iterate(iterations, wait=True)
+        self.waits.append(100 * waited / seconds)
+        self.steps.append(1000 * (seconds - waited) / iterations)
+
+    def _iterate(
+        self, iterations: int, *, wait: bool = False
+    ) -> tuple[float, float, float, int]:
+        """Seconds of waiting for data, in all and of the CPU, and images."""
         waited, images = 0.0, 0
+        synchronise(self.device)
         start, cpu = time.perf_counter(), time.process_time()
         for _ in range(iterations):
             before = time.perf_counter()
@@ -108,12 +126,16 @@ class Trainer:
             waited += time.perf_counter() - before
             images += len(batch['data_samples'])
             self.step(batch)
+            if wait:
+                synchronise(self.device)
         synchronise(self.device)
         seconds = time.perf_counter() - start
-        self.rates.append(images / seconds)
-        self.cpu.append(1000 * (time.process_time() - cpu) / images)
-        self.waits.append(100 * waited / seconds)
-        self.steps.append(1000 * (seconds - waited) / iterations)
+        return waited, seconds, time.process_time() - cpu, images
+
+    def forget(self) -> None:
+        """Drop what was measured so far, as after a warm-up."""
+        for found in (self.rates, self.cpu, self.waits, self.steps):
+            found.clear()
 
     def row(self, name: str) -> dict[str, Any]:
         """Medians over the rounds."""
@@ -248,20 +270,28 @@ def operations(trainer: Trainer) -> float:
 
 
 def estep_share(
-    trainer: Trainer, cfg: Config, iteration: float
-) -> dict[str, float]:
-    """Share of the E-step in an epoch, in percent, in the steady state.
+    trainer: Trainer, cfg: Config, iteration: float, workers: int = 0
+) -> dict[str, dict[str, float]]:
+    """Shares of an epoch, in percent, in the steady state.
 
-    With warm starts a cold one counts once in ``restart_every`` epochs.
+    With warm starts a cold one counts once in ``restart_every`` epochs, and
+    an ``interval`` of the config spreads them over so many.
 
     Args:
         trainer: Of ours.
         cfg: Its config.
         iteration: Seconds of an iteration.
+        workers: Of the extraction.
+
+    Returns:
+        For every kind of E-step (``as configured`` or ``cold starts``, with
+        features by ``extract`` or from the ``bank``) ``share`` of the whole
+        E-step and ``clustering`` of its clustering alone.
     """
     hook = next(h for h in cfg.custom_hooks if 'ladder' in h)
+    interval = hook.get('interval', 1)
     loader_cfg = copy.deepcopy(hook.extract_dataloader)
-    loader_cfg.update(num_workers=0, persistent_workers=False)
+    loader_cfg.update(num_workers=workers, persistent_workers=workers > 0)
     loader = Runner.build_dataloader(loader_cfg, seed=0)
     given = dict(hook.get('clustering') or {})
     given.pop('type', None)
@@ -300,11 +330,19 @@ def estep_share(
                 previous = result.hierarchy
                 clusters.append(result.cluster_seconds)
             cold, usual = clusters
-            cluster_seconds = usual + (cold - usual) / every
-            seconds = result.extract_seconds + cluster_seconds
-            share = 100 * seconds / (seconds + epoch)
-            found[f'{name}, {source}'] = share
+            cluster_seconds = (usual + (cold - usual) / every) / interval
+            seconds = cluster_seconds + result.extract_seconds / interval
+            found[f'{name}, {source}'] = dict(
+                share=100 * seconds / (seconds + epoch),
+                clustering=100 * cluster_seconds / (seconds + epoch),
+            )
     return found
+
+
+def features_of(cfg: Config) -> str:
+    """Where an E-step of the config has its features from."""
+    hook = next(h for h in cfg.custom_hooks if 'ladder' in h)
+    return hook.get('features', 'extract')
 
 
 def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -337,10 +375,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
             for trainer in trainers.values():
                 trainer.round(args.iterations)
                 if number == 0:  # the first warms up
-                    trainer.rates.clear()
-                    trainer.cpu.clear()
-                    trainer.waits.clear()
-                    trainer.steps.clear()
+                    trainer.forget()
             print(f'round {number} of {args.rounds}', flush=True)
         rows = [trainer.row(name) for name, trainer in trainers.items()]
         first = args.variants[0]
@@ -361,27 +396,27 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
         row['floor_ms'] = 1000 * floor_seconds(
             flops[row['name']], 4.0 * parameters, **rates
         )
-    name = (
-        machine()['cpu']
-        if device.type == 'cpu'
-        else torch.cuda.get_device_name(device)
-    )
     print(
-        f'\n{name}, {torch.get_num_threads()} thread(s), '
+        f'\n{machine(device)["device"]}, {torch.get_num_threads()} thread(s), '
         f'{args.workers} worker(s), batch {batch}; matmul '
         f'{rates["matmul"] / 1e9:.0f} GFLOP/s\n'
     )
     print(markdown(rows, COLUMNS))
     print('\nE-step, share of the epoch:')
     for kind, value in share.items():
-        print(f'  {kind}: {value:.1f} %')
+        print(
+            f'  {kind}: {value["share"]:.1f} %, of it clustering '
+            f'{value["clustering"]:.1f} %'
+        )
     if args.json:
         write_json(
             args.json,
             dict(
-                machine=dict(machine(), device=name),
+                machine=machine(device),
                 settings=dict(vars(args), threads=torch.get_num_threads()),
                 rates=rates,
+                # The kind that the config has is `as configured` with these.
+                features=features_of(configs[first]),
                 estep_share=share,
                 rows=rows,
             ),

@@ -11,9 +11,8 @@ this tool wrote; the rest of the page is left as it is.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +28,10 @@ from _question_tables import (
     structure,
     table,
 )
+from _tables import blocks, fill
 
 PAGES = LEDGER.parent
 _PLOT, _LEVELS, _STRUCTURE = '/plot', '/prototypes', '/structure'
-_BLOCK = re.compile(
-    r'(<!-- begin (?P<name>[\w/]+) -->\n).*?(<!-- end (?P=name) -->)', re.S
-)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -64,20 +61,6 @@ def plot_link(plan: Plan, block: str, chosen: Entries) -> str:
         return 'No row has run.\n'
     alt = f'{plan.questions[question]} ({scale}, {part})'
     return f'![{alt}]({plot_name(question, scale, part)})\n'
-
-
-def fill(page: str, render: Callable[[str], str]) -> str:
-    """The page with every block rendered again.
-
-    Args:
-        page: Text with blocks.
-        render: From the name of a block to its text.
-    """
-
-    def rendered(found: re.Match[str]) -> str:
-        return f'{found[1]}\n{render(found["name"])}\n{found[3]}'
-
-    return _BLOCK.sub(rendered, page)
 
 
 def rendered(page: str, plan: Plan, entries: list[dict]) -> str:
@@ -120,8 +103,7 @@ def stale_plots(
 ) -> dict[Path, tuple[str, dict[str, Any]]]:
     """Plots on the page that are not of the ledger: title and data."""
     found = {}
-    for match in _BLOCK.finditer(page):
-        name = match['name']
+    for name in blocks(page):
         if not name.endswith(_PLOT):
             continue
         question, scale, part = name.removesuffix(_PLOT).split('/')

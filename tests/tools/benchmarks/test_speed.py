@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 
 from tools_modules import tool_modules
 from toy import CONFIGS
@@ -163,7 +164,29 @@ def test_the_step_is_measured_against_the_hosts(tools, tmp_path):
         # for the prototypes.
         assert row['floor_ms'] == pytest.approx(host['floor_ms'], rel=0.1)
     report = json.loads(out.read_text())
-    assert all(0 < share < 100 for share in report['estep_share'].values())
+    for share in report['estep_share'].values():
+        assert 0 < share['clustering'] <= share['share'] < 100
+    assert report['features'] in ('extract', 'bank')
+
+
+def test_mmselfsups_own_pipeline_is_made_of_views_on_the_device(tools):
+    throughput = tools['throughput']
+    config = Config.fromfile(CONFIGS / 'ahpcl_cifar10.py')
+    on_device = config.model.data_preprocessor
+    assert on_device.type == 'DeviceViews'
+    host = throughput.host_config(config)
+    load, views, pack = host.train_dataloader.dataset.pipeline
+    assert (load['type'], pack['type']) == (
+        'LoadImageBGR',
+        'PackSelfSupInputs',
+    )
+    assert views['type'] == 'mmselfsup.MultiView'
+    assert views['transforms'] == on_device.views  # the config is as it was
+    assert views['num_views'] == [2]
+    assert 'decoded_cache' not in host.train_dataloader.dataset
+    assert set(host.model.data_preprocessor) == {
+        *('type', 'mean', 'std', 'bgr_to_rgb'),
+    }
 
 
 def test_features_of_checkpoints_are_unit_rows_of_views(tools, tmp_path):

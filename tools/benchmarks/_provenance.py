@@ -6,12 +6,13 @@ import hashlib
 import os
 import subprocess
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import torch
-from _plan import ROOT
 from _tables import machine
 
+ROOT = Path(__file__).resolve().parents[2]
 #: Names the commit of a copy that has no repository.
 COMMIT = 'AHPCL_COMMIT'
 
