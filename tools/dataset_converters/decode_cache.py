@@ -23,7 +23,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-from _cli import add_config_options, apply_options, read_config
+from ahpcl.cli.arguments import add_config_options, apply_options, read_config
 from ahpcl.datasets import DecodedCache, ImageListDataset, read_rgb
 from ahpcl.datasets.decoded_cache_build import reduced
 from ahpcl.utils.progress import watched

@@ -1,16 +1,19 @@
 """A plain folder of images."""
 
+import logging
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
 from mmengine.registry import DATASETS
 from PIL import Image
 
 from .base import ImageListDataset
+from .label_file import read_label_file
 
 # A file with such an ending is meant as an image: where it cannot be read,
 # that is said.
@@ -73,14 +76,18 @@ class UnlabelledFolder(ImageListDataset):
             without an ending, whose content is that of an image.
         labels_from_folders: Take the top-level folder as the class of an
             image, numbered in sorted order, for those who have such folders.
+        labels: CSV file with the class of images, here or in
+            ``data_root``, see :func:`read_label_file`; None for none.
         per_class: (start, stop): use the images at these places of every
-            class folder, in sorted order and from 0; None for all.
+            class, in sorted order and from 0, or, with two floats, at
+            these shares of it, such as (0.8, 1.0); None for all.
         **kwargs: See :class:`ahpcl.datasets.base.ImageListDataset`.
 
     Raises:
         ValueError: if the folder does not exist or holds no image, or if
-            ``labels_from_folders`` and images lie outside any class folder, or
-            if ``per_class`` asks for images that a class does not have.
+            ``labels_from_folders`` and images lie outside any class folder, if
+            ``labels`` cannot be read, or if ``per_class`` asks for images
+            that a class does not have.
     """
 
     def __init__(
@@ -89,7 +96,8 @@ class UnlabelledFolder(ImageListDataset):
         *,
         extensions: tuple[str, ...] | None = None,
         labels_from_folders: bool = False,
-        per_class: tuple[int, int] | None = None,
+        labels: str | None = None,
+        per_class: tuple[float, float] | None = None,
         **kwargs: Any,
     ) -> None:
         if per_class is not None:
@@ -99,11 +107,17 @@ class UnlabelledFolder(ImageListDataset):
                     'expected per_class=(start, stop) with 0 <= start < stop, '
                     f'got {tuple(per_class)}'
                 )
-            if not labels_from_folders:
+            if not labels_from_folders and labels is None:
                 raise ValueError(
-                    'expected labels_from_folders=True with per_class='
-                    f'{tuple(per_class)}, got False'
+                    'expected labels_from_folders=True or labels with '
+                    f'per_class={tuple(per_class)}, got neither'
                 )
+        if labels_from_folders and labels is not None:
+            raise ValueError(
+                'expected labels_from_folders or labels, got both: True and '
+                f'{labels!r}'
+            )
+        self.labels = labels
         self.per_class = per_class
         self.extensions: tuple[str, ...] | None = None
         if extensions is not None:
@@ -142,7 +156,8 @@ class UnlabelledFolder(ImageListDataset):
                 'or extensions'
             )
         seen = (str(root), self.extensions)
-        if seen not in _described:
+        listens = MMLogger.get_current_instance().isEnabledFor(logging.INFO)
+        if seen not in _described and listens:
             _described.add(seen)
             why = (
                 'that are no images'
@@ -153,29 +168,37 @@ class UnlabelledFolder(ImageListDataset):
         entries = [{'img_path': str(root / name)} for name in images]
         if self.labels_from_folders:
             self._label(entries, images)
+        if self.labels is not None:
+            self._label_by_table(entries, images, self.labels)
         if self.per_class is not None:
             entries = self._part_of_every_class(entries, *self.per_class)
         return entries
 
     def _part_of_every_class(
-        self, entries: list[dict], start: int, stop: int
+        self, entries: list[dict], start: float, stop: float
     ) -> list[dict]:
-        """Return the images at the places start to stop - 1 of every class."""
-        seen: Counter[int] = Counter()
-        part = []
-        for entry in entries:
-            label = entry['gt_label']
-            if start <= seen[label] < stop:
-                part.append(entry)
-            seen[label] += 1
-        for label, count in sorted(seen.items()):
-            if count < stop:
+        """Return the images from start to stop, exclusive, of every class."""
+        counts = Counter(entry.get('gt_label') for entry in entries)
+        counts.pop(None, None)
+        shares = isinstance(stop, float)
+        for label, count in sorted(counts.items()):
+            if not shares and count < stop:
                 name = self._metainfo['classes'][label]
                 raise ValueError(
                     f'expected at least {stop} images of every class in '
                     f'{self.data_root!r} for per_class={(start, stop)}, got '
                     f'{count} of {name!r}; lower per_class or add images'
                 )
+        seen: Counter[int] = Counter()
+        part = []
+        for entry in entries:
+            label = entry.get('gt_label')
+            if label is None:
+                continue
+            count = counts[label] if shares else 1
+            if int(start * count) <= seen[label] < int(stop * count):
+                part.append(entry)
+            seen[label] += 1
         return part
 
     def _find(self, root: Path) -> _Files:
@@ -220,11 +243,26 @@ class UnlabelledFolder(ImageListDataset):
                 f'{self.data_root!r}, first {loose[0]!r}; move them or set '
                 'labels_from_folders=False'
             )
-        tops = [name.split('/', 1)[0] for name in images]
-        classes = tuple(sorted(set(tops)))
+        self._number(entries, [name.split('/', 1)[0] for name in images])
+
+    def _label_by_table(
+        self, entries: list[dict], images: list[str], table: str
+    ) -> None:
+        """Add the label that a table has to every entry that it names."""
+        path = Path(table)
+        if not path.is_file():
+            path = Path(self.data_root, table)
+        self._number(entries, read_label_file(path, images))
+
+    def _number(
+        self, entries: list[dict], names: Sequence[str | None]
+    ) -> None:
+        """Number classes in sorted order; an entry without one has none."""
+        classes = tuple(sorted({name for name in names if name is not None}))
         numbers = {name: number for number, name in enumerate(classes)}
-        for entry, top in zip(entries, tops, strict=True):
-            entry['gt_label'] = numbers[top]
+        for entry, name in zip(entries, names, strict=True):
+            if name is not None:
+                entry['gt_label'] = numbers[name]
         self._metainfo.setdefault('classes', classes)
 
 
