@@ -68,6 +68,7 @@ def make_plan(
     image_size: int | None,
     on_gpu: bool,
     cores: int,
+    skip_unreadable: bool = False,
 ) -> Plan:
     """Choose everything but the number of epochs.
 
@@ -79,6 +80,7 @@ def make_plan(
         image_size: Side of a view, px; None for the one that fits.
         on_gpu: Whether there is a GPU.
         cores: Cores that may be used.
+        skip_unreadable: Leave out files that cannot be read.
 
     Raises:
         ValueError: If there is no such model, or ``model`` comes with a
@@ -114,6 +116,9 @@ def make_plan(
     if image_size is not None:
         plan.reasons['size'] = 'as asked for'
     _set_data(plan, on_gpu, cores)
+    if skip_unreadable:
+        for loader in _loaders(plan):
+            loader.dataset.on_unreadable = 'skip'
     _set_size(plan, image_size)
     _set_batch(plan, on_gpu)
     _set_validation(plan)
@@ -263,18 +268,17 @@ def _set_data(plan: Plan, on_gpu: bool, cores: int) -> None:
     if not plan.free:
         return
     size = view_size(config) or images.short
-    side = 4 * size if images.long > 4 * size else None
-    if side is not None:
+    side = 4 * size  # up to it no crop of a view is enlarged
+    if images.long > side:
         plan.reasons['reading'] = (
-            f'images are kept decoded at {side} px at most'
+            f'images are kept decoded with {side} px a side'
         )
     in_process = not on_gpu
     workers = 0 if in_process else min(8, max(1, cores - 1))
     for loader in _loaders(plan):
         loader.update(num_workers=workers, persistent_workers=workers > 0)
         loader.dataset.decoded_cache = 'auto'
-        if side is not None:
-            loader.dataset.decoded_max_side = side
+        loader.dataset.decoded_max_side = side
     if on_gpu:
         config.train_dataloader.pin_memory = True
 

@@ -21,6 +21,8 @@ from .survey import sizes_of
 
 # Lines of mmengine that are of use before the first step, too.
 _LET_THROUGH = ('resumed epoch', 'Load checkpoint', 'Auto-resumed')
+# mmengine warns of its own files.
+_DROPPED = ('"FileClient" will be', '"HardDiskBackend" is')
 # Steps that are not timed, as caches fill, and steps that are.
 _UNTIMED, _TIMED = 3, 10
 _SLOW_ON_A_CPU = 5_000_000  # weights
@@ -35,10 +37,13 @@ class _Quiet(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is shown; all are in the log file."""
-        return (
-            self.open
-            or record.levelno >= logging.WARNING
-            or record.getMessage().startswith(_LET_THROUGH)
+        text = record.getMessage()
+        return self.open or (
+            (
+                record.levelno >= logging.WARNING
+                and not text.startswith(_DROPPED)
+            )
+            or text.startswith(_LET_THROUGH)
         )
 
 
@@ -165,6 +170,8 @@ def _rows(runner: Runner) -> Iterator[tuple[str, str, str]]:
     if done or runner.iter:
         steps += f'; goes on after epoch {done}'
     yield 'epochs', 'epochs', steps
+    if 'reading' in (config.get('choices') or {}):
+        yield 'reading', 'reading', 'from a decoded cache'
     expected = config.get('expected_seconds')
     if expected is not None:
         left = expected * (total - done) / max(1, total)

@@ -58,6 +58,7 @@ def train(
     config: str | None = None,
     image_size: int | None = None,
     labels: str | None = 'auto',
+    skip_unreadable: bool = False,
     resume: bool = False,
     cfg_options: Mapping[str, Any] | None = None,
     verbose: bool = False,
@@ -82,6 +83,8 @@ def train(
         labels: Where kNN has its classes from: ``'auto'``, ``'folders'``, a
             CSV file, or None for no kNN, see
             :func:`ahpcl.api.survey.survey`.
+        skip_unreadable: Leave out files that are no images or damaged, and
+            say how many; otherwise they are named and nothing is trained.
         resume: Go on with the run in ``out``, if there is one, as its own
             config says.
         cfg_options: Any other keys of the config, such as
@@ -126,6 +129,7 @@ def train(
                 config=config,
                 image_size=image_size,
                 labels=labels,
+                skip_unreadable=skip_unreadable,
                 cfg_options=cfg_options,
                 begun=begun,
             )
@@ -155,6 +159,7 @@ def prepare(
     config: str | None = None,
     image_size: int | None = None,
     labels: str | None = 'auto',
+    skip_unreadable: bool = False,
     cfg_options: Mapping[str, Any] | None = None,
     begun: float | None = None,
 ) -> Plan:
@@ -169,6 +174,7 @@ def prepare(
         config: See there.
         image_size: See there.
         labels: See there.
+        skip_unreadable: See there.
         cfg_options: See there.
         begun: When the minutes began, of ``time.perf_counter``; None for now.
 
@@ -185,6 +191,7 @@ def prepare(
         image_size=image_size,
         on_gpu=torch.cuda.is_available(),
         cores=usable_cores(),
+        skip_unreadable=skip_unreadable,
     )
     plan.config.work_dir = str(out)
     plan.config.launcher = 'none'

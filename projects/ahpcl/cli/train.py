@@ -51,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'filename,label, or none (default: auto)',
     )
     parser.add_argument(
+        '--skip-unreadable',
+        action='store_true',
+        help='leave out files that are no images or damaged',
+    )
+    parser.add_argument(
         '--resume',
         action='store_true',
         help='go on with the run in --out, if there is one, by its own config',
@@ -70,6 +75,7 @@ def execute(args: argparse.Namespace) -> Run:
         config=args.config,
         image_size=args.image_size,
         labels=None if args.labels == 'none' else args.labels,
+        skip_unreadable=args.skip_unreadable,
         resume=args.resume,
         cfg_options=args.cfg_options,
         verbose=args.verbose,
