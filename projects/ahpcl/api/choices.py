@@ -44,12 +44,17 @@ class Plan:
         reasons: Why, by what was chosen.
         free: Whether encoder, sizes and rates are ours to choose; not with a
             config that the user gave.
+        moves_ladder: Whether its config had a policy to begin with.
     """
 
     config: Config
     images: Survey
     free: bool
     reasons: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        hook = self.hook
+        self.moves_ladder = bool(hook) and hook.get('policy') is not None
 
     @property
     def hook(self) -> Any:
@@ -401,7 +406,7 @@ def _set_ladder(plan: Plan, epochs: int) -> None:
     hook.ladder = dict(type='ClusterLadder', rungs=rungs, window=window)
     moves = len(rungs) - window
     stay = max(1, int(_LADDER * epochs / max(1, moves)))
-    if hook.get('policy') is not None and moves:
+    if plan.moves_ladder and moves:
         hook.policy = dict(
             type='SlidingWindowPolicy',
             length=2 if stay > 2 else 1,

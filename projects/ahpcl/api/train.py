@@ -138,7 +138,11 @@ def train(
         # What is trained is what was written, to the bit.
         settings = Config.fromfile(written)
     keep_freed_memory()
-    build_runner(settings, verbose).train()
+    text = written.read_text('utf-8')
+    runner = build_runner(settings, verbose)
+    # The runner wrote it again, with what it goes on from.
+    written.write_text(text, 'utf-8')
+    runner.train()
     last = good_checkpoint(target)
     assert last is not None
     print_log(
