@@ -1,7 +1,5 @@
 """What a training says before its first epoch, whatever config it has."""
 
-import logging
-
 import pytest
 from mmengine.config import Config
 
@@ -63,12 +61,3 @@ def test_the_bare_folder_config_names_the_thin_encoder(
     assert 'ResNet-18, 11.5 M weights, on the cpu' in screen
     assert 'ahpcl train FOLDER' in screen
     assert '90 x 90 px' in screen
-
-
-def test_other_loggers_are_left_alone(tmp_path, capsys):
-    """The filter is on the console of the run, on nothing else."""
-    config = toy_config(tmp_path)
-    config.train_cfg.update(max_epochs=1, val_interval=1)
-    build_runner(config)
-    root = logging.getLogger()
-    assert not any(handler.filters for handler in root.handlers)
