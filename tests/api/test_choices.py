@@ -98,12 +98,14 @@ def test_a_model_that_is_asked_for_is_taken():
         planned(2000, model='resnet51')
     with pytest.raises(ValueError, match='model or config, got both'):
         planned(2000, model='thin', config='ahpcl::ahpcl_folder.py')
-    with pytest.raises(ValueError, match=r'nothing\.py, which does not'):
-        planned(2000, config='nothing.py')
+    with pytest.raises(
+        ValueError, match=r"got 'ahpcl_foldr\.py': did you mean ahpcl_folder"
+    ):
+        planned(2000, config='ahpcl_foldr.py')
 
 
 def test_a_config_that_is_given_keeps_its_own():
-    plan = planned(40, config='ahpcl::ahpcl_folder.py')
+    plan = planned(40, config='ahpcl_folder.py')
     set_epochs(plan, 10)
     config = plan.config
     assert config.model.backbone.type == 'ResNet'

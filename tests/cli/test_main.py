@@ -49,6 +49,13 @@ def test_a_command_does_not_import_the_others(monkeypatch):
     assert 'ahpcl.cli.figures' not in sys.modules
 
 
+def test_a_missing_module_breaks_no_other(monkeypatch, capsys):
+    monkeypatch.setitem(COMMANDS, 'absent', 'is not there')
+    assert main(['absent']) == 2
+    assert "no command 'absent'" in capsys.readouterr().err
+    assert main(['--version']) == 0
+
+
 @pytest.mark.parametrize(
     ('error', 'code'),
     [

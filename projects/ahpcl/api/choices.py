@@ -169,15 +169,13 @@ def steps_of(plan: Plan) -> int:
 
 
 def _read(path: str) -> Config:
-    """Read a config: a file, or ``ahpcl::NAME.py`` for a shipped one."""
-    if path.startswith(PREFIX):
+    """Read a config: a file, or the name of one that is shipped."""
+    if not path.startswith(PREFIX) and Path(path).is_file():
+        return Config.fromfile(path)
+    try:
         return Config.fromfile(find_config(path))
-    if not Path(path).is_file():
-        raise ValueError(
-            f'expected a config file, got {path}, which does not exist; '
-            f'{PREFIX}{Path(path).name} names one that is shipped'
-        )
-    return Config.fromfile(path)
+    except FileNotFoundError as error:
+        raise ValueError(str(error)) from None
 
 
 def _choose_model(images: Survey, on_gpu: bool) -> tuple[str, str]:

@@ -77,8 +77,8 @@ def train(
             this into epochs. 30 if neither this nor ``epochs`` is given.
         epochs: How many epochs instead.
         model: ``'thin'``, ``'resnet18'``, ``'resnet34'`` or ``'resnet50'``.
-        config: A config of your own (a path, or ``ahpcl::NAME.py``), whose
-            encoder, sizes and rates are kept.
+        config: A config of your own, or the name of a shipped one such as
+            ``'ahpcl_folder.py'``, whose encoder, sizes and rates are kept.
         image_size: Side of a view, px.
         labels: Where kNN has its classes from: ``'auto'``, ``'folders'``, a
             CSV file, or None for no kNN, see

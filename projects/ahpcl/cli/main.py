@@ -64,7 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name == 'doctor':
         # It parses its own arguments, and runs where nothing else does.
         return importlib.import_module('ahpcl.doctor').main(arguments)
-    module = importlib.import_module(f'ahpcl.cli.{name}')
+    try:
+        module = importlib.import_module(f'ahpcl.cli.{name}')
+    except ModuleNotFoundError as error:
+        if error.name != f'ahpcl.cli.{name}':
+            raise
+        sys.stderr.write(f'error: this install has no command {name!r}\n')
+        return 2
     return call(module, arguments, prog=f'ahpcl {name}')
 
 

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--config',
-        help='a config of your own, or ahpcl::NAME.py, whose encoder, sizes '
-        'and rates are kept',
+        help='a config of your own, or the name of a shipped one, whose '
+        'encoder, sizes and rates are kept',
     )
     parser.add_argument(
         '--image-size', type=int, metavar='PX', help='side of a view'
