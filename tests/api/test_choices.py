@@ -111,7 +111,8 @@ def test_a_config_that_is_given_keeps_its_own():
     assert config.model.backbone.type == 'ResNet'
     assert config.optim_wrapper.optimizer.lr == 0.03
     assert view_size(config) == 84
-    # But for what these images cannot fill.
+    # But for what these images and epochs cannot fill.
+    assert plan.hook.warmup_epochs == 2
     assert config.train_dataloader.batch_size == 16
     assert config.model.queue_len == 16
     assert max(plan.hook.ladder.rungs) <= 20

@@ -96,6 +96,7 @@ def make_plan(
             f'expected model to be one of {", ".join(MODELS)}, got {model!r}; '
             'for another encoder give a config= whose model.backbone it is'
         )
+    size = image_size
     if config is not None:
         if model is not None:
             raise ValueError(
@@ -105,26 +106,25 @@ def make_plan(
         plan = Plan(_read(config), images, free=False)
         plan.reasons['encoder'] = f'as in {config}'
     else:
-        name, why = (
-            _choose_model(images, on_gpu)
-            if model is None
-            else (
-                model,
-                'as asked for',
-            )
-        )
+        name, why = model, 'as asked for'
+        if name is None:
+            name, why = _choose_model(images, on_gpu)
         shipped, depth = MODELS[name]
         plan = Plan(_read(shipped), images, free=True)
         plan.reasons['encoder'] = why
-        size = image_size or _choose_size(plan, images, name, on_gpu)
+        if size is None:
+            size, why = _choose_size(images, name == 'thin' and not on_gpu)
+            plan.reasons['size'] = why
         _set_encoder(plan.config, name, depth, size)
     if image_size is not None:
         plan.reasons['size'] = 'as asked for'
+    if size is not None:
+        for step in _steps(plan.config._cfg_dict):
+            _resize(step, size)
     _set_data(plan, on_gpu, cores)
     if skip_unreadable:
         for loader in _loaders(plan):
             loader.dataset.on_unreadable = 'skip'
-    _set_size(plan, image_size)
     _set_batch(plan, on_gpu)
     _set_validation(plan)
     return plan
@@ -155,7 +155,7 @@ def set_epochs(plan: Plan, epochs: int) -> None:
     hook = plan.hook
     if hook is None:
         return
-    if plan.free:
+    if plan.free or hook.get('warmup_epochs', 0) > epochs // 2:
         hook.warmup_epochs = int(_WARMUP * epochs)
     rest = epochs - hook.get('warmup_epochs', 0)
     if plan.free or not _fits(hook, plan.images.count):
@@ -186,19 +186,16 @@ def _choose_model(images: Survey, on_gpu: bool) -> tuple[str, str]:
     return 'resnet18', 'a GPU; deeper ones want more images, or larger ones'
 
 
-def _choose_size(plan: Plan, images: Survey, name: str, on_gpu: bool) -> int:
-    """Return the side of a view, px."""
+def _choose_size(images: Survey, thin_on_cpu: bool) -> tuple[int, str]:
+    """Return the side of a view, px, and why."""
     short = images.short
-    if name == 'thin' and not on_gpu:
+    if thin_on_cpu:
         size = 16 if short <= 20 else 32 if short <= 96 else 64
-        why = 'a CPU: time grows with the square of it'
-    else:
-        table = ((40, 32), (80, 64), (120, 96), (200, 128))
-        large = 224 if images.count >= 50_000 else 160
-        size = next((s for most, s in table if short <= most), large)
-        why = f'images have {short} px a side'
-    plan.reasons['size'] = why
-    return size
+        return size, 'a CPU: time grows with the square of it'
+    table = ((40, 32), (80, 64), (120, 96), (200, 128))
+    large = 224 if images.count >= 50_000 else 160
+    size = next((s for most, s in table if short <= most), large)
+    return size, f'images have {short} px a side'
 
 
 def _set_encoder(config: Config, name: str, depth: int, size: int) -> None:
@@ -212,9 +209,6 @@ def _set_encoder(config: Config, name: str, depth: int, size: int) -> None:
         model.neck.update(in_channels=width, hid_channels=width)
         if size <= 40:
             model.backbone.update(type='mmcls.ResNet_CIFAR', out_indices=(3,))
-    # Kept until `_set_size`, which finds it in the pipelines.
-    for step in _steps(config._cfg_dict):
-        _resize(step, size)
 
 
 def _steps(node: Any) -> Iterator[Any]:
@@ -238,12 +232,6 @@ def _resize(step: Any, size: int) -> None:
     elif kind == 'ResizeEdge':
         # A margin around photographs, none around small images.
         step['scale'] = size if size <= 64 else round(size * 8 / 7)
-
-
-def _set_size(plan: Plan, image_size: int | None) -> None:
-    if not plan.free and image_size is not None:
-        for step in _steps(plan.config._cfg_dict):
-            _resize(step, image_size)
 
 
 def view_size(config: Config) -> int | None:
