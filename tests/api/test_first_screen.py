@@ -48,9 +48,8 @@ def test_the_bare_folder_config_names_the_thin_encoder(
     config.launcher = 'none'
     config.visualizer.name = config.experiment_name = 'bare_folder'
     (hook,) = config.custom_hooks
-    hook.update(
-        ladder=dict(rungs=[4, 2], window=2), policy=None, warmup_epochs=0
-    )
+    hook.ladder = dict(type='ClusterLadder', rungs=[4, 2], window=2)
+    hook.policy, hook.warmup_epochs = None, 0
     config.model.queue_len = 8
     for loader in (config.train_dataloader, hook.extract_dataloader):
         loader.update(num_workers=0, persistent_workers=False)

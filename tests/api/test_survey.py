@@ -86,3 +86,10 @@ def test_names_in_a_table(tmp_path):
     table.write_text('filename,label\nz.jpg,x\n')
     with pytest.raises(ValueError, match=r"'a\.jpg'.*'z\.jpg'"):
         read_label_file(table, ['a.jpg'])
+
+
+def test_files_that_only_look_like_images(tmp_path):
+    for number in range(20):
+        (tmp_path / f'{number}.jpg').write_text('no image')
+    with pytest.raises(ValueError, match='got none of 20 that were tried'):
+        survey(tmp_path)

@@ -63,6 +63,9 @@ def test_a_run_holds_its_config_and_stands_for_its_folder(trained):
     choices = Config.fromfile(trained.config).choices
     assert 'no GPU' in choices.encoder
     assert os.fspath(trained) == str(trained.folder)
+    # Said once in a process, in the log of the first run.
+    log = next(trained.folder.glob('*/*.log')).read_text()
+    assert 'uses 40 images (40 .png)' in log
 
 
 def test_the_written_config_trains_the_same(trained, tmp_path):
@@ -93,7 +96,6 @@ def test_the_first_screen(photos, tmp_path, capsys):
     # The log has all of it.
     log = next(tmp_path.glob('*/*.log')).read_text()
     assert 'System environment' in log and 'Config:' in log
-    assert 'uses 40 images (40 .png)' in log
     assert f'{IMAGES} in {photos}' in log
 
 

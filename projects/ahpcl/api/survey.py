@@ -86,7 +86,14 @@ def survey(
             'add images, or name the folder above'
         )
     names = [Path(e['img_path']).relative_to(root).as_posix() for e in entries]
-    short, long, sizes = _sizes([entry['img_path'] for entry in entries])
+    paths = [entry['img_path'] for entry in entries]
+    found = _sizes(paths)
+    if found is None:
+        raise ValueError(
+            f'expected images that can be opened, got none of '
+            f'{min(_SAMPLE, len(paths))} that were tried, such as {paths[0]}'
+        )
+    short, long, sizes = found
     if labels == 'auto':
         labels = _found_labels(root, names)
     elif labels not in (None, _FOLDERS):
@@ -131,7 +138,8 @@ def sizes_of(dataset: Any) -> str | None:
     paths = [dataset.get_data_info(place).get('img_path') for place in places]
     if any(path is None for path in paths):
         return None
-    return _sizes(paths)[2]
+    found = _sizes(paths)
+    return None if found is None else found[2]
 
 
 def _entries(root: str, **options: object) -> list[dict]:
@@ -159,8 +167,12 @@ def _found_labels(root: str, names: Sequence[str]) -> str | None:
     return str(tables[0]) if len(known) > 1 else None
 
 
-def _sizes(paths: Sequence[str]) -> tuple[int, int, str]:
-    """Return medians of shorter and longer sides, px, and a text."""
+def _sizes(paths: Sequence[str]) -> tuple[int, int, str] | None:
+    """Return medians of shorter and longer sides, px, and a text.
+
+    Returns:
+        None if none of the files can be opened.
+    """
     count = min(_SAMPLE, len(paths))
     found = []
     for place in range(count):
@@ -170,10 +182,7 @@ def _sizes(paths: Sequence[str]) -> tuple[int, int, str]:
         except Exception:
             continue
     if not found:
-        raise ValueError(
-            f'expected images that can be opened, got none of the {count} '
-            f'that were tried, such as {paths[0]}'
-        )
+        return None
     short = round(median(min(size) for size in found))
     long = round(median(max(size) for size in found))
     kinds = set(found)
