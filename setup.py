@@ -127,6 +127,7 @@ setup(
     package_dir={'': 'projects'},
     packages=find_packages('projects'),
     package_data={'ahpcl.visualization': ['templates/*']},
+    entry_points={'console_scripts': ['ahpcl = ahpcl.cli.main:main']},
     python_requires='>=3.10',
     install_requires=INSTALL,
     extras_require={

@@ -127,6 +127,8 @@ def test_an_editable_install_links_to_the_checkout(built):
 def test_an_installed_package_finds_its_configs(wheel, tmp_path):
     wheel.extractall(tmp_path)
     script = (
+        'from ahpcl.api.choices import MODELS, _read\n'
+        'for config, _ in MODELS.values(): _read(config).train_dataloader\n'
         'from ahpcl.compat.configs import config_root; print(config_root())'
     )
     done = subprocess.run(
@@ -140,6 +142,13 @@ def test_an_installed_package_finds_its_configs(wheel, tmp_path):
     expected = (tmp_path / 'ahpcl/.mim/configs').resolve()
     assert Path(done.stdout.splitlines()[-1]) == expected
     assert (expected / '_base_').is_dir()
+
+
+def test_the_wheel_brings_the_command(wheel):
+    name = next(n for n in wheel.namelist() if n.endswith('entry_points.txt'))
+    lines = wheel.read(name).decode().splitlines()
+    place = lines.index('[console_scripts]')
+    assert lines[place + 1] == 'ahpcl = ahpcl.cli.main:main'
 
 
 def test_the_version_is_the_packages(wheel):

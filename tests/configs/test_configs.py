@@ -12,9 +12,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, HOOKS, MODELS, TASK_UTILS
 from mmengine.runner import Runner
 
+from ahpcl.cli import arguments
 from ahpcl.datasets import collate_batches
 from ahpcl.engine import KMeansClustering, build_ladder
-from tools_modules import tool_modules
 from toy import CONFIGS
 
 NAMES = sorted(path.name for path in CONFIGS.glob('*.py'))
@@ -27,6 +27,7 @@ IMAGES = dict(
     ahpcl_tin100=16000,
     ahpcl_tin100_cpu=4800,
     ahpcl_folder=5000,
+    ahpcl_folder_cpu=5000,
 )
 
 
@@ -252,8 +253,7 @@ def test_a_scale_leaves_nothing_of_itself(scale, monkeypatch):
 
 @pytest.fixture(scope='module')
 def cli():
-    with tool_modules('', '_cli') as modules:
-        yield modules['_cli']
+    return arguments
 
 
 @pytest.mark.parametrize(

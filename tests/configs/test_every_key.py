@@ -28,9 +28,9 @@ from mmengine.structures import InstanceData
 from mmselfsup.structures import SelfSupDataSample
 from torch import nn
 
+from ahpcl.cli import arguments
 from ahpcl.core import PrototypeHierarchy, PrototypeLevel
 from ahpcl.engine import build_ladder
-from tools_modules import tool_modules
 from toy import CONFIGS
 
 CONFIG = Config.fromfile(CONFIGS / 'ahpcl_minin.py')._cfg_dict.to_dict()
@@ -379,17 +379,16 @@ def test_a_key_shows_or_is_refused(key, before, request):
 
 
 def test_variables_move_what_they_made():
-    with tool_modules('', '_cli') as modules:
-        config = Config(copy.deepcopy(CONFIG))
-        modules['_cli'].apply_options(
-            config,
-            {
-                'data_root': 'elsewhere/',
-                'image_size': 42,
-                'extract_dataloader.batch_size': 64,
-                'extract_dataloader.dataset.split': 'val',
-            },
-        )
+    config = Config(copy.deepcopy(CONFIG))
+    arguments.apply_options(
+        config,
+        {
+            'data_root': 'elsewhere/',
+            'image_size': 42,
+            'extract_dataloader.batch_size': 64,
+            'extract_dataloader.dataset.split': 'val',
+        },
+    )
     found = dict(leaves(config._cfg_dict.to_dict()))
     roots = {v for k, v in found.items() if k.endswith('data_root')}
     assert roots == {'elsewhere/'}

@@ -345,3 +345,36 @@ def test_labels_from_folders(tmp_path, make_image):
     make_image(tmp_path / 'loose.png')
     with pytest.raises(ValueError, match=r'1 directly .*loose\.png'):
         UnlabelledFolder(str(tmp_path), labels_from_folders=True)
+
+
+def test_labels_from_a_table(tmp_path, make_image):
+    for name in ('1.png', '2.png', 'deep/3.png'):
+        make_image(tmp_path / name)
+    (tmp_path / 'labels.csv').write_text('filename,label\n1.png,b\n3.png,a\n')
+    dataset = UnlabelledFolder(str(tmp_path), labels='labels.csv')
+    assert dataset.metainfo['classes'] == ('a', 'b')
+    np.testing.assert_array_equal(dataset.get_gt_labels(), [1, -1, 0])
+    with pytest.raises(ValueError, match='labels, got both'):
+        UnlabelledFolder(
+            str(tmp_path), labels='labels.csv', labels_from_folders=True
+        )
+    with pytest.raises(ValueError, match=r"labels, got '.*none\.csv'"):
+        UnlabelledFolder(str(tmp_path), labels='none.csv')
+
+
+def test_shares_of_every_class_are_apart_and_complete(tmp_path, make_image):
+    for name, count in (('a', 10), ('b', 3), ('c', 1)):
+        for number in range(count):
+            make_image(tmp_path / name / f'{number}.png')
+
+    def part(*share):
+        dataset = UnlabelledFolder(
+            str(tmp_path), labels_from_folders=True, per_class=share
+        )
+        return dataset.get_gt_labels().tolist()
+
+    assert part(0.0, 0.8) == [0] * 8 + [1] * 2
+    assert part(0.8, 1.0) == [0] * 2 + [1, 2]
+    assert part(0, 1) == [0, 1, 2]  # whole numbers are places
+    with pytest.raises(ValueError, match='at least 2 images of every class'):
+        part(0, 2)

@@ -8,25 +8,19 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import Runner
 
+from ahpcl.cli import arguments
 from ahpcl.datasets.image_size import (
     check_image_size,
     pipeline_sizes,
     set_image_size,
 )
-from tools_modules import tool_modules
 from toy import CONFIGS, toy_config, train, views_on_device
 
 NAMES = sorted(path.name for path in CONFIGS.glob('*.py'))
 
 
-@pytest.fixture(scope='module')
-def cli():
-    with tool_modules('', '_cli') as modules:
-        yield modules['_cli']
-
-
 def datasets_in(node, path=''):
-    """Every setting below a config that has a pipeline; written here anew."""
+    """Every setting below a config that has a pipeline; written here again."""
     if isinstance(node, dict):
         if 'pipeline' in node:
             yield path, node
@@ -72,10 +66,10 @@ def seen_sizes(config):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_one_change_moves_every_pipeline(cli, name, capsys):
+def test_one_change_moves_every_pipeline(name, capsys):
     config = Config.fromfile(CONFIGS / name)
     check_image_size(config)
-    cli.apply_options(config, dict(image_size=48))
+    arguments.apply_options(config, dict(image_size=48))
     check_image_size(config)
     raw = 'views' in config.model.data_preprocessor
     for path, sizes in seen_sizes(config).items():
@@ -129,22 +123,22 @@ def test_one_pipeline_of_another_size_is_refused_by_its_key(name):
         check_image_size(config)
 
 
-def test_a_config_that_inherits_a_data_set_may_say_it(cli, tmp_path):
+def test_a_config_that_inherits_a_data_set_may_say_it(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text("_base_ = 'ahpcl::ahpcl_minin.py'\nimage_size = 56\n")
-    config = cli.read_config(str(path))
+    config = arguments.read_config(str(path))
     # The Runner alone cannot know: it refuses, with what to call.
     with pytest.raises(ValueError, match=r'set_image_size\(cfg, 56\)'):
         check_image_size(config)
-    cli.apply_options(config, {})
+    arguments.apply_options(config, {})
     assert {*pipeline_sizes(config).values()} == {56}
 
 
 @pytest.mark.parametrize('size', [0, -3, '84', 1.5, True])
-def test_what_is_no_size(cli, size):
+def test_what_is_no_size(size):
     config = Config.fromfile(CONFIGS / 'ahpcl_folder.py')
     with pytest.raises(SystemExit, match='positive number'):
-        cli.apply_options(config, dict(image_size=size))
+        arguments.apply_options(config, dict(image_size=size))
 
 
 def test_the_runner_refuses_what_disagrees(tmp_path):

@@ -6,8 +6,8 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
+from ahpcl.cli import arguments
 from ahpcl.datasets import UnlabelledFolder, read_rgb
-from tools_modules import tool_modules
 from toy import CONFIGS
 
 LIMIT = 1000  # instead of 89 million: twice as many are refused
@@ -60,9 +60,8 @@ def test_no_number_of_pixels(folder):
 
 
 def test_one_option_reaches_every_loader():
-    with tool_modules('', '_cli') as modules:
-        config = Config.fromfile(CONFIGS / 'ahpcl_folder.py')
-        modules['_cli'].apply_options(config, dict(max_pixels=2e8))
+    config = Config.fromfile(CONFIGS / 'ahpcl_folder.py')
+    arguments.apply_options(config, dict(max_pixels=2e8))
     assert config.train_dataloader.dataset.max_pixels == 2e8
     (hook,) = config.custom_hooks
     assert hook.extract_dataloader.dataset.max_pixels == 2e8

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from ahpcl.runtime import checkpoint_files, checkpoint_writing
 from ahpcl.runtime.checkpoint_files import defect_of, good_checkpoint
 from ahpcl.utils import atomic_write
-from tools_modules import tool_modules
+from commands import Command
 from toy import toy_config
 
 PART = checkpoint_writing.PART
@@ -119,19 +119,18 @@ def test_resume_passes_over_a_broken_checkpoint(tmp_path):
 
     first, second = (saved(tmp_path / f'epoch_{i}.pth') for i in (1, 2))
     (tmp_path / 'last_checkpoint').write_text(str(second))
-    with tool_modules('', 'train') as modules:
-        tool = modules['train']
-        for broken, expected in ((None, second), (second, first)):
-            if broken is not None:
-                damage(broken)
-            config = Config(dict(work_dir=str(tmp_path), resume=False))
-            tool.use_resume(config, 'auto')
-            assert config.resume and config.load_from == str(expected)
-        with pytest.raises(SystemExit, match='a complete checkpoint, got'):
-            tool.use_resume(config, str(second))
-        damage(first)
-        with pytest.raises(SystemExit, match=r'2\.pth is damaged.*_1'):
-            tool.use_resume(config, 'auto')
+    tool = Command('run')
+    for broken, expected in ((None, second), (second, first)):
+        if broken is not None:
+            damage(broken)
+        config = Config(dict(work_dir=str(tmp_path), resume=False))
+        tool.use_resume(config, 'auto')
+        assert config.resume and config.load_from == str(expected)
+    with pytest.raises(SystemExit, match='a complete checkpoint, got'):
+        tool.use_resume(config, str(second))
+    damage(first)
+    with pytest.raises(SystemExit, match=r'2\.pth is damaged.*_1'):
+        tool.use_resume(config, 'auto')
 
 
 # ---- writing -------------------------------------------------------------

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from ahpcl.utils.text import from_utf8
+from commands import Command
 from tools_modules import TOOLS, tool_modules
 from toy import toy_config, train
 
@@ -77,8 +78,7 @@ def run(folder, tmp_path_factory):
 @pytest.fixture(scope='module')
 def tools():
     names = 'export_clusters', 'find_similar', 'report'
-    with tool_modules('analysis_tools', *names) as loaded:
-        yield loaded
+    return {name: Command(name) for name in names}
 
 
 @pytest.fixture

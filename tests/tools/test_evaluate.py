@@ -8,14 +8,14 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from ahpcl.cli import evaluation_tables
 from ahpcl.evaluation import run_data
-from tools_modules import tool_modules
+from commands import Command
 
 
 @pytest.fixture(scope='module')
 def tools():
-    with tool_modules('', '_evaluation_tables', 'evaluate') as loaded:
-        yield loaded
+    return {'evaluate': Command('evaluate')}
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_tables_break_neither_numbers_nor_paths(tools, monkeypatch):
         ),
     )
     out = io.StringIO()
-    tools['_evaluation_tables'].print_tables(results, out)
+    evaluation_tables.print_tables(results, out)
     lines = out.getvalue().splitlines()
     assert any(
         line.startswith(f'{path}: 1000 images, 200 of them tested')

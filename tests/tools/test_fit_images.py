@@ -3,9 +3,9 @@
 import torch
 from mmengine.config import Config
 
+from ahpcl.cli import arguments
 from ahpcl.datasets import UnlabelledFolder
 from odd_folders import ODD_FOLDERS
-from tools_modules import tool_modules
 
 
 def test_numbers_are_those_of_the_checkpoint_or_of_the_images(tmp_path):
@@ -20,11 +20,10 @@ def test_numbers_are_those_of_the_checkpoint_or_of_the_images(tmp_path):
     kept = dict(channels=3, range={'uint16': [0, 999]}, pages='first')
     torch.save({'ahpcl': {'pixels': kept}}, tmp_path / 'a.pth')
     torch.save({'state_dict': {}}, tmp_path / 'b.pth')
-    with tool_modules('', '_cli') as modules:
-        fit = modules['_cli'].fit_images
-        fit(fresh)
-        fit(tested, str(tmp_path / 'a.pth'))
-        fit(begun, str(tmp_path / 'b.pth'))  # of the usual images
+    fit = arguments.fit_images
+    fit(fresh)
+    fit(tested, str(tmp_path / 'a.pth'))
+    fit(begun, str(tmp_path / 'b.pth'))  # of the usual images
     own = UnlabelledFolder(str(root)).pixels.as_dict()['range']
     for part in ('train_dataloader', 'val_dataloader'):
         assert fresh[part].dataset.range == own

@@ -4,21 +4,22 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from tools_modules import TOOLS, tool_modules
+from ahpcl.utils import freed_memory
+from commands import Command
 from toy import CONFIGS
 
 
 @pytest.fixture(scope='module')
 def train():
     DefaultScope.get_instance('train_options', scope_name='mmselfsup')
-    with tool_modules('', 'train') as modules:
-        yield modules['train']
+    return Command('run')
 
 
 @pytest.mark.parametrize('name', ['ahpcl_digits.py', 'baselines/mocov2.py'])
@@ -50,9 +51,9 @@ def test_freed_memory_is_kept_unless_the_environment_has_its_own(own):
     """Pages that are filled again for a piece of 20 MiB."""
     program = f"""
 import sys
-sys.path.insert(0, {str(TOOLS)!r})
 import ctypes, resource
-from _memory import keep_freed_memory
+sys.path.insert(0, {str(Path(freed_memory.__file__).parent)!r})
+from freed_memory import keep_freed_memory
 print(keep_freed_memory())
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

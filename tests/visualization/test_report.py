@@ -1,14 +1,12 @@
 """A run as one page: what is in it, and what it does to odd input."""
 
 import base64
-import importlib.util
 import io
 import json
 import os
 import re
 import shlex
 import shutil
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -37,27 +35,16 @@ from ahpcl.visualization.report_explorer import (
 )
 from ahpcl.visualization.report_files import find_checkpoint, find_config
 from ahpcl.visualization.report_markup import escape, script_json, table
+from commands import Command
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = '</script><script>alert(1)</script>'
 VOID = {'meta', 'input', 'br', 'img', 'link', 'hr'}
 
 
-def load_tool():
-    sys.path.insert(0, str(ROOT / 'tools'))
-    path = ROOT / 'tools/analysis_tools/report.py'
-    spec = importlib.util.spec_from_file_location('report_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(ROOT / 'tools'))
-    return module
-
-
 @pytest.fixture(scope='module')
 def tool():
-    return load_tool()
+    return Command('report')
 
 
 @pytest.fixture(scope='module')

@@ -1,123 +1,14 @@
-"""Draw pictures of a run and of what its checkpoint says about the images.
+#!/usr/bin/env python
+"""Draw pictures of a run: see ``--help``."""
 
-Writes every picture as PNG and SVG. What needs labels is left out where there
-are none.
-"""
-
-import argparse
-import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import _threads  # noqa: F401, I001  (before torch)
-from _cli import add_run_arguments, open_run, say
-
-from mmengine.logging import MMLogger
-
-import ahpcl  # noqa: F401  (before the config is read)
-
-KINDS = ('curves', 'tsne', 'umap', 'gallery', 'sizes', 'confusion', 'tree')
-# UMAP compiles itself first, and t-SNE shows the same.
-DEFAULT = tuple(kind for kind in KINDS if kind != 'umap')
-
-
-def parse_args() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_run_arguments(parser)
-    parser.add_argument(
-        '--out',
-        help='folder for the pictures (default: figures, beside the '
-        'checkpoint)',
-    )
-    parser.add_argument(
-        '--kinds',
-        nargs='+',
-        choices=KINDS,
-        default=DEFAULT,
-        help='what to draw (default: all but umap)',
-    )
-    parser.add_argument(
-        '--max-images',
-        type=int,
-        default=5000,
-        help='images of t-SNE and UMAP at most (default: 5000)',
-    )
-    parser.add_argument(
-        '--levels',
-        nargs='+',
-        type=int,
-        metavar='K',
-        help='numbers of clusters whose galleries and confusions are drawn '
-        '(default: all)',
-    )
-    parser.add_argument(
-        '--tensorboard',
-        action='store_true',
-        help='also write an event file for TensorBoard into the folder',
-    )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='of samples and layouts'
-    )
-    return parser.parse_args()
-
-
-def figures(args: argparse.Namespace) -> Iterator:
-    """Yields the name and the figure of every picture."""
-    from ahpcl.visualization.curves import curves_figure
-    from ahpcl.visualization.run_figures import run_figures
-    from ahpcl.visualization.run_log import RunLog
-
-    work_dir = Path(args.checkpoint).resolve().parent
-    others = [kind for kind in args.kinds if kind != 'curves']
-    data = open_run(args)
-    if 'curves' in args.kinds:
-        try:
-            log = RunLog(work_dir)
-        except ValueError as error:
-            say(f'curves left out: {error}')
-        else:
-            yield 'curves', curves_figure(log, source=work_dir.name)
-    if others:
-        yield from run_figures(
-            data,
-            others,
-            levels=args.levels,
-            max_images=args.max_images,
-            seed=args.seed,
-            tell=say,
-        )
-
-
-def main() -> None:
-    """Draws and writes."""
-    args = parse_args()
-    MMLogger.get_current_instance().setLevel(logging.WARNING)
-    from ahpcl.visualization.save import log_figures, save_figure
-
-    out = Path(args.out or Path(args.checkpoint).resolve().parent / 'figures')
-    if out.exists() and not out.is_dir():
-        raise SystemExit(f'error: expected a folder for --out, got {out}')
-    writer = None
-    if args.tensorboard:
-        from torch.utils.tensorboard import SummaryWriter
-
-        writer = SummaryWriter(str(out))
-    try:
-        for name, figure in figures(args):
-            for file in save_figure(figure, out / name):
-                say(f'{file}  {file.stat().st_size / 1000:,.0f} kB')
-            if writer is not None:
-                log_figures(writer, {name: figure}, 0)
-    except (ValueError, ImportError, OSError) as error:
-        raise SystemExit(f'error: {error}') from error
-    finally:
-        if writer is not None:
-            writer.close()
-
+import _threads  # noqa: F401  # isort: skip  (before torch)
+from ahpcl.cli import figures
+from ahpcl.cli.main import call
 
 if __name__ == '__main__':
-    main()
+    sys.exit(call(figures))

@@ -26,7 +26,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
-from _cli import apply_options
+from ahpcl.cli.arguments import apply_options
 
 
 class _Enough(Exception):  # noqa: N818

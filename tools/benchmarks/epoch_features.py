@@ -22,7 +22,7 @@ from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
-from _cli import add_config_options, apply_options, read_config
+from ahpcl.cli.arguments import add_config_options, apply_options, read_config
 from ahpcl.datasets.epoch import set_epoch
 from ahpcl.engine.two_views import view_preprocessing
 

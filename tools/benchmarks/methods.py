@@ -24,7 +24,7 @@ from _tables import MIB, machine, markdown, method_name, write_json
 from mmengine.config import Config
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
-from _cli import add_config_options
+from ahpcl.cli.arguments import add_config_options
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 COLUMNS = dict(

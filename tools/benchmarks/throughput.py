@@ -41,7 +41,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
-from _cli import add_config_options, apply_options, read_config
+from ahpcl.cli.arguments import add_config_options, apply_options, read_config
 from ahpcl.core import KMeansSettings, build_hierarchy
 from ahpcl.engine import EStep, KMeansClustering
 from ahpcl.models.feature_bank import FeatureBank

@@ -23,7 +23,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-from _cli import add_config_options, apply_options, read_config
+from ahpcl.cli.arguments import add_config_options, apply_options, read_config
 from ahpcl.datasets import (
     DecodedCache,
     ImageListDataset,

@@ -16,7 +16,7 @@ import _paths  # noqa: F401  # isort: skip
 import yaml
 from mmengine.config import Config, ConfigDict
 
-from _configs import read_variant
+from ahpcl.cli.configs import read_variant
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'experiments'

@@ -24,7 +24,7 @@ from _plan import COSTS, PLAN, read_costs, read_plan
 from _provenance import hardware, source
 from row import curves_of, prepared, train
 
-from _memory import keep_freed_memory
+from ahpcl.utils.freed_memory import keep_freed_memory
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -32,11 +32,11 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
-from _memory import keep_freed_memory
 from ahpcl.evaluation.evaluate import evaluate
 from ahpcl.evaluation.run_data import RunData
 from ahpcl.runtime.checkpoint_files import good_checkpoint
 from ahpcl.utils.atomic_write import atomic_write
+from ahpcl.utils.freed_memory import keep_freed_memory
 from ahpcl.visualization.run_log import RunLog
 
 WORK = ROOT / 'work_dirs' / 'experiments'

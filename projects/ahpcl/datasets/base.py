@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
 
 from .decode import admit_pixels
 from .decoded_dataset import DecodedDataset
@@ -252,7 +252,8 @@ class ImageListDataset(DecodedDataset):
 
 def is_quiet() -> bool:
     """Tell whether data sets are looked at before the run has its log."""
-    return _quiet
+    log = MMLogger.get_current_instance()
+    return _quiet or not log.isEnabledFor(logging.INFO)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ahpcl.utils.own_folder import is_own_folder
 
 from .base import ImageListDataset, is_quiet, say_once
 from .class_folders import check_several, class_names, describe_classes
+from .label_file import read_label_file
 from .roots import Roots, folder_of, image_names, read_list, roots_of
 
 # A file with such an ending is meant as an image: where it cannot be read,
@@ -96,14 +98,18 @@ class UnlabelledFolder(ImageListDataset):
             :func:`ahpcl.datasets.class_folders.class_names` has the other
             layouts that are known. Of several folders of data, classes of one
             name are one class.
+        labels: CSV file with the class of images, here or in
+            ``data_root``, see :func:`read_label_file`; None for none.
         per_class: (start, stop): use the images at these places of every
-            class folder, in sorted order and from 0; None for all.
+            class, in sorted order and from 0, or, with two floats, at
+            these shares of it, such as (0.8, 1.0); None for all.
         **kwargs: See :class:`ahpcl.datasets.base.ImageListDataset`.
 
     Raises:
         ValueError: if a folder does not exist or holds no image, or if
             ``labels_from_folders`` and images have no class, or all the same,
-            or if ``per_class`` asks for images that a class does not have.
+            if ``labels`` cannot be read, or if ``per_class`` asks for images
+            that a class does not have.
     """
 
     def __init__(
@@ -112,7 +118,8 @@ class UnlabelledFolder(ImageListDataset):
         *,
         extensions: tuple[str, ...] | None = None,
         labels_from_folders: bool = False,
-        per_class: tuple[int, int] | None = None,
+        labels: str | None = None,
+        per_class: tuple[float, float] | None = None,
         **kwargs: Any,
     ) -> None:
         if per_class is not None:
@@ -122,11 +129,17 @@ class UnlabelledFolder(ImageListDataset):
                     'expected per_class=(start, stop) with 0 <= start < stop, '
                     f'got {tuple(per_class)}'
                 )
-            if not labels_from_folders:
+            if not labels_from_folders and labels is None:
                 raise ValueError(
-                    'expected labels_from_folders=True with per_class='
-                    f'{tuple(per_class)}, got False'
+                    'expected labels_from_folders=True or labels with '
+                    f'per_class={tuple(per_class)}, got neither'
                 )
+        if labels_from_folders and labels is not None:
+            raise ValueError(
+                'expected labels_from_folders or labels, got both: True and '
+                f'{labels!r}'
+            )
+        self.labels = labels
         self.per_class = per_class
         self.extensions: tuple[str, ...] | None = None
         if extensions is not None:
@@ -161,6 +174,8 @@ class UnlabelledFolder(ImageListDataset):
         entries = [{'img_path': path} for path in paths]
         if self.labels_from_folders:
             self._label(entries, images)
+        if self.labels is not None:
+            self._label_by_table(entries, images, self.labels)
         if self.per_class is not None:
             entries = self._part_of_every_class(entries, *self.per_class)
         return entries
@@ -198,24 +213,30 @@ class UnlabelledFolder(ImageListDataset):
         return files.images
 
     def _part_of_every_class(
-        self, entries: list[dict], start: int, stop: int
+        self, entries: list[dict], start: float, stop: float
     ) -> list[dict]:
-        """Return the images at the places start to stop - 1 of every class."""
-        seen: Counter[int] = Counter()
-        part = []
-        for entry in entries:
-            label = entry['gt_label']
-            if start <= seen[label] < stop:
-                part.append(entry)
-            seen[label] += 1
-        for label, count in sorted(seen.items()):
-            if count < stop:
+        """Return the images from start to stop, exclusive, of every class."""
+        counts = Counter(entry.get('gt_label') for entry in entries)
+        counts.pop(None, None)
+        shares = isinstance(stop, float)
+        for label, count in sorted(counts.items()):
+            if not shares and count < stop:
                 name = self._metainfo['classes'][label]
                 raise ValueError(
                     f'expected at least {stop} images of every class in '
                     f'{self.data_root!r} for per_class={(start, stop)}, got '
                     f'{count} of {name!r}; lower per_class or add images'
                 )
+        seen: Counter[int] = Counter()
+        part = []
+        for entry in entries:
+            label = entry.get('gt_label')
+            if label is None:
+                continue
+            count = counts[label] if shares else 1
+            if int(start * count) <= seen[label] < int(stop * count):
+                part.append(entry)
+            seen[label] += 1
         return part
 
     def _find(self, root: Path, visited: set[str]) -> _Files:
@@ -272,12 +293,38 @@ class UnlabelledFolder(ImageListDataset):
             classes = tuple(sorted({name for f in found for name in f[1]}))
             where = 'the folders of all'
             check_several(self.data_root, classes)
+        self._number(entries, names, classes, where)
+
+    def _label_by_table(
+        self,
+        entries: list[dict],
+        images: list[tuple[Path, list[str]]],
+        table: str,
+    ) -> None:
+        """Add the label that a table has to every entry that it names."""
+        path = Path(table)
+        if not path.is_file():
+            path = Path(images[0][0], table)
+        names = read_label_file(path, [n for _, part in images for n in part])
+        classes = tuple(sorted({name for name in names if name is not None}))
+        self._number(entries, names, classes, str(path))
+
+    def _number(
+        self,
+        entries: list[dict],
+        names: Sequence[str | None],
+        classes: tuple[str, ...],
+        where: str,
+    ) -> None:
+        """Number classes in their order; an entry without one has none."""
+        known = [name for name in names if name is not None]
         say_once(
-            f'{self.data_root}: ', [describe_classes(names, classes, where)]
+            f'{self.data_root}: ', [describe_classes(known, classes, where)]
         )
         numbers = {name: number for number, name in enumerate(classes)}
         for entry, name in zip(entries, names, strict=True):
-            entry['gt_label'] = numbers[name]
+            if name is not None:
+                entry['gt_label'] = numbers[name]
         self._metainfo.setdefault('classes', classes)
 
 

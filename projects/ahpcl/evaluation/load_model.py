@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
@@ -23,6 +19,7 @@ from ahpcl.datasets.fit_config import (
     pixels_of,
 )
 from ahpcl.runtime.start_checkpoint_hook import fit_checkpoint
+from ahpcl.utils.quiet import quiet_log
 from ahpcl.utils.random_state import random_state_kept
 
 
@@ -49,7 +46,7 @@ def load_model(
     with random_state_kept(seed):
         model = MODELS.build(copy.deepcopy(config.model))
         if checkpoint is None:
-            with _quiet():
+            with quiet_log():
                 model.init_weights()
             return model, {}
     return model, load_weights(model, checkpoint)
@@ -132,15 +129,3 @@ def usable_device(
             f'expected a --device that works here, such as cpu, got {device}: '
             f'{reason}'
         ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop mmengine's list of how every weight was initialised."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -15,6 +15,7 @@ from .report_log import curves, decisions, esteps
 from .report_markup import escape, page, paragraph, section
 from .report_quality import clusters, evaluations
 from .report_summary import run_summary
+from .report_worth import worth
 from .run_log import RunLog
 
 MAX_IMAGES = 2000
@@ -26,6 +27,7 @@ def report_page(
     *,
     config: str | os.PathLike,
     max_images: int = MAX_IMAGES,
+    pretrained: str | os.PathLike | None = None,
 ) -> str:
     """Describe a run in HTML.
 
@@ -35,6 +37,8 @@ def report_page(
             there are any.
         config: File of its config, for the commands that are shown.
         max_images: Most images that are shown.
+        pretrained: Weights that the run is compared with, see
+            :func:`ahpcl.evaluation.comparison.compare`.
 
     Returns:
         The page, complete in itself.
@@ -52,6 +56,7 @@ def report_page(
         log, problem = None, str(error)
     parts = {
         ('run', 'Run'): run_summary(run, log, folder),
+        ('worth', 'Was it worth training?'): worth(run, pretrained),
         ('curves', 'Curves'): _of_log(log, problem, curves),
         ('decisions', 'Decisions'): _of_log(log, problem, decisions),
         ('evaluation', 'Evaluation'): evaluations(run, folder, Path(config)),

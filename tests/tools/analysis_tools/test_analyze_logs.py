@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ahpcl.visualization.run_log import RunLog
-from tools_modules import tool_modules
+from commands import Command
 
 # Two epochs of four iterations, logged every second one; validated after each.
 ROWS = (
@@ -23,8 +23,7 @@ ROWS = (
 
 @pytest.fixture(scope='module')
 def tool():
-    with tool_modules('analysis_tools', 'analyze_logs') as loaded:
-        yield loaded['analyze_logs']
+    return Command('analyze_logs')
 
 
 def write(path, rows=ROWS):

@@ -17,7 +17,7 @@ from ahpcl.core.metrics.neighbours import neighbour_outliers
 from ahpcl.evaluation.cluster_table import prototype_table, write_table
 from ahpcl.evaluation.run_data import RunData
 from ahpcl.utils.text import from_utf8
-from tools_modules import tool_modules
+from commands import Command
 from toy import CONFIGS
 
 NAMES = ('export_clusters', 'find_similar')
@@ -25,8 +25,7 @@ NAMES = ('export_clusters', 'find_similar')
 
 @pytest.fixture(scope='module')
 def tools():
-    with tool_modules('analysis_tools', *NAMES) as loaded:
-        yield loaded
+    return {name: Command(name) for name in NAMES}
 
 
 @pytest.fixture(scope='module')
@@ -256,7 +255,7 @@ def test_a_cluster_without_images_is_small_and_valid_json(
         run.__dict__, 'hierarchy', PrototypeHierarchy((fine, coarse))
     )
     tool = tools['find_similar']
-    monkeypatch.setattr(tool, 'open_run', lambda args: run)
+    monkeypatch.setattr(tool.module, 'open_run', lambda args: run)
     out = tmp_path / 'odd.json'
     arguments = ['config', 'checkpoint', '--outliers', '3', '--json']
     found = tool.main([*arguments, str(out)])

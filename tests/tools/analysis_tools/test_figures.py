@@ -1,8 +1,6 @@
 """The command, from a run of a few digits to files."""
 
-import runpy
 import shutil
-import sys
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,6 +10,7 @@ from mmengine.config import Config
 from PIL import Image
 
 import processes
+from commands import Command
 from toy import ROOT, toy_config, train
 
 TOOL = ROOT / 'tools' / 'analysis_tools' / 'figures.py'
@@ -28,16 +27,9 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def call(monkeypatch):
-    """The tool in this process; one test starts it as users do."""
-    monkeypatch.syspath_prepend(str(TOOL.parent))
-
-    def main(*arguments):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
-        monkeypatch.setattr(sys, 'path', list(sys.path))
-        runpy.run_path(str(TOOL), run_name='__main__')
-
-    return main
+def call():
+    """The command in this process; one test starts it as users do."""
+    return lambda *given: Command('figures').main([str(one) for one in given])
 
 
 def test_pictures_of_a_run(run):

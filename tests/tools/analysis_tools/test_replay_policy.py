@@ -7,14 +7,13 @@ import pytest
 from mmengine.runner import Runner
 
 from ahpcl.core import ClusterLadder, SlidingWindowPolicy
-from tools_modules import tool_modules
+from commands import Command
 from toy import toy_config
 
 
 @pytest.fixture(scope='module')
 def tool():
-    with tool_modules('analysis_tools', 'replay_policy') as loaded:
-        yield loaded['replay_policy']
+    return Command('replay_policy')
 
 
 @pytest.fixture(scope='module')

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ahpcl.datasets import Digits
 from ahpcl.evaluation.load_model import load_model
-from tools_modules import tool_modules
+from commands import Command
 
 CLASSIFIER = dict(
     type='mmcls.ImageClassifier',
@@ -52,8 +52,7 @@ LOADER = dict(
 
 @pytest.fixture(scope='module')
 def tool():
-    with tool_modules('analysis_tools', 'visualize_tsne') as loaded:
-        yield loaded['visualize_tsne']
+    return Command('visualize_tsne')
 
 
 def write(path, **settings):

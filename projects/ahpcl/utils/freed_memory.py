@@ -1,4 +1,4 @@
-"""Import this early: freed memory is kept for the next step.
+"""Keeps freed memory for the next step of a training on a CPU.
 
 A step of training on a CPU asks for the same few hundred megabytes again and
 again. glibc gives large pieces back to the system at once, which then fills

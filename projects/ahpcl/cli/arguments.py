@@ -1,4 +1,4 @@
-"""What the command-line tools share: reading a config, and saying no."""
+"""What the commands share: reading a config, and saying no."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from _configs import SCALE, read_old_path, unknown_scale
+from ahpcl.cli.configs import SCALE, read_old_path, unknown_scale
+from ahpcl.cli.console import say
 from ahpcl.compat.configs import PREFIX, find_config
 from ahpcl.compat.options import ConfigOptions, set_data_root
 from ahpcl.datasets.fit_config import (
@@ -31,6 +32,12 @@ from ahpcl.datasets.image_size import (
 )
 from ahpcl.runtime.checkpoint_files import defect_of
 from ahpcl.utils.text import print_any_name
+from ahpcl.visualization.report_files import (
+    find_checkpoint,
+)
+from ahpcl.visualization.report_files import (
+    find_config as find_config_of_run,
+)
 
 if TYPE_CHECKING:
     from ahpcl.evaluation.run_data import RunData
@@ -39,29 +46,24 @@ LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 print_any_name()
 
 
-def say(text: str) -> None:
-    """Prints a line, once however many processes run."""
-    rank = os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0'))
-    if rank == '0':
-        print(text, flush=True)
-
-
 def add_config_options(
-    parser: argparse.ArgumentParser, *, data: str = '--data'
+    parser: argparse.ArgumentParser, *, data: str | None = '--data'
 ) -> None:
     """Adds ``--cfg-options`` and ``--data``, see :func:`apply_options`.
 
     Args:
         parser: Changed.
-        data: Name of the second, where ``--data`` means something else.
+        data: Name of the second, where ``--data`` means something else; None
+            for none.
     """
-    parser.add_argument(
-        data,
-        dest='data_root',
-        metavar='PATH',
-        help='folder of the images, as typed: it takes the place of the '
-        "config's data_root in all its data sets",
-    )
+    if data is not None:
+        parser.add_argument(
+            data,
+            dest='data_root',
+            metavar='PATH',
+            help='folder of the images, as typed: it takes the place of the '
+            "config's data_root in all its data sets",
+        )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -72,10 +74,24 @@ def add_config_options(
     )
 
 
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """Add ``--verbose``."""
+    parser.add_argument(
+        '--verbose',
+        action='store_true',
+        help='environment, config and hooks on the console, too, not only in '
+        'the log file',
+    )
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of :func:`open_run`."""
-    parser.add_argument('config', help='config of the run')
-    parser.add_argument('checkpoint', help='checkpoint that it wrote')
+    parser.add_argument('config', help='config of the run, or its folder')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint that it wrote (default: the last one in the folder)',
+    )
     parser.add_argument('--device', help='such as cpu or cuda:1')
     add_config_options(parser)
 
@@ -275,6 +291,23 @@ def _spread(node: Any, key: str, old: Any, new: Any, path: str) -> list[str]:
     return places
 
 
+def find_run(args: argparse.Namespace) -> None:
+    """Replace the folder of a run by its config and its last checkpoint.
+
+    Args:
+        args: With ``config`` and ``checkpoint``; changed in place where the
+            former is a folder.
+
+    Raises:
+        ValueError: If there is no config or no checkpoint in it.
+    """
+    if Path(args.config).is_dir():
+        folder = args.config
+        args.config = str(find_config_of_run(folder))
+        if args.checkpoint is None:
+            args.checkpoint = str(find_checkpoint(folder))
+
+
 def open_run(args: argparse.Namespace) -> RunData:
     """Opens the checkpoint of a run, with its features beside it.
 
@@ -287,6 +320,12 @@ def open_run(args: argparse.Namespace) -> RunData:
     """
     from ahpcl.evaluation.run_data import RunData
 
+    find_run(args)
+    if args.checkpoint is None:
+        raise ValueError(
+            'expected a checkpoint, or the folder of a run, got '
+            f'{args.config} alone'
+        )
     cfg = read_config(str(args.config))
     apply_options(cfg, args.cfg_options, args.data_root)
     if cfg.get('model') is None:

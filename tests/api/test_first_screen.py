@@ -1,0 +1,62 @@
+"""What a training says before its first epoch, whatever config it has."""
+
+import pytest
+from mmengine.config import Config
+
+from ahpcl.api.first_screen import build_runner, duration
+from toy import CONFIGS, toy_config
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'text'),
+    [(90, '90 seconds'), (5400, '90 minutes'), (9000, '2.5 hours')],
+)
+def test_times_as_people_say_them(seconds, text):
+    assert duration(seconds) == text
+
+
+def screen_of(config, capsys, **options):
+    build_runner(config, **options).train()
+    said = capsys.readouterr().out
+    return said[: said.index('Epoch(train)')]
+
+
+def test_a_config_of_the_digits(tmp_path, capsys):
+    config = toy_config(tmp_path)
+    config.train_cfg.update(max_epochs=2, val_interval=2)
+    screen = screen_of(config, capsys)
+    assert len(screen.splitlines()) <= 20
+    assert 'images   240' in screen
+    assert 'ladder   40, 20, 10, 5, 2 clusters, 2 at a time' in screen
+    # One epoch of warm-up, three advances of two epochs.
+    assert 'needs 7 to 7 epochs' in screen
+    assert 'the ladder cannot end' in screen  # a warning is never dropped
+    # The file has what the screen has not.
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert len(log.splitlines()) > 200
+    assert 'without E-steps and validation' in log
+
+
+def test_the_bare_folder_config_names_the_thin_encoder(
+    tmp_path, make_image, capsys
+):
+    """A ResNet-18 on a CPU."""
+    for number in range(16):
+        make_image(tmp_path / 'images' / f'{number}.png', number, (90, 90))
+    config = Config.fromfile(CONFIGS / 'ahpcl_folder.py')
+    config.work_dir = str(tmp_path / 'run')
+    config.launcher = 'none'
+    config.visualizer.name = config.experiment_name = 'bare_folder'
+    (hook,) = config.custom_hooks
+    hook.ladder = dict(type='ClusterLadder', rungs=[4, 2], window=2)
+    hook.policy, hook.warmup_epochs = None, 0
+    config.model.queue_len = 8
+    for loader in (config.train_dataloader, hook.extract_dataloader):
+        loader.update(num_workers=0, persistent_workers=False)
+        loader.dataset.data_root = str(tmp_path / 'images')
+    config.train_dataloader.batch_size = 8
+    config.train_cfg.max_epochs = 1
+    screen = screen_of(config, capsys)
+    assert 'ResNet-18, 11.5 M weights, on the cpu' in screen
+    assert 'ahpcl train FOLDER' in screen
+    assert '90 x 90 px' in screen

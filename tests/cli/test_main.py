@@ -1,0 +1,91 @@
+"""The command: its table, and errors in one line."""
+
+import importlib.util
+import json
+import sys
+
+import pytest
+
+import ahpcl
+from ahpcl.cli import main as command
+from ahpcl.cli.main import COMMANDS, call, main
+
+
+def test_help_lists_every_command(capsys):
+    assert main([]) == main(['--help']) == 0
+    said = capsys.readouterr().out
+    assert all(f'\n  {name} ' in said for name in COMMANDS)
+    assert main(['--version']) == 0
+    assert capsys.readouterr().out.strip() == ahpcl.__version__
+
+
+def test_an_unknown_command_names_its_neighbour(capsys):
+    assert main(['trian', 'photos']) == 2
+    assert "did you mean 'train'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', sorted(set(COMMANDS) - {'doctor'}))
+def test_every_command_says_how_it_is_used(name, capsys):
+    if importlib.util.find_spec(f'ahpcl.cli.{name}') is None:
+        pytest.skip('not part of this package yet')
+    with pytest.raises(SystemExit) as ended:
+        main([name, '--help'])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f'usage: ahpcl {name}')
+
+
+def test_the_doctor_reads_its_own_arguments(capsys):
+    assert main(['doctor', '--json']) == 0
+    assert json.loads(capsys.readouterr().out)['can_train'] is True
+
+
+def test_a_command_does_not_import_the_others(monkeypatch):
+    for name in COMMANDS:
+        monkeypatch.delitem(sys.modules, f'ahpcl.cli.{name}', raising=False)
+    with pytest.raises(SystemExit):
+        main(['train', '--help'])
+    assert 'ahpcl.cli.train' in sys.modules
+    assert 'ahpcl.cli.figures' not in sys.modules
+
+
+def test_a_missing_module_breaks_no_other(monkeypatch, capsys):
+    monkeypatch.setitem(COMMANDS, 'absent', 'is not there')
+    assert main(['absent']) == 2
+    assert "no command 'absent'" in capsys.readouterr().err
+    assert main(['--version']) == 0
+
+
+@pytest.mark.parametrize(
+    ('error', 'code'),
+    [
+        (ValueError('expected images, got none'), 1),
+        (FileNotFoundError(2, 'No such file', 'a.jpg'), 1),
+        (ValueError('math domain error'), None),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(error, code, capsys):
+    class Module:
+        """Fails."""
+
+        @staticmethod
+        def add_arguments(parser):
+            pass
+
+        @staticmethod
+        def main(args):
+            raise error
+
+    if code is None:  # what nobody foresaw comes with where it is from
+        with pytest.raises(ValueError, match='math domain'):
+            call(Module, [])
+        return
+    assert call(Module, []) == code
+    assert capsys.readouterr().err == f'error: {error}\n'
+
+
+def test_training_on_nothing(tmp_path, capsys):
+    assert command.main(['train', str(tmp_path / 'no')]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith('error: expected a folder of images')
+    assert len(said.splitlines()) == 1
