@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from .decoded_dataset import DecodedDataset
+from .manifest import Manifest
 from .scan import SCAN_MODES, ScanMode, describe, scan_images
 
 
@@ -127,6 +128,13 @@ class ImageListDataset(DecodedDataset):
     def describe(self) -> str:
         """Name the dataset and where it reads, for messages."""
         return f'{type(self).__name__}(data_root={self.data_root!r})'
+
+    def manifest(self) -> Manifest:
+        """Say which images these are, by name, size and content.
+
+        Looks at every file; keep it rather than ask again.
+        """
+        return Manifest.of(self._paths(), self.data_root)
 
     def get_gt_labels(self) -> np.ndarray | None:
         """Return labels in the order of the dataset.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .base import ImageListDataset
+from .manifest import Manifest, content_mark
 from .whole_batch import pad_images
 
 
@@ -51,6 +52,11 @@ class ImageStore:
     def bgr(self, index: int) -> np.ndarray:
         """Return a private copy of one image, uint8 (H, W, 3), B, G, R."""
         return np.ascontiguousarray(self._image(index).numpy()[:, :, ::-1])
+
+    def mark(self, index: int) -> tuple[int, int]:
+        """Return the bytes of one image, and what tells its pixels apart."""
+        pixels = self._image(index).numpy()
+        return pixels.nbytes, content_mark(pixels.data)
 
     def block(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Return several images at once.
@@ -95,14 +101,32 @@ class InMemoryDataset(ImageListDataset):
             info['img'] = self.store.bgr(place)
         return info
 
+    def manifest(self) -> Manifest:
+        """Say which images these are; those in memory by their pixels."""
+        if self.store is None:
+            return super().manifest()
+        seen = [self.store.mark(place) for place in self._places()]
+        sizes, marks = zip(*seen, strict=True)
+        return Manifest(
+            tuple(self._paths()),
+            np.array(sizes, dtype=np.int64),
+            np.array(marks, dtype=np.uint64),
+        )
+
+    def _paths(self) -> list[str]:
+        return [self._entry(i)['img_path'] for i in range(len(self))]
+
+    def _places(self) -> list[int]:
+        return [self._entry(i)['store_index'] for i in range(len(self))]
+
+    def _entry(self, index: int) -> dict:
+        """Return an entry as it is in the list, without a picture."""
+        return super().get_data_info(index)
+
     def _pictures(self) -> tuple[ImageStore, np.ndarray] | None:
         if self.store is None:
             return super()._pictures()
-        places = [
-            super(InMemoryDataset, self).get_data_info(i)['store_index']
-            for i in range(len(self))
-        ]
-        return self.store, np.array(places)
+        return self.store, np.array(self._places())
 
     def _scanned(self, entries: list[dict]) -> list[dict]:
         return entries if self.store is not None else super()._scanned(entries)

@@ -20,6 +20,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.utils import apply_to
 
+from ahpcl.runtime.run_images import IMAGES, RunImages
 from ahpcl.utils.ranks import sync_batch_norm_stats, unwrap
 
 #: Where a checkpoint holds it.
@@ -47,7 +48,8 @@ class TrainState(Hook):
     From then on it is in every checkpoint, under ``ahpcl``: what all ranks
     share by its name, what every rank has for itself in ``ranks``, a list
     with one dict for each of them. In a checkpoint that is written within an
-    epoch ``batches`` says how many batches were done.
+    epoch ``batches`` says how many batches were done. ``images`` lists the
+    training images, so that what is said of them is found by name.
 
     A run that is resumed gets a part back when it is declared; ``load_from``
     restores nothing. The hook must be there before the checkpoint is loaded:
@@ -69,6 +71,7 @@ class TrainState(Hook):
         self._kept: dict[str, Any] | None = None  # by the checkpoint
         self._ranks: list[dict] | None = None  # on rank 0: what they gave
         self._batches: int | None = None  # while one within is written
+        self._images: RunImages | None = None
 
     @classmethod
     def of(cls, runner: Runner) -> TrainState:
@@ -151,6 +154,18 @@ class TrainState(Hook):
         else:
             self.keep(name, thing.state_dict, thing.load_state_dict, **scope)
 
+    def images(self, runner: Runner) -> RunImages:
+        """The training images, and which of them the checkpoint was about.
+
+        Looked at once, when a training starts; the first call is collective.
+        """
+        if self._images is None:
+            kept = None if self._kept is None else self._kept.get(IMAGES)
+            self._images = RunImages.look_at(
+                runner.train_loop.dataloader.dataset, kept, self.resumed
+            )
+        return self._images
+
     @contextmanager
     def within_epoch(self, batches: int | None) -> Iterator[None]:
         """Within, checkpoints are of the middle of an epoch.
@@ -190,6 +205,10 @@ class TrainState(Hook):
             )
         runner.train_loop.resume_mid_epoch(self._kept[_BATCHES])
 
+    def before_train(self, runner: Runner) -> None:
+        """Look at the training images, if no one has."""
+        self.images(runner)
+
     def before_train_epoch(self, runner: Runner) -> None:
         """Forget the checkpoint: everything has been restored."""
         self._kept = None
@@ -206,6 +225,8 @@ class TrainState(Hook):
             kept[_RANKS] = self._ranks
         if self._batches is not None:
             kept[_BATCHES] = self._batches
+        if self._images is not None and self._images.state is not None:
+            kept[IMAGES] = self._images.state
         if kept:
             checkpoint[KEY] = kept
 
