@@ -4,10 +4,18 @@ Importing this package patches what is broken between mmselfsup, mmengine and
 today's stack (:mod:`ahpcl.compat`) and registers the components in mmengine's
 root registries. It does nothing else. mmselfsup may be absent: then the models
 of :mod:`ahpcl.baselines` that build on its classes say so when they are asked
-for.
+for. What people call, such as :func:`load`, is imported when it is called.
 """
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
 from . import compat
+
+if TYPE_CHECKING:
+    from .api.encoder import Encoder
 
 __version__ = '0.1.0'
 
@@ -30,7 +38,37 @@ __all__ = [
     'datasets',
     'engine',
     'evaluation',
+    'load',
     'models',
     'runtime',
     'visualization',
 ]
+
+
+def load(
+    path: str | os.PathLike, *, config: Any = None, device: Any = None
+) -> Encoder:
+    """Load the encoder of a run; its training images need not be there.
+
+    Args:
+        path: Folder of a run, a checkpoint, or a safetensors file that
+            ``Encoder.export`` wrote.
+        config: Config of a checkpoint that holds none, or in place of it.
+        device: Device to compute on, such as ``'cpu'``; None for a GPU where
+            there is one.
+
+    Returns:
+        An :class:`ahpcl.api.Encoder`: ``embed``, ``assign``, ``similar``,
+        ``export``.
+
+    Raises:
+        ValueError: If there is no such run, or it cannot be read.
+
+    Example::
+
+        encoder = ahpcl.load('runs/photos')
+        features = encoder.embed('new/')
+    """
+    from .api.encoder import load
+
+    return load(path, config=config, device=device)

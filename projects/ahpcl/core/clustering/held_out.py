@@ -139,9 +139,8 @@ def held_out_distances(
             seed=seed_from(seed, 'fold', fold),
         )
         prototypes = unit_rows(made.centroids)
-        for block in (
-            features[part].float().split(max(1, 2**24 // num_clusters))
-        ):
+        held_out = features[part].float()
+        for block in torch.split(held_out, max(1, _CELLS // num_clusters)):
             own = prototypes[(block @ prototypes.t()).argmax(dim=1)]
             found.append((block - own).norm(dim=1))
     return torch.cat(found)
