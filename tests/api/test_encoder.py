@@ -1,8 +1,5 @@
 """An encoder by itself: features, whoever hands the images over and how."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -48,9 +45,7 @@ def test_features_are_those_of_the_evaluation(encoder, run, pictures):
     expected = run.training.features[:12].numpy()
     np.testing.assert_allclose(features, expected, atol=1e-5)
     keys = encoder.embed(list(pictures), space='prototypes')
-    np.testing.assert_allclose(
-        keys, run.training.keys[:12].numpy(), atol=1e-5
-    )
+    np.testing.assert_allclose(keys, run.training.keys[:12].numpy(), atol=1e-5)
     assert encoder.width == features.shape[1]
 
 
@@ -79,7 +74,7 @@ def test_whatever_holds_an_image_gives_the_same(encoder, pictures, folder):
     one = encoder.embed(pictures[0])
     np.testing.assert_allclose(one, expected[:1], atol=1e-6)
     grey = pictures[:, :, :, 0]  # the digits are grey
-    found = encoder.embed([image for image in grey])
+    found = encoder.embed(list(grey))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 

@@ -30,12 +30,12 @@ from checkpoint_files import (
     run_tool,
     write_arrays,
 )
-from layouts import find_prototypes
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
+from ahpcl.api.layouts import find_prototypes
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 from ahpcl.runtime.checkpoint_layout import unwrapped_key
 from ahpcl.runtime.train_state import kept_state

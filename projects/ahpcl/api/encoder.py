@@ -15,6 +15,7 @@ from ahpcl.core import PrototypeHierarchy
 from ahpcl.evaluation.cluster_names import Names, write_cluster_names
 
 from .assignment import Assigner, Assignment
+from .export import export_encoder
 from .image_items import Layout
 from .inferencers import BATCH_SIZE, ClusterInferencer, FeatureInferencer
 from .run_files import RunFiles, read_run
@@ -283,6 +284,52 @@ class Encoder:
         merged = {**assigner.names, **names}
         assigner.names = {key: name for key, name in merged.items() if name}
         return write_cluster_names(self.files.folder, assigner.names)
+
+    def export(
+        self,
+        path: str | os.PathLike,
+        *,
+        to: str | None = None,
+        space: str = 'features',
+        preprocess: bool = False,
+        licence: str = 'unknown',
+    ) -> Path:
+        """Write the encoder for another library, with a model card beside it.
+
+        Args:
+            path: File to write; it is replaced.
+            to: 'onnx', 'safetensors' (what :func:`ahpcl.load` reads, with
+                prototypes and all), 'timm', 'torchvision' or 'mmpretrain';
+                None tells it from the ending.
+            space: What an ONNX file gives: 'features' or 'prototypes'.
+            preprocess: Make the normalisation part of an ONNX file: uint8
+                (B, H, W, 3) goes in.
+            licence: What the model card says of the licence, such as
+                'apache-2.0'.
+
+        Returns:
+            The file; its card is the same with ``.md`` behind.
+
+        Raises:
+            ValueError: If the format is unknown, or that library has no such
+                encoder.
+            ImportError: If a library for the format is not installed.
+
+        Example:
+            >>> encoder.export('encoder.onnx', preprocess=True)
+        """  # doctest: +SKIP
+        if space == 'prototypes':
+            self._features.check_prototypes_space()
+        return export_encoder(
+            self.files,
+            self._features.model,
+            self.size,
+            path,
+            to=to,
+            space=space,
+            preprocess=preprocess,
+            licence=licence,
+        )
 
     # ---- helpers --------------------------------------------------------
 

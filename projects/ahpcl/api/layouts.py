@@ -16,7 +16,6 @@ The layouts, as published:
 - torchvision: the backbone's names alone, with or without ``fc``.
 """
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,17 +65,6 @@ class Parts:
     key_backbone: State = field(default_factory=dict)
     key_neck: State = field(default_factory=dict)
     prototypes: State = field(default_factory=dict)
-
-
-def add_layout_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--from``, a key of :data:`LAYOUTS` or ``auto``."""
-    parser.add_argument(
-        '--from',
-        dest='layout',
-        default='auto',
-        choices=('auto', *LAYOUTS),
-        help='layout of the checkpoint (default: told from its keys)',
-    )
 
 
 def take_apart(checkpoint: Any, layout: str = 'auto') -> Parts:
