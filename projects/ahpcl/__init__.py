@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from . import compat
 
 if TYPE_CHECKING:
+    from .api.cluster import Clusters
     from .api.encoder import Encoder
 
 __version__ = '0.1.0'
@@ -34,6 +35,7 @@ from . import (  # noqa: E402
 
 __all__ = [
     'baselines',
+    'cluster',
     'compat',
     'datasets',
     'engine',
@@ -72,3 +74,32 @@ def load(
     from .api.encoder import load
 
     return load(path, config=config, device=device)
+
+
+def cluster(items: Any, **options: Any) -> Clusters:
+    """Cluster features, or images by an encoder that is not trained.
+
+    Args:
+        items: Features (N, D), an array or a tensor; or images: paths,
+            folders, arrays, Pillow images.
+        **options: ``encoder``, for images: ``'timm:resnet18'`` or
+            ``'torchvision:resnet18'`` with ``weights=FILE`` (nothing is
+            downloaded), a run or a checkpoint; ``levels``, the cluster
+            counts; and others of :func:`ahpcl.api.cluster.cluster`.
+
+    Returns:
+        :class:`ahpcl.api.cluster.Clusters`: the hierarchy, the assignment of
+        every image, ``assign`` for others, ``save`` and ``report``.
+
+    Raises:
+        ValueError: If the features are no finite (N, D), or an option does
+            not go with them.
+
+    Example::
+
+        clusters = ahpcl.cluster(features)
+        clusters.labels(clusters.num_clusters[-1])
+    """
+    from .api.cluster import cluster
+
+    return cluster(items, **options)

@@ -15,6 +15,7 @@ from ahpcl.core import PrototypeHierarchy
 from ahpcl.evaluation.cluster_names import Names, write_cluster_names
 
 from .assignment import Assigner, Assignment
+from .encoder_parts import EncoderParts
 from .export import export_encoder
 from .image_items import Layout
 from .inferencers import BATCH_SIZE, ClusterInferencer, FeatureInferencer
@@ -102,6 +103,16 @@ class Encoder:
     def config(self) -> Config:
         """The config of the run."""
         return self.files.config
+
+    @property
+    def parts(self) -> EncoderParts:
+        """The modules themselves, for those who compute with them."""
+        return self._features.model
+
+    @property
+    def device(self) -> torch.device:
+        """The device that is computed on."""
+        return next(self.parts.parameters()).device
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -322,7 +333,7 @@ class Encoder:
             self._features.check_prototypes_space()
         return export_encoder(
             self.files,
-            self._features.model,
+            self.parts,
             self.size,
             path,
             to=to,

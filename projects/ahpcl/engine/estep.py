@@ -41,6 +41,7 @@ class EStepResult:
         from_bank: Whether the features are those of a bank.
         effort: What the clustering had to do, in words, see
             :meth:`Clusterer.effort`.
+        features: What was clustered, where it was asked for.
     """
 
     hierarchy: PrototypeHierarchy
@@ -49,6 +50,7 @@ class EStepResult:
     cluster_seconds: float
     from_bank: bool = False
     effort: str = ''
+    features: FeatureShard | None = None
 
     def mean_agreement(self) -> float | None:
         """Mean over the rungs that are in both, None where none is."""
@@ -115,6 +117,7 @@ class EStep:
         epoch: int,
         previous: PrototypeHierarchy | None = None,
         fresh: bool = True,
+        keep_features: bool = False,
     ) -> EStepResult:
         """Make the prototypes of an epoch; a collective call.
 
@@ -127,6 +130,7 @@ class EStep:
             previous: The hierarchy of the E-step before.
             fresh: Whether to extract features though there is a bank. A
                 bank that lacks images is filled by an extraction anyway.
+            keep_features: Whether the result has the features.
 
         Raises:
             FloatingPointError: if a feature is NaN or infinite.
@@ -160,6 +164,7 @@ class EStep:
             cluster_seconds=time.perf_counter() - extracted,
             from_bank=from_bank,
             effort=self.clustering.effort(request),
+            features=features if keep_features else None,
         )
 
     def _features(self, model: nn.Module, from_bank: bool) -> FeatureShard:

@@ -52,7 +52,7 @@ class TrainingIndex:
         hierarchy: PrototypeHierarchy,
         *,
         linkage: str,
-        settings: KMeansSettings | None = None,
+        settings: Any = None,
         seed: int = 0,
         space: str = 'keys',
     ) -> TrainingIndex:
@@ -62,7 +62,9 @@ class TrainingIndex:
             features: Unit rows of the images that were clustered, (N, D).
             hierarchy: Their clusters.
             linkage: How they were made.
-            settings: How images are clustered, for the threshold.
+            settings: How images are clustered, for the threshold: a
+                :class:`ahpcl.core.KMeansSettings`, whose defaults serve a
+                clustering of another kind.
             seed: Seed of all random draws.
             space: See the class.
         """
@@ -85,7 +87,12 @@ class TrainingIndex:
                 else None
             ),
             threshold=novelty_threshold(
-                features, finest, settings or KMeansSettings(), seed=seed
+                features,
+                finest,
+                settings
+                if isinstance(settings, KMeansSettings)
+                else KMeansSettings(),
+                seed=seed,
             ),
             agreement=agreement,
             space=space,

@@ -18,6 +18,8 @@ __all__ = ['NoveltyThreshold', 'held_out_distances', 'novelty_threshold']
 _FOLDS = 5
 # From so many products of points and clusters on, one part is left out.
 _LARGE = 2**25
+# Of more images as many are drawn, or fifty for every cluster.
+_MOST = 200_000
 _CELLS = 2**24  # cosines at once, 64 MiB
 
 
@@ -79,6 +81,11 @@ def novelty_threshold(
         raise ValueError(f'expected a rate between 0 and 1, got {rate}')
     if len(features) < max(10, 2 * num_clusters):
         return None
+    most = max(_MOST, 50 * num_clusters)
+    if len(features) > most:
+        generator = torch.Generator().manual_seed(seed_from(seed, 'most'))
+        some = torch.randperm(len(features), generator=generator)[:most]
+        features = features[some.to(features.device)]
     distances = held_out_distances(features, num_clusters, settings, seed=seed)
     known = distances[torch.isfinite(distances)]
     half = len(known) // 2
