@@ -331,7 +331,6 @@ def _with_clusters(
     names: Sequence[str],
 ) -> Encoder:
     """Return the encoder with these clusters, in its pooled features."""
-    root = os.path.commonpath([os.path.dirname(name) for name in names])
     files: RunFiles = replace(
         encoder.files,
         state={
@@ -342,11 +341,15 @@ def _with_clusters(
         kept={
             'hierarchy': hierarchy.state_dict(),
             INDEX: index.state_dict(),
-            **_images(names, root),
+            'images': Manifest.of(list(names), _root(names)).state_dict(),
         },
     )
     return Encoder(files, device=encoder.device)
 
 
-def _images(names: Sequence[str], root: str) -> dict[str, Any]:
-    return {'images': Manifest.of(list(names), root).state_dict()}
+def _root(names: Sequence[str]) -> str:
+    """Return the folder that all images are in; empty where there is none."""
+    try:
+        return os.path.commonpath([os.path.dirname(name) for name in names])
+    except ValueError:  # absolute paths and others, or other drives
+        return ''
