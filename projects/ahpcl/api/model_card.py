@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
-import ahpcl
 from ahpcl.core import PrototypeHierarchy
 from ahpcl.engine.training_index import INDEX
 from ahpcl.visualization.run_log import RunLog
@@ -73,7 +73,7 @@ def model_card(
         f'# {facts.file}',
         '',
         f'{_article(_method(files))} encoder of images, trained without '
-        f'labels by ahpcl {ahpcl.__version__}.',
+        f'labels by ahpcl{_version()}.',
         '',
         '## What it is',
         '',
@@ -99,6 +99,13 @@ def model_card(
         '',
     ]
     return '\n'.join(lines)
+
+
+def _version() -> str:
+    try:
+        return f' {metadata.version("ahpcl")}'
+    except metadata.PackageNotFoundError:
+        return ''
 
 
 def _method(files: RunFiles) -> str:
