@@ -14,6 +14,7 @@ from ahpcl.api.assignment import Assigner
 from ahpcl.api.inferencers import ClusterInferencer, FeatureInferencer
 from ahpcl.evaluation.cluster_table import image_table
 from ahpcl.evaluation.run_data import RunData
+from ahpcl.visualization.report_explorer import explorer
 from toy import toy_config, train
 
 
@@ -157,6 +158,9 @@ def test_names_of_clusters_show_in_both_tables(finished, tmp_path):
     own = table['k5_cluster'] == first
     assert set(table['k5_name'][own]) == {'round ones'}
     assert set(table['k5_name'][~own]) == {''}
+    named = explorer(run, 20).data['levels'][1]['names']
+    assert named == ['round ones' if c == first else '' for c in range(5)]
+    assert explorer(finished.run, 20).data['levels'][1]['names'] is None
     for line, said in (
         ('5,5,x', 'from 0 to 4'),
         ('7,1,x', r'\(10, 5\)'),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,7 @@ def write_cluster_names(folder: str | os.PathLike, names: Names) -> Path:
 
 
 def names_of(
-    names: Names, num_clusters: int, clusters: Sequence[int] | np.ndarray
+    names: Names, num_clusters: int, clusters: Iterable[int] | np.ndarray
 ) -> np.ndarray:
     """Return the names of clusters of a level; empty text where there is none.
 
