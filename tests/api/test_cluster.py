@@ -45,7 +45,7 @@ def test_kinds_of_features_are_found_and_others_assigned():
     assert [name[0] for name in again.nearest] == [
         f'row {place}' for place in range(5)
     ]
-    assert ahpcl.cluster(features).num_clusters == (8, 3)
+    assert ahpcl.cluster(features).num_clusters == (7, 2)
 
 
 @pytest.mark.parametrize(

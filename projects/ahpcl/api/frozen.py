@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ def _preparation(
     how = told['interpolation']
     return (
         size,
-        max(size, round(size / told['crop_pct'])),
+        max(size, math.floor(size / told['crop_pct'])),
         tuple(told['mean']),
         tuple(told['std']),
         how if how in ('bilinear', 'bicubic', 'lanczos') else 'bicubic',
