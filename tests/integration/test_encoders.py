@@ -22,11 +22,6 @@ VIT = dict(
     embed_dim=24,
     num_heads=2,
 )
-VISION_VIT = dict(
-    type='TorchvisionBackbone',
-    model_name='vit_b_16',
-    image_size=16,
-)
 ENCODERS = {
     'vit, class token': (dict(VIT, pooling='token'), 24),
     'vit, mean': (dict(VIT, pooling='avg'), 24),
@@ -34,6 +29,7 @@ ENCODERS = {
         dict(
             type='TimmBackbone',
             model_name='convnext_atto',
+            patch_size=2,
             depths=(1, 1, 1, 1),
             dims=(8, 16, 24, 32),
         ),

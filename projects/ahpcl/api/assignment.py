@@ -201,7 +201,9 @@ class Assigner:
             None if index is None else TrainingIndex.from_state_dict(index),
             linkage=linkage_of(files.config),
             images=() if images is None else _image_names(images),
-            names=read_cluster_names(files.folder, hierarchy.num_clusters),
+            names=None
+            if files.folder is None
+            else read_cluster_names(files.folder, hierarchy.num_clusters),
             source=str(files.path),
         )
 

@@ -333,6 +333,7 @@ def _with_clusters(
     """Return the encoder with these clusters, in its pooled features."""
     files: RunFiles = replace(
         encoder.files,
+        folder=None,
         state={
             key: value
             for key, value in encoder.files.state.items()

@@ -294,6 +294,11 @@ class Encoder:
                 )
         merged = {**assigner.names, **names}
         assigner.names = {key: name for key, name in merged.items() if name}
+        if self.files.folder is None:
+            raise ValueError(
+                'expected a run in a folder to name its clusters, got one '
+                'that is not saved; save it and load it from there'
+            )
         return write_cluster_names(self.files.folder, assigner.names)
 
     def export(

@@ -140,9 +140,7 @@ def _export(graph: nn.Module, example: Tensor, name: str, path: Path) -> None:
                 str(path),
                 input_names=[name],
                 output_names=['features'],
-                dynamic_shapes={
-                    'images': {0: torch.export.Dim('batch', min=1)}
-                },
+                dynamic_shapes={'images': {0: torch.export.Dim('batch')}},
                 dynamo=True,
                 external_data=False,
                 verbose=False,

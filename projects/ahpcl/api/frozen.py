@@ -103,7 +103,7 @@ def frozen_files(
     state = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
     return RunFiles(
         path=Path(encoder.replace(':', '_')),
-        folder=Path('.'),
+        folder=None,
         config=config,
         state=state,
     )

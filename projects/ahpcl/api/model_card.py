@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -213,9 +212,10 @@ def _figures(files: RunFiles) -> list[str]:
 
 def measured(files: RunFiles) -> list[tuple[str, float]]:
     """Return the last figures of the run's log about its features."""
-    folder = os.fspath(files.folder)
+    if files.folder is None:
+        return []
     try:
-        log = RunLog(folder)
+        log = RunLog(files.folder)
     except (ValueError, OSError):
         return []
     return [

@@ -31,7 +31,8 @@ class RunFiles:
 
     Attributes:
         path: The checkpoint or the exported file.
-        folder: Folder beside it, of the run's logs and ``clusters.csv``.
+        folder: Folder beside it, of the run's logs and ``clusters.csv``; None
+            where nothing is in files yet.
         config: ``model`` and ``extract_dataloader`` at least.
         state: Weights by name.
         kept: What the checkpoint keeps beside weights (``ahpcl``).
@@ -39,7 +40,7 @@ class RunFiles:
     """
 
     path: Path
-    folder: Path
+    folder: Path | None
     config: Config
     state: Mapping[str, Tensor]
     kept: Mapping[str, Any] = field(default_factory=dict)

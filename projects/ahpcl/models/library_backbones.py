@@ -254,6 +254,9 @@ def take_head_off(model: nn.Module) -> None:
         linear = sum(isinstance(layer, nn.Linear) for layer in head)
         if linear == 1:
             head[-1] = nn.Identity()
+            for place, layer in enumerate(head):
+                if isinstance(layer, nn.Dropout):
+                    head[place] = nn.Identity()
             return
     setattr(model, name, nn.Identity())
 
