@@ -325,7 +325,8 @@ class Assigner:
                 f'{self.source} keeps nothing of its training images (it has '
                 'not been trained to its end, or was written by ahpcl 0.1), '
                 'so no nearest images and nothing unlike them are told; '
-                'resume the run for its last epoch'
+                'train it to its end, or for one more epoch (train.py '
+                'CONFIG --resume, with train_cfg.max_epochs one higher)'
             )
         elif self.index.threshold is None:
             said.append(
