@@ -12,7 +12,7 @@ from ahpcl.models.fast_encoders import encode
 from ahpcl.models.library_backbones import read_weights
 from toy import toy_config, train
 
-# Digits have 16 px: tiny patches, few channels.
+# Digits have 16 px, and 32 for ConvNeXt: tiny patches, few channels.
 VIT = dict(
     type='TimmBackbone',
     model_name='vit_tiny_patch16_224',
@@ -29,7 +29,6 @@ ENCODERS = {
         dict(
             type='TimmBackbone',
             model_name='convnext_atto',
-            patch_size=2,
             depths=(1, 1, 1, 1),
             dims=(8, 16, 24, 32),
         ),
@@ -42,8 +41,23 @@ ENCODERS = {
 }
 
 
+def enlarged(node, size=32):
+    """Let the digits have so many px, in all data sets and views."""
+    if isinstance(node, dict):
+        if node.get('img_size') is not None:
+            node['img_size'] = size
+        if node.get('type') == 'RandomResizedCrop':
+            node['size'] = size
+    children = node.values() if isinstance(node, dict) else node
+    if isinstance(node, dict | list | tuple):
+        for child in children:
+            enlarged(child, size)
+
+
 def small_run(folder, backbone, width):
     config = toy_config(folder)
+    if 'convnext' in backbone['model_name']:
+        enlarged(config._cfg_dict)
     config.model.backbone = backbone
     config.model.neck.in_channels = width
     config.train_cfg.update(max_epochs=2, val_interval=2)
@@ -62,7 +76,7 @@ def test_two_epochs_embed_assign_and_export(name, tmp_path):
         pytest.importorskip('timm')
     encoder = small_run(tmp_path / 'run', backbone, width)
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (3, *encoder.size, 3), dtype=np.uint8)
     features = encoder.embed(images)
     assert features.shape == (3, width) and encoder.width == width
     found = encoder.assign(images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -58,6 +59,8 @@ class ClusteredImages(RunData):
             content={},
             name=name,
             own_prototypes=False,
+            # What is known of the images besides: nothing.
+            training_loader=SimpleNamespace(dataset=None),
             hierarchy=hierarchy.to('cpu'),
             training=FeatureSet(
                 features=features,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ahpcl.utils.atomic_write import atomic_write
 
@@ -19,6 +21,7 @@ from .run_files import RunFiles
 
 #: Largest difference of a feature from that of torch, in units of the largest.
 TOLERANCE = 1e-4
+_PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class _Graph(nn.Module):
@@ -41,11 +44,12 @@ class _Graph(nn.Module):
         if self.normalise is not None:
             for name in ('mean', 'std'):
                 self.normalise.register_buffer(name, getattr(own, name))
+        keys = space == 'prototypes' and parts.has_keys
         self.parts = EncoderParts(
             Normalise(),
-            parts.backbone,
-            parts.key_backbone if space == 'prototypes' else None,
-            parts.key_neck if space == 'prototypes' else None,
+            _plain_norms(parts.backbone),
+            _plain_norms(parts.key_backbone) if keys else None,
+            _plain_norms(parts.key_neck) if keys else None,
         )
         self.space = space
         self.eval()
@@ -55,6 +59,36 @@ class _Graph(nn.Module):
         if self.normalise is not None:
             images = self.normalise(images.permute(0, 3, 1, 2))
         return self.parts(images, self.space)
+
+
+def _plain_norms(part: nn.Module | None) -> nn.Module:
+    """Return a copy with torch's batch norm, which in eval mode is the same.
+
+    Other kinds look at the size of the batch, which is open here.
+    """
+    assert part is not None
+    copied = copy.deepcopy(part)
+    for name, module in list(copied.named_modules()):
+        if not isinstance(module, _BatchNorm) or type(module) in _PLAIN:
+            continue
+        plain = _AnyBatchNorm(
+            module.num_features,
+            module.eps,
+            module.momentum,
+            module.affine,
+            module.track_running_stats,
+        )
+        plain.load_state_dict(module.state_dict())
+        parent = copied.get_submodule(name.rpartition('.')[0])
+        setattr(parent, name.rpartition('.')[2], plain)
+    return copied
+
+
+class _AnyBatchNorm(_BatchNorm):
+    """Batch norm of rows or of maps."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
 
 
 def write_onnx(
