@@ -98,7 +98,14 @@ INSTALL = [
 FAISS = ['faiss-cpu>=1.8']
 GPU = ['faiss-gpu-cu12>=1.14; platform_system == "Linux"', 'flash-kmeans>=0.3']
 VIZ = ['matplotlib>=3.8', 'openTSNE>=1.0', 'umap-learn>=0.5.6']
-EXPORT = ['pyarrow>=14']
+# Tables for other programs, and encoders for other libraries.
+EXPORT = [
+    'pyarrow>=14',
+    'safetensors>=0.4',
+    'onnx>=1.16',
+    'onnxscript>=0.3',
+    'onnxruntime>=1.18',
+]
 TESTS = [
     *FAISS,
     *VIZ,

@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor
 
 import ahpcl  # noqa: F401  (checkpoints are loaded without pickle)
+from ahpcl.api.layouts import LAYOUTS
 from ahpcl.compat.checkpoints import TRUST_VARIABLE, PickledCheckpointError
 from ahpcl.utils.atomic_write import atomic_write
 
@@ -24,6 +24,17 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='also read files that need Python objects: this runs any code '
         'that their author put into them',
+    )
+
+
+def add_layout_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--from``, a key of :data:`LAYOUTS` or ``auto``."""
+    parser.add_argument(
+        '--from',
+        dest='layout',
+        default='auto',
+        choices=('auto', *LAYOUTS),
+        help='layout of the checkpoint (default: told from its keys)',
     )
 
 
@@ -96,11 +107,6 @@ def write_arrays(
     assert not any(array.dtype.hasobject for array in arrays.values())
     with _whole_file(path, source) as file:
         np.savez_compressed(file, **arrays)
-
-
-def own_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies, so that no part of a larger storage is written with them."""
-    return {key: value.detach().clone() for key, value in state.items()}
 
 
 def run_tool(work: Callable[[], None]) -> int:

@@ -32,12 +32,12 @@ from checkpoint_files import (
     run_tool,
     write_arrays,
 )
-from layouts import find_prototypes
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
+from ahpcl.api.layouts import find_prototypes
 from ahpcl.compat.options import set_data_root
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 from ahpcl.datasets.manifest import Manifest, manifest_of

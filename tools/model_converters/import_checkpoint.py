@@ -26,24 +26,19 @@ import sys
 from collections.abc import Sequence
 
 from checkpoint_files import (
+    add_layout_argument,
     add_trust_argument,
-    own_tensors,
     read_checkpoint,
     run_tool,
     write_checkpoint,
 )
-from layouts import (
-    KEY_PREFIXES,
-    Parts,
-    State,
-    add_layout_argument,
-    take_apart,
-)
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from resnet_shapes import find_shape
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
+from ahpcl.api.export_weights import own_tensors
+from ahpcl.api.layouts import KEY_PREFIXES, Parts, State, take_apart
+from ahpcl.api.resnet_shapes import find_shape
 from ahpcl.runtime.state_difference import compare_states, name_keys
 
 PROTOTYPES = 'head.loss.prototypes.'

@@ -3,13 +3,19 @@
 import time
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TASK_UTILS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ahpcl.core import ClusterLadder, Decision, PrototypeHierarchy
+from ahpcl.core import (
+    ClusterLadder,
+    Decision,
+    PrototypeHierarchy,
+    seed_from,
+)
 from ahpcl.core.clustering.carry_over import carry_over
 from ahpcl.models.feature_bank import FeatureBank
 from ahpcl.models.protocols import (
@@ -25,9 +31,10 @@ from ahpcl.utils.setting_error import Problems
 from .cluster_log import ClusterLog
 from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
-from .extraction import build_extract_loader
+from .extraction import build_extract_loader, whole_features
 from .extraction_settings import ExtractionSettings
 from .schedule import build_ladder, resumed_ladder
+from .training_index import INDEX, TrainingIndex
 
 
 @HOOKS.register_module()
@@ -39,7 +46,8 @@ class AdaptiveClusterHook(Hook):
     training signals to the policy and moves the ladder as the policy says.
     A run ends with an E-step, so that its last checkpoint holds prototypes
     and assignments of its last weights: that of the epoch that would come
-    next, which a run that is resumed for more epochs does not repeat.
+    next, which a run that is resumed for more epochs does not repeat. With it
+    goes a :class:`TrainingIndex`, by which other images are assigned.
     What of it must survive a stop it declares to :class:`TrainState`.
 
     Args:
@@ -129,6 +137,7 @@ class AdaptiveClusterHook(Hook):
         self._agreement: float | None = None
         # After the last E-step of a run: its epoch and agreement.
         self._closing: dict | None = None
+        self._index: TrainingIndex | None = None
         self._epoch_start = 0.0
         self._done_at: int | None = None  # epoch whose E-step came earlier
 
@@ -203,6 +212,7 @@ class AdaptiveClusterHook(Hook):
         self._epoch_start = time.perf_counter()
         self._last = None
         closing, self._closing = self._closing, None
+        self._index = None  # it is of the weights of a finished run
         if self._done_at == runner.epoch:  # other images, so at the start
             return
         if runner.epoch < self.warmup_epochs or continues_epoch(runner):
@@ -313,6 +323,12 @@ class AdaptiveClusterHook(Hook):
         def set_closing(kept: dict) -> None:
             self._closing = dict(kept)
 
+        def index() -> dict | None:
+            return None if self._index is None else self._index.state_dict()
+
+        def set_index(kept: dict) -> None:
+            self._index = TrainingIndex.from_state_dict(kept)
+
         def set_agreement(kept: float) -> None:
             self._agreement = kept
 
@@ -323,6 +339,7 @@ class AdaptiveClusterHook(Hook):
         # Its smoothing is that of the ladder, which is there again.
         state.keep('hierarchy', hierarchy, set_hierarchy)
         state.keep('closing', lambda: self._closing, set_closing)
+        state.keep(INDEX, index, set_index)
         state.keep_object(
             'means', self._means, per_rank=True, within_epoch=True
         )
@@ -346,8 +363,11 @@ class AdaptiveClusterHook(Hook):
         previous = unwrap(runner.model).head.hierarchy
         if previous is None or self._closing is not None:
             return  # the run ends in its warm-up, or has ended
-        result = self._make_prototypes(runner, epochs, True, previous)
+        result = self._make_prototypes(
+            runner, epochs, True, previous, keep_features=True
+        )
         agreement = result.mean_agreement()
+        self._keep_index(result, seed_from(runner.seed, INDEX, epochs))
         self._closing = dict(epoch=epochs, agreement=agreement)
         self._log.estep(runner, result, ends_after=epochs)
 
@@ -365,6 +385,18 @@ class AdaptiveClusterHook(Hook):
         self._agreement = self._last.mean_agreement()
         self._log.estep(runner, self._last)
 
+    def _keep_index(self, result: EStepResult, seed: int) -> None:
+        """Keep what new images are compared with; a collective call."""
+        features = whole_features(result.features)
+        if is_main_process():
+            self._index = TrainingIndex.of(
+                features,
+                result.hierarchy,
+                linkage=self.linkage,
+                settings=getattr(self._clustering, 'settings', None),
+                seed=seed,
+            )
+
     def _make_prototypes(
         self,
         runner: Runner,
@@ -372,6 +404,7 @@ class AdaptiveClusterHook(Hook):
         fresh: bool,
         previous: PrototypeHierarchy | None,
         places: Tensor | None = None,
+        keep_features: bool = False,
     ) -> EStepResult:
         """Run the E-step of an epoch, from 0, and hand over what it gives."""
         model = unwrap(runner.model)
@@ -384,6 +417,7 @@ class AdaptiveClusterHook(Hook):
             previous=previous,
             places=places,
             fresh=fresh,
+            keep_features=keep_features,
         )
         self._hand_over(model, result.hierarchy)
         return result

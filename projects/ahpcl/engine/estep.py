@@ -42,6 +42,7 @@ class EStepResult:
         from_bank: Whether the features are those of a bank.
         effort: What the clustering had to do, in words, see
             :meth:`Clusterer.effort`.
+        features: What was clustered, where it was asked for.
     """
 
     hierarchy: PrototypeHierarchy
@@ -50,6 +51,7 @@ class EStepResult:
     cluster_seconds: float
     from_bank: bool = False
     effort: str = ''
+    features: FeatureShard | None = None
 
     def mean_agreement(self) -> float | None:
         """Mean over the rungs that are in both, None where none is."""
@@ -117,6 +119,7 @@ class EStep:
         previous: PrototypeHierarchy | None = None,
         places: Tensor | None = None,
         fresh: bool = True,
+        keep_features: bool = False,
     ) -> EStepResult:
         """Make the prototypes of an epoch; a collective call.
 
@@ -131,6 +134,7 @@ class EStep:
                 None where they are the same.
             fresh: Whether to extract features though there is a bank. A
                 bank that lacks images is filled by an extraction anyway.
+            keep_features: Whether the result has the features.
 
         Raises:
             FloatingPointError: if a feature is NaN or infinite.
@@ -168,6 +172,7 @@ class EStep:
             cluster_seconds=time.perf_counter() - extracted,
             from_bank=from_bank,
             effort=self.clustering.effort(request),
+            features=features if keep_features else None,
         )
 
     def _features(self, model: nn.Module, from_bank: bool) -> FeatureShard:

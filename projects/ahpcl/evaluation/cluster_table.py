@@ -13,6 +13,7 @@ from ahpcl.core.clustering.agreement import contingency
 from ahpcl.utils.atomic_write import atomic_write
 from ahpcl.utils.text import as_utf8
 
+from .cluster_names import names_of
 from .run_data import RunData
 
 FORMATS = ('csv', 'parquet', 'npz')
@@ -26,7 +27,9 @@ def image_table(run: RunData) -> Table:
     known, ``status`` (``known``, ``new`` or ``changed``) where some are not
     those of the checkpoint, and for every level ``k<K>_cluster``,
     ``k<K>_phi`` (of its cluster), ``k<K>_distance`` (Euclidean, on the unit
-    sphere) and ``k<K>_parent``, the cluster of the next coarser level.
+    sphere), ``k<K>_parent``, the cluster of the next coarser level, and
+    ``k<K>_name`` where clusters are named, see
+    :mod:`ahpcl.evaluation.cluster_names`.
 
     Args:
         run: A checkpoint.
@@ -51,15 +54,19 @@ def image_table(run: RunData) -> Table:
         found = run.lineage(place)
         if found is not None:
             table[f'{name}_parent'] = found.parents[own].numpy()
+        shown = names_of(run.cluster_names, level.num_clusters, own.numpy())
+        if any(shown.tolist()):
+            table[f'{name}_name'] = shown
     return table
 
 
 def prototype_table(run: RunData, level: int) -> Table:
     """Return a row for every prototype of a level.
 
-    Columns ``cluster``, ``size``, ``phi``, ``distance`` (mean of its images,
-    NaN without), ``parent`` and ``parent_share`` (of its images in that
-    parent) where there is a coarser level, ``class`` and ``class_share`` of
+    Columns ``cluster``, ``name`` where any is named, ``size``, ``phi``,
+    ``distance`` (mean of its images, NaN without), ``parent`` and
+    ``parent_share`` (of its images in that parent) where there is a coarser
+    level, ``class`` and ``class_share`` of
     the most frequent class of those images whose label is known, where any
     is, and ``centroid`` (K, D).
 
@@ -73,8 +80,11 @@ def prototype_table(run: RunData, level: int) -> Table:
     total = np.bincount(own, run.distances(level).numpy(), minlength=count)
     mean = np.full(count, np.nan)
     np.divide(total, sizes, out=mean, where=sizes > 0)
-    table: Table = dict(
-        cluster=np.arange(count),
+    table: Table = dict(cluster=np.arange(count))
+    shown = names_of(run.cluster_names, count, table['cluster'])
+    if any(shown.tolist()):
+        table['name'] = shown
+    table |= dict(
         size=sizes,
         phi=chosen.concentration.float().numpy(),
         distance=mean.astype(np.float32),

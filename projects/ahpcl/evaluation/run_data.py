@@ -28,6 +28,7 @@ from ahpcl.datasets.changes import Changes
 from ahpcl.datasets.manifest import Manifest, manifest_of
 from ahpcl.models.protocols import EncodesKeys
 
+from .cluster_names import Names, read_cluster_names
 from .extracted import (
     evaluation_features,
     known_of,
@@ -289,6 +290,19 @@ class RunData:
         )
         return build_hierarchy(
             self.points, fresh_rungs(number), linkage='agglomerative'
+        )
+
+    @cached_property
+    def cluster_names(self) -> Names:
+        """Return names of clusters, of ``clusters.csv`` beside the checkpoint.
+
+        Raises:
+            ValueError: If it is of other clusters.
+        """
+        if self.checkpoint is None or not self.own_prototypes:
+            return {}
+        return read_cluster_names(
+            self.checkpoint.parent, self.hierarchy.num_clusters
         )
 
     @cached_property

@@ -6,6 +6,7 @@ from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
 from .device_views import DeviceViews
 from .features import PooledFeatures, pool_features
 from .hpcl_head import HPCLHead
+from .library_backbones import TimmBackbone, TorchvisionBackbone
 from .losses import InfoNCELoss, ProtoNCELoss
 from .queue import FeatureQueue
 from .selection import HierarchicalSelection
@@ -22,6 +23,8 @@ __all__ = [
     'PooledFeatures',
     'ProtoNCELoss',
     'SplitBatchNorm',
+    'TimmBackbone',
+    'TorchvisionBackbone',
     'ViewPreprocessor',
     'gather_batches',
     'pool_features',

@@ -306,6 +306,7 @@ def kept_state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         kept['pseudo_labels'] = checkpoint['pseudo_labels']
     if 'hierarchy' in kept:  # runs did not end with an E-step
         kept.setdefault('closing', None)
+        kept.setdefault('index', None)
     within = checkpoint.get('within_epoch')
     if 'means' in kept:  # of 0.1
         del kept['means'], kept['linkage']

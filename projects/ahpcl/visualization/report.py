@@ -61,8 +61,8 @@ def report_page(
         ('decisions', 'Decisions'): _of_log(log, problem, decisions),
         ('evaluation', 'Evaluation'): evaluations(run, folder, Path(config)),
         ('clusters', 'Clusters'): clusters(run),
-        ('explorer', 'Hierarchy explorer'): _explorer(run, found),
-        ('gallery', 'Prototype gallery'): _gallery(found),
+        ('explorer', 'Hierarchy explorer'): explorer_part(run, found),
+        ('gallery', 'Prototype gallery'): gallery_part(found),
         ('esteps', 'E-steps'): _of_log(log, problem, esteps),
     }
     name = folder.resolve().name
@@ -125,7 +125,8 @@ def _left_out(run: RunData, found: Explorer) -> str:
     return text
 
 
-def _explorer(run: RunData, found: Explorer) -> str:
+def explorer_part(run: RunData, found: Explorer) -> str:
+    """Return the explorer of the hierarchy, and how it is used."""
     counts = run.hierarchy.num_clusters
     about = [
         'Open a prototype to see its images and its children, the '
@@ -162,7 +163,8 @@ def _explorer(run: RunData, found: Explorer) -> str:
     )
 
 
-def _gallery(found: Explorer) -> str:
+def gallery_part(found: Explorer) -> str:
+    """Return the gallery of the prototypes."""
     levels = found.data['levels']
     folds = ''.join(
         f'<details class="fold gallery" data-level="{place}">'

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ahpcl.evaluation.cluster_names import names_of
 from ahpcl.evaluation.run_data import RunData
 
 from .clusters import by_distance, class_table
@@ -139,8 +140,12 @@ def _level(
         table = class_table(
             level.assignments.cpu(), labels, level.num_clusters
         )
+    names = names_of(
+        run.cluster_names, level.num_clusters, range(level.num_clusters)
+    ).tolist()
     return dict(
         k=level.num_clusters,
+        names=names if any(names) else None,
         size=[len(own) for own in orders],
         phi=[_round(value) for value in level.concentration],
         mean=[

@@ -19,7 +19,10 @@
   const images_of = (n) => count(n, 'image');
   const percent = (share) => `${Math.round(100 * share)} %`;
   const className = (label) => classes[label] ?? String(label);
-  const nameOf = (level, cluster) => `K = ${levels[level].k} #${cluster}`;
+  const nameOf = (level, cluster) => {
+    const name = levels[level].names?.[cluster];
+    return `K = ${levels[level].k} #${cluster}${name ? ` ${name}` : ''}`;
+  };
 
   // ---- what is known of a cluster --------------------------------------
   const childrenOf = levels.map(() => []);
@@ -293,6 +296,12 @@
         found.push({ level, cluster: Number(asked[2]), rank: 2,
           text: majority(level, Number(asked[2])) });
       }
+      (levels[level].names ?? []).forEach((name, own) => {
+        if (name.toLowerCase().includes(query)) {
+          found.push({ level, cluster: own, rank: 2,
+            text: majority(level, own) });
+        }
+      });
       if (!best || !labels.size) continue;
       best.forEach((pairs, cluster) => {
         for (const [label, number] of pairs) {

@@ -23,7 +23,6 @@ The layouts, as published:
   ``backbone.*`` in torchvision's names.
 """
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,22 +74,6 @@ class Parts:
     key_backbone: State = field(default_factory=dict)
     key_neck: State = field(default_factory=dict)
     prototypes: State = field(default_factory=dict)
-
-
-def add_layout_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--from``, a key of :data:`LAYOUTS`, and ``--part``."""
-    parser.add_argument(
-        '--from',
-        dest='layout',
-        default='auto',
-        choices=('auto', *LAYOUTS),
-        help='layout of the checkpoint (default: told from its keys)',
-    )
-    parser.add_argument(
-        '--part',
-        metavar='KEY',
-        help='the weights to take where a file holds several, such as teacher',
-    )
 
 
 def take_apart(

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 import torchvision
-from mmcls.models import ResNet, ResNet_CIFAR
 from torch import Tensor, nn
 
 from ahpcl.runtime.state_difference import name_keys
@@ -130,6 +129,8 @@ def build_openmmlab(shape: ResNetShape, *, cifar: bool = True) -> nn.Module:
     Returns:
         The backbone.
     """
+    from mmcls.models import ResNet, ResNet_CIFAR
+
     kinds = {'ResNet': ResNet, 'ResNet_CIFAR': ResNet_CIFAR}
     kind = kinds[shape.type] if cifar else ResNet
     return kind(**shape.settings())
