@@ -28,13 +28,18 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_layout_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--from``, a key of :data:`LAYOUTS` or ``auto``."""
+    """Adds ``--from``, a key of :data:`LAYOUTS`, and ``--part``."""
     parser.add_argument(
         '--from',
         dest='layout',
         default='auto',
         choices=('auto', *LAYOUTS),
         help='layout of the checkpoint (default: told from its keys)',
+    )
+    parser.add_argument(
+        '--part',
+        metavar='KEY',
+        help='the weights to take where a file holds several, such as teacher',
     )
 
 
