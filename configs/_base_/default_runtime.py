@@ -1,5 +1,4 @@
 custom_imports = dict(imports=['ahpcl'], allow_failed_imports=False)
-default_scope = 'mmselfsup'
 
 default_hooks = dict(
     # As mmengine's, but it waits for a GPU once per logging interval.
@@ -33,7 +32,7 @@ log_processor = dict(
     mean_pattern=r'.*(loss|time|data_time|grad_norm|acc_).*',
 )
 visualizer = dict(
-    type='SelfSupVisualizer',
+    type='Visualizer',
     name='visualizer',
     vis_backends=[
         dict(type='LocalVisBackend'),

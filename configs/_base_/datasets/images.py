@@ -3,14 +3,15 @@
 # `data` is for the configs that inherit a data set: its number of images, its
 # pipelines, and functions that make both. The last config of the chain takes
 # it away (`_base_.pop('data')`), so that it is not part of any run.
+#
+# The framework is mmselfsup, or MMPretrain where mmselfsup is not installed.
+_base_ = '../frameworks/{}.py'.format(
+    'mmselfsup'
+    if __import__('importlib.util').util.find_spec('mmselfsup')
+    else 'mmpretrain'
+)
 __load = dict(type='LoadImageBGR')
-__pack = dict(type='PackSelfSupInputs', algorithm_keys=['sample_idx'])
-
-
-def __crop(size, scale):
-    return dict(
-        type='RandomResizedCrop', size=size, scale=scale, backend='pillow'
-    )
+__pack = dict(_base_.data.pack, algorithm_keys=['sample_idx'])
 
 
 def __role(fit, role):
@@ -70,12 +71,11 @@ def __add_small_views(config, data):
     """Small crops, which are otherwise changed as the two views are."""
     views = __views(config)
     small = data.small_views
-    views.views.append([__crop(small.size, small.scale), *views.views[0][1:]])
+    views.views.append([_base_.data.crop(small.size, small.scale), *views.views[0][1:]])
     views.num_views = [2, small.number]
 
 
 data = dict(
-    crop=__crop,
     pipelines=__pipelines,
     pair=__pair,
     views_on_cpu=__views_on_cpu,

@@ -18,9 +18,7 @@ def __photo(size):
             keep_channels=True,
             channel_weights=(0.114, 0.587, 0.2989),
         ),
-        dict(
-            type='RandomGaussianBlur', sigma_min=0.1, sigma_max=2.0, prob=0.5
-        ),
+        _base_.data.blur,
         dict(type='RandomFlip', prob=0.5),
     ]
 

@@ -259,12 +259,22 @@ def _grayscale(transform: Any) -> Transform:
 
 
 def _blur(transform: Any) -> Transform:
+    """mmselfsup's RandomGaussianBlur, and MMPretrain's GaussianBlur."""
     _kornia('RandomGaussianBlur')
-    side = 2 * math.ceil(3 * transform.sigma_max) + 1
+    if hasattr(transform, 'sigma_max'):
+        low, high = transform.sigma_min, transform.sigma_max
+    elif transform.radius is None and transform.magnitude_std == 'inf':
+        low, high = transform.magnitude_range
+    else:
+        raise NoCounterpartError(
+            "expected GaussianBlur with a magnitude_range and magnitude_std="
+            f"'inf' on the device, got {transform}"
+        )
+    side = 2 * math.ceil(3 * high) + 1
 
     def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
         which = draws.chance(transform.prob)
-        sigma = draws.uniform(1, transform.sigma_min, transform.sigma_max)
+        sigma = draws.uniform(1, low, high)
         rows = which.nonzero().squeeze(1)
         if len(rows) == 0:
             return images
@@ -355,6 +365,7 @@ _BUILDERS: dict[str, Callable[[Any], Transform]] = {
     'SafeColorJitter': _jitter,
     'RandomGrayscale': _grayscale,
     'RandomGaussianBlur': _blur,
+    'GaussianBlur': _blur,
     'RandomSolarize': _solarize,
     'Rotate': _rotate,
 }

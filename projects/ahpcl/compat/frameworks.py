@@ -1,0 +1,68 @@
+"""MMPretrain under the names of the packages that it took the place of."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from mmengine.registry import Registry
+
+from .fix import Fix
+
+#: mmcls was renamed to MMPretrain, which took mmselfsup's classes over.
+_FORMER = ('mmcls', 'mmselfsup')
+
+
+def installed_scope(scope: str) -> str:
+    """Return the default scope under which a config runs here.
+
+    Args:
+        scope: The config's own.
+
+    Returns:
+        ``'mmpretrain'`` for a package that is absent where MMPretrain, which
+        took its place, is installed; else the same.
+
+    Example:
+        >>> installed_scope('mmengine')
+        'mmengine'
+    """
+    if scope in _FORMER and scope in _absent():
+        return 'mmpretrain'
+    return scope
+
+
+def _absent() -> tuple[str, ...]:
+    """Former packages that are absent where MMPretrain is installed."""
+    if importlib.util.find_spec('mmpretrain') is None:
+        return ()
+    return tuple(
+        name for name in _FORMER if importlib.util.find_spec(name) is None
+    )
+
+
+def _apply() -> None:
+    import mmengine.registry
+    import mmpretrain.registry
+
+    for name, child in vars(mmpretrain.registry).items():
+        root: Any = getattr(mmengine.registry, name, None)
+        if not isinstance(root, Registry) or not isinstance(child, Registry):
+            continue
+        for former in _absent():
+            root._children.setdefault(former, child)
+
+
+FORMER_SCOPES = Fix(
+    name='former-scopes',
+    symptom=(
+        "KeyError: 'mmcls.ResNet_CIFAR is not in the model registry' where "
+        'MMPretrain is installed and mmcls is not'
+    ),
+    upstream=(
+        'mmcls 1.0.0rc6 is the last of its name; '
+        'https://github.com/open-mmlab/mmpretrain'
+    ),
+    needed=lambda: bool(_absent()),
+    apply=_apply,
+)
