@@ -71,7 +71,8 @@ def __add_small_views(config, data):
     """Small crops, which are otherwise changed as the two views are."""
     views = __views(config)
     small = data.small_views
-    views.views.append([_base_.data.crop(small.size, small.scale), *views.views[0][1:]])
+    crop = _base_.data.crop(small.size, small.scale)
+    views.views.append([crop, *views.views[0][1:]])
     views.num_views = [2, small.number]
 
 

@@ -259,7 +259,7 @@ def _grayscale(transform: Any) -> Transform:
 
 
 def _blur(transform: Any) -> Transform:
-    """mmselfsup's RandomGaussianBlur, and MMPretrain's GaussianBlur."""
+    """Mmselfsup's RandomGaussianBlur, and MMPretrain's GaussianBlur."""
     _kornia('RandomGaussianBlur')
     if hasattr(transform, 'sigma_max'):
         low, high = transform.sigma_min, transform.sigma_max
@@ -267,7 +267,7 @@ def _blur(transform: Any) -> Transform:
         low, high = transform.magnitude_range
     else:
         raise NoCounterpartError(
-            "expected GaussianBlur with a magnitude_range and magnitude_std="
+            'expected GaussianBlur with a magnitude_range and magnitude_std='
             f"'inf' on the device, got {transform}"
         )
     side = 2 * math.ceil(3 * high) + 1
