@@ -24,6 +24,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from ahpcl.cli.arguments import add_config_options, apply_options, read_config
+from ahpcl.compat.frameworks import scope_of
 from ahpcl.datasets import (
     DecodedCache,
     ImageListDataset,
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = read_config(args.config)
         apply_options(config, args.cfg_options, args.data_root)
-        init_default_scope(config.get('default_scope', 'mmselfsup'))
+        init_default_scope(scope_of(config))
         for dataset in opened(config, args):
             report(dataset)
             if args.verify:

@@ -38,6 +38,7 @@ from torch import Tensor
 
 import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a config)
 from ahpcl.api.layouts import find_prototypes
+from ahpcl.compat.frameworks import scope_of
 from ahpcl.compat.options import set_data_root
 from ahpcl.core.clustering.prototypes import PrototypeHierarchy
 from ahpcl.datasets.manifest import Manifest, manifest_of
@@ -252,7 +253,7 @@ def image_paths(
     config = Config.fromfile(path)
     if data is not None:
         set_data_root(config, data, print)
-    init_default_scope(config.get('default_scope', 'mmselfsup'))
+    init_default_scope(scope_of(config))
     dataset = DATASETS.build(config.train_dataloader.dataset)
     now = None if before is None else manifest_of(dataset)
     changes = None if now is None else before.compare(now)

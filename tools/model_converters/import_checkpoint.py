@@ -39,6 +39,7 @@ import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a c
 from ahpcl.api.export_weights import own_tensors
 from ahpcl.api.layouts import KEY_PREFIXES, Parts, State, take_apart
 from ahpcl.api.resnet_shapes import find_shape
+from ahpcl.compat.frameworks import scope_of
 from ahpcl.runtime.state_difference import compare_states, name_keys
 
 PROTOTYPES = 'head.loss.prototypes.'
@@ -176,7 +177,7 @@ def fitting(state: State, own: State, config: str) -> State:
 def model_state(path: str) -> State:
     """State of a config's model, as initialised."""
     config = Config.fromfile(path)
-    init_default_scope(config.get('default_scope', 'mmselfsup'))
+    init_default_scope(scope_of(config))
     return MODELS.build(config.model).state_dict()
 
 

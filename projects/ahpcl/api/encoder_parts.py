@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ahpcl.compat.frameworks import scope_of
 from ahpcl.models import AHPCL
 from ahpcl.models.fast_encoders import choose_memory_format, encode
 from ahpcl.models.features import pool_features
@@ -95,7 +96,7 @@ def build_parts(config: Config, state: Mapping[str, Tensor]) -> EncoderParts:
     state = dict(state)
     AHPCL.upgrade_state_dict(state)
     _check_layout(state)
-    scope = config.get('default_scope') or 'mmselfsup'
+    scope = scope_of(config)
     backbone = build_part(config.model.backbone, scope)
     _load(backbone, state, 'backbone.')
     key_backbone = key_neck = None

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ahpcl.compat.frameworks import scope_of
 from ahpcl.engine.training_index import INDEX
 from ahpcl.models import TimmBackbone, TorchvisionBackbone
 from ahpcl.utils.atomic_write import atomic_write
@@ -279,7 +280,7 @@ def minimal_config(
     if config.model.get('neck') is not None:
         model['neck'] = dict(config.model.neck)
     found: dict[str, Any] = dict(
-        default_scope=config.get('default_scope') or 'mmselfsup',
+        default_scope=scope_of(config),
         model=model,
         extract_dataloader=dict(
             dataset=dict(pipeline=Preprocessing.of(config).pipeline)

@@ -19,6 +19,7 @@ from mmengine.registry import INFERENCERS
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
+from ahpcl.compat.frameworks import scope_of
 from ahpcl.datasets.scan import describe, scan_images, usable_cores
 from ahpcl.evaluation.load_model import usable_device
 from ahpcl.utils.progress import watched
@@ -80,7 +81,7 @@ class FeatureInferencer(BaseInferencer):
             config,
             str(self.files.path),
             device=str(usable_device(device)),
-            scope=scope or config.get('default_scope') or 'mmselfsup',
+            scope=scope or scope_of(config),
             show_progress=False,
         )
 

@@ -17,6 +17,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from ahpcl.compat.frameworks import scope_of
 from ahpcl.core import KMeansSettings, spherical_kmeans
 from ahpcl.engine.extraction import preprocessed
 from ahpcl.utils.random_state import random_state_kept
@@ -84,7 +85,7 @@ def measure(config: Config, *, seconds: float = _SECONDS) -> Pace:
         config: A config that can train.
         seconds: About how long the steps may take.
     """
-    init_default_scope(config.get('default_scope', 'mmselfsup'))
+    init_default_scope(scope_of(config))
     with random_state_kept(0):
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
         model = MODELS.build(copy.deepcopy(config.model)).to(device)

@@ -13,6 +13,7 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 from torch import Tensor, nn
 
+from ahpcl.compat.frameworks import scope_of
 from ahpcl.datasets.decode import explain
 from ahpcl.datasets.transforms import LoadImageBGR
 
@@ -67,7 +68,7 @@ class Preprocessing:
         Raises:
             ValueError: If the config has none.
         """
-        scope = config.get('default_scope') or 'mmselfsup'
+        scope = scope_of(config)
         return cls(_pipeline(config), _size(config), scope)
 
     def __call__(self, item: ImageItem) -> Tensor:

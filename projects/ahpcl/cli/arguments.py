@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from ahpcl.cli.configs import SCALE, read_old_path, unknown_scale
 from ahpcl.cli.console import say
 from ahpcl.compat.configs import PREFIX, find_config
+from ahpcl.compat.frameworks import scope_of
 from ahpcl.compat.options import ConfigOptions, set_data_root
 from ahpcl.datasets.fit_config import (
     fit_to_images,
@@ -370,7 +371,7 @@ def fit_images(cfg: Config, checkpoint: str | None = None) -> None:
         checkpoint: That the run goes on from or that is evaluated, which
             knows its images; without one the training images are looked at.
     """
-    init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+    init_default_scope(scope_of(cfg))
     numbers = pixels_of(checkpoint) if checkpoint else None
     if numbers is not None:
         fit_to_pixels(cfg, numbers)

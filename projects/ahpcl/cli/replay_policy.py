@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ahpcl.cli.arguments import add_config_options, apply_options, read_config
+from ahpcl.compat.frameworks import scope_of
 from ahpcl.core import ClusterLadder
 from ahpcl.engine import build_ladder
 from ahpcl.visualization.policy_signals import Signals, read_signals
@@ -79,7 +80,7 @@ def find_hook(args: argparse.Namespace) -> dict[str, Any]:
         )
     config = read_config(str(path))
     apply_options(config, args.cfg_options, args.data_root)
-    init_default_scope(config.get('default_scope', 'mmselfsup'))
+    init_default_scope(scope_of(config))
     for hook in config.get('custom_hooks') or []:
         if hook.type == 'AdaptiveClusterHook':
             return dict(hook)

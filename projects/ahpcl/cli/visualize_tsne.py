@@ -30,6 +30,7 @@ from torch import Tensor
 
 from ahpcl.cli.arguments import add_config_options, apply_options, read_config
 from ahpcl.cli.stages import STAGES, extract, labelled_part
+from ahpcl.compat.frameworks import scope_of
 from ahpcl.evaluation.load_model import (
     fitted_config,
     load_model,
@@ -139,7 +140,7 @@ def run(args: argparse.Namespace, cfg: Config) -> None:
     Raises:
         ValueError: If config, checkpoint or arguments do not fit.
     """
-    init_default_scope(cfg.get('default_scope', 'mmselfsup'))
+    init_default_scope(scope_of(cfg))
     cfg = fitted_config(cfg, args.checkpoint)
     settings = copy.deepcopy(cfg.get('extract_dataloader'))
     if settings is None or cfg.get('model') is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.registry import Registry
@@ -13,23 +14,23 @@ from .fix import Fix
 _FORMER = ('mmcls', 'mmselfsup')
 
 
-def installed_scope(scope: str) -> str:
-    """Return the default scope under which a config runs here.
+def scope_of(config: Mapping[str, Any]) -> str:
+    """Return the default scope in which a config is built here.
 
     Args:
-        scope: The config's own.
+        config: Its ``default_scope``, if it has none mmselfsup's, is that of
+            the framework of the run.
 
     Returns:
-        ``'mmpretrain'`` for a package that is absent where MMPretrain, which
-        took its place, is installed; else the same.
+        The same, but MMPretrain's for that of a package which is absent where
+        MMPretrain, which took its place, is installed.
 
     Example:
-        >>> installed_scope('mmengine')
+        >>> scope_of(dict(default_scope='mmengine'))
         'mmengine'
     """
-    if scope in _FORMER and scope in _absent():
-        return 'mmpretrain'
-    return scope
+    scope = config.get('default_scope') or 'mmselfsup'
+    return 'mmpretrain' if scope in _absent() else scope
 
 
 def _absent() -> tuple[str, ...]:

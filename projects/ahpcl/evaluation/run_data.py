@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ahpcl.compat.frameworks import scope_of
 from ahpcl.core import PrototypeHierarchy, build_hierarchy
 from ahpcl.core.clustering.carry_over import carry_over
 from ahpcl.core.clustering.lineage import Lineage, lineage
@@ -89,7 +90,7 @@ class RunData:
                 "expected 'test', 'val' or a folder with one folder of images "
                 f'for every class to evaluate on, got {evaluate_on!r}'
             )
-        init_default_scope(config.get('default_scope', 'mmselfsup'))
+        init_default_scope(scope_of(config))
         config = fitted_config(config, checkpoint)
         self.config = config
         self.checkpoint = None if checkpoint is None else Path(checkpoint)

@@ -259,7 +259,7 @@ def _grayscale(transform: Any) -> Transform:
 
 
 def _blur(transform: Any) -> Transform:
-    """Mmselfsup's RandomGaussianBlur, and MMPretrain's GaussianBlur."""
+    """As RandomGaussianBlur of mmselfsup, and MMPretrain's GaussianBlur."""
     _kornia('RandomGaussianBlur')
     if hasattr(transform, 'sigma_max'):
         low, high = transform.sigma_min, transform.sigma_max
