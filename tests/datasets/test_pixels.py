@@ -465,6 +465,9 @@ def test_the_encoder_fits_the_bands(odd):
     assert cfg.model.backbone.in_channels == 4
     mean, std = measure(sorted(map(str, root.iterdir())), PixelFormat(4))
     assert cfg.model.data_preprocessor == dict(mean=mean, std=std)
+    # The run's config is written as a file of Python.
+    again = Config.fromstring(cfg.pretty_text, '.py')
+    assert again.model.data_preprocessor.mean == mean
     given = config(root, root)
     given.model.data_preprocessor = dict(mean=[1, 2, 3, 4], std=[1] * 4)
     fit_to_images(given)

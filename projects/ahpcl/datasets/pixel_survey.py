@@ -109,7 +109,9 @@ def measure(
         second += (values**2).mean(axis=0)
     mean = first / len(places)
     std = np.sqrt(np.maximum(second / len(places) - mean**2, 1.0))
-    return [round(v, 3) for v in mean], [round(v, 3) for v in std]
+    return [round(float(v), 3) for v in mean], [
+        round(float(v), 3) for v in std
+    ]
 
 
 def _bands(kind: FileKind, pages: Pages) -> int:
