@@ -7,7 +7,7 @@ __made = __data.pipelines(__data.photo(32), __data.center(32, 32))
 __images = dict(
     type='UnlabelledFolder', data_root=data_root, decoded_cache='auto'
 )
-__load, *_, __pack = __made['extract_pipeline']
+__load, *__fit, __pack = __made['extract_pipeline']
 __raw = dict(__images, pipeline=[__load, __pack])
 __extract = dict(__images, pipeline=__made['extract_pipeline'])
 train_dataloader = dict(batch_size=64, dataset=dict(__raw, _delete_=True))

@@ -132,8 +132,8 @@ def test_the_page_is_whole_and_asks_for_nothing(page):
     links = {a['href'][1:] for a in by_name(tags, 'a')}
     assert links <= set(ids)
     assert links == {
-        *('run', 'curves', 'decisions', 'evaluation', 'clusters'),
-        *('explorer', 'gallery', 'esteps'),
+        *('run', 'worth', 'curves', 'decisions', 'evaluation'),
+        *('clusters', 'explorer', 'gallery', 'esteps'),
     }
     assert len(page) < 1e6
 
