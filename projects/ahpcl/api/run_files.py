@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ahpcl.compat.checkpoints import PickledCheckpointError
 from ahpcl.compat.configs import PREFIX, find_config
+from ahpcl.datasets.fit_config import fit_to_pixels
 from ahpcl.runtime.checkpoint_files import good_checkpoint
 
 from .config_text import parse_config
@@ -87,12 +88,15 @@ def read_run(
             'give the config of the run (config=...)'
         )
     state = content.get('state_dict', content)
+    kept = content.get('ahpcl') or {}
+    if kept.get('pixels'):
+        fit_to_pixels(found, kept['pixels'])
     return RunFiles(
         path=where,
         folder=where.parent,
         config=found,
         state={k.removeprefix('module.'): v for k, v in state.items()},
-        kept=content.get('ahpcl') or {},
+        kept=kept,
         meta=content.get('meta') or {},
     )
 
