@@ -162,7 +162,8 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         with problems.checking():
             plan_views([shape[-2:] for shape in view_shapes], self.symmetric)
         with problems.checking():
-            self._check_dimensions(check_view_shapes(self, view_shapes))
+            given = check_view_shapes(self, view_shapes, self.neck)
+            self._check_dimensions(given)
         problems.report(f'{num_images} images')
 
     def _check_dimensions(self, given: int | None) -> None:

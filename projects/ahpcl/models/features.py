@@ -210,13 +210,17 @@ def _check_channels(backbone: nn.Module, channels: int) -> None:
 
 @torch.no_grad()
 def check_view_shapes(
-    model: nn.Module, view_shapes: Sequence[tuple[int, ...]]
+    model: nn.Module,
+    view_shapes: Sequence[tuple[int, ...]],
+    neck: nn.Module | None = None,
 ) -> int | None:
-    """Pass one empty image of every size through backbone and neck.
+    """Pass one empty image of every size through the backbone.
 
     Args:
-        model: With ``backbone`` and perhaps a ``neck``; left as it was.
+        model: With ``backbone``; it is left as it was.
         view_shapes: (C, H, W) of every view.
+        neck: What takes the output of the backbone as it is, if anything
+            does; left as it was.
 
     Returns:
         Dimensions that the neck gives; None without one.
@@ -226,7 +230,7 @@ def check_view_shapes(
             another number of channels, or the neck cannot take what the
             backbone gives.
     """
-    backbone, neck = model.backbone, getattr(model, 'neck', None)
+    backbone = model.backbone
     training = backbone.training
     parameter = next(model.parameters())
     backbone.eval()
