@@ -14,7 +14,7 @@ from ahpcl.datasets.image_size import (
     pipeline_sizes,
     set_image_size,
 )
-from toy import CONFIGS, toy_config, train, views_on_device
+from toy import CONFIGS, toy_config, train, views_on_cpu
 
 NAMES = sorted(path.name for path in CONFIGS.glob('*.py'))
 
@@ -143,7 +143,7 @@ def test_what_is_no_size(size):
 
 def test_the_runner_refuses_what_disagrees(tmp_path):
     config = toy_config(tmp_path)
-    config.train_dataloader.dataset.pipeline[1].views[0][0].size = 12
+    config.model.data_preprocessor.views[0][0].size = 12
     with pytest.raises(ValueError, match='image_size=12'):
         Runner.from_cfg(config).train()
 
@@ -151,12 +151,15 @@ def test_the_runner_refuses_what_disagrees(tmp_path):
 @pytest.mark.parametrize('device', [False, True])
 def test_a_run_at_another_size(tmp_path, device):
     config = toy_config(tmp_path)
-    if device:
-        views_on_device(config)
+    if not device:
+        views_on_cpu(config)
     set_image_size(config, 20)
     config.train_cfg.update(max_epochs=2, val_interval=2)
     runner = train(config)
     assert len(runner.model.head.hierarchy.levels) == 2
-    loaders = [runner.train_dataloader, runner.val_dataloader]
-    for loader in loaders:
-        assert loader.dataset[0]['inputs'][0].shape == (3, 20, 20)
+    loader = runner.train_dataloader
+    batch = loader.collate_fn([loader.dataset[i] for i in range(2)])
+    views, _ = runner.model.data_preprocessor(batch, True)
+    assert {tuple(view.shape) for view in views} == {(2, 3, 20, 20)}
+    image = runner.val_dataloader.dataset[0]['inputs'][0]
+    assert image.shape == (3, 20, 20)

@@ -1,5 +1,7 @@
 """Data in one folder, several, or lists of paths; and what is none of it."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -126,7 +128,7 @@ def test_names_in_a_list_keep_their_bytes_and_blanks(tmp_path, make_image):
     raw = [b' first.png', b'second .png', b'\xe9t\xe9.png']
     for number, name in enumerate(raw):
         make_image(tmp_path / 'x.png', seed=number)
-        (tmp_path / 'x.png').rename(f'{tmp_path}/'.encode() + name)
+        os.rename(tmp_path / 'x.png', f'{tmp_path}/'.encode() + name)
     (tmp_path / 'l').write_bytes(b'\n'.join(raw))
     found = read_list(str(tmp_path / 'l'))
     assert len(UnlabelledFolder(str(tmp_path / 'l'))) == len(found) == 3

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from ahpcl.datasets import UnlabelledFolder, fit_to_images, pixels_of
 from ahpcl.evaluation.run_data import RunData
 from odd_folders import ODD_FOLDERS
-from toy import toy_config, train, views_on_device
+from toy import toy_config, train, views_on_cpu
 
 
 def bands_config(work_dir, root):
@@ -40,8 +40,8 @@ def test_bands_are_trained_on_and_read_alike_afterwards(tmp_path, on_device):
     ODD_FOLDERS['seven_bands'](root, count=32)
     init_default_scope('mmselfsup')
     config = bands_config(tmp_path / 'run', root)
-    if on_device:
-        views_on_device(config)
+    if not on_device:
+        views_on_cpu(config)
     untouched = copy.deepcopy(config)
     fit_to_images(config)
     runner = train(config)

@@ -69,6 +69,7 @@ def ahpcl_config(work_dir, folder, epochs=2, **hook):
 
 def resumed(config, checkpoint, epochs, *hooks):
     config.train_cfg.max_epochs = epochs
+    config.train_cfg.extend = 'keep'
     config.resume, config.load_from = True, str(checkpoint)
     runner = Runner.from_cfg(config)
     for hook in hooks:
@@ -220,6 +221,18 @@ def test_training_goes_on_with_new_images(files, checkpoint, tmp_path):
     assert same.float().mean() > 0.6
     cosines = old['centroids'] @ new['centroids'].T
     assert (cosines.argmax(1) == torch.arange(10)).float().mean() > 0.6
+
+
+def test_more_images_stretch_the_schedule(trained, files, tmp_path):
+    """Their epochs have more steps than the checkpoint's cosine."""
+    draw(files, range(500, 560))
+    config = ahpcl_config(tmp_path / 'run', files)
+    config.resume, config.load_from = True, str(trained / 'run/epoch_1.pth')
+    runner = Runner.from_cfg(config)
+    runner.train()
+    assert 'is stretched over 2 epochs' in log_of(tmp_path / 'run')
+    (schedule,) = runner.param_schedulers
+    assert schedule._global_step == schedule.end == 2 * 6  # batches of 20
 
 
 def test_training_goes_on_with_renamed_images(files, checkpoint, tmp_path):

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ahpcl.runtime.config_difference import config_difference, read_text
-from tools_modules import tool_modules
+from commands import Command
 from toy import toy_config, train
 
 STEPS = 3  # of an epoch: 240 images in batches of 64
@@ -194,8 +194,7 @@ def test_an_unknown_extension(tmp_path):
 
 
 def test_the_option_of_the_tool(tmp_path):
-    with tool_modules('', 'train') as modules:
-        tool = modules['train']
+    tool = Command('run')
     config = short(tmp_path, 2)
     assert tool.parse_args(['x.py', '--extend', 'keep']).extend == 'keep'
     with pytest.raises(SystemExit, match='add --resume'):

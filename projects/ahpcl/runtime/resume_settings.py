@@ -48,7 +48,8 @@ class ResumeSettings(Hook):
             if it had been so from the start. ``'restart'``: they begin again
             with the epoch that comes next, and end with the training.
             ``'keep'``: they stay as they are in the checkpoint, at the last
-            rate where the schedule has ended. None refuses the change.
+            rate where the schedule has ended. None refuses the change, but
+            stretches the schedule where there are more images than before.
 
     Raises:
         ValueError: For another ``extend``; on resume, if the config changes
@@ -100,59 +101,74 @@ class ResumeSettings(Hook):
         fixed = [k for k in fixed if k.rpartition('.')[2] not in _HOW]
         short = _ends_early(runner, checkpoint)
         extendable = bool(fixed or short or _LENGTH in changed)
-        if extendable and self.extend in ('stretch', 'restart'):
+        extend = self.extend
+        alike = bool(read_text(str(meta.get('cfg') or '')))
+        if extend is None and short and alike and not _longer(changed):
+            # There are more images than before, so an epoch has more steps.
+            extend = 'stretch' if not fixed else None
+        if extendable and extend in ('stretch', 'restart'):
             _tell(changed, kept=('randomness.seed',))
-            self._extend(runner, checkpoint)
+            _extend(runner, checkpoint, extend)
             return
-        if self.extend is None:
+        if extend is None:
             _refuse(fixed, changed, short)
         _tell(changed, kept=('randomness.seed', *_RATES))
         if short:
             _say(f'resume: {short}', logging.WARNING)
 
-    def _extend(self, runner: Runner, checkpoint: Mapping[str, Any]) -> None:
-        """Put the config's optimizer and schedule into a checkpoint."""
-        loop = runner.train_loop
-        epochs, batches = _position(checkpoint)
-        total = loop.max_epochs
-        said = f'is stretched over {total} epochs'
-        if self.extend == 'restart':
-            said = (
-                f'begins again with epoch {epochs + 1} and ends with '
-                f'epoch {total}'
-            )
-            loop._max_epochs, epochs = total - epochs, 0
-        loop._max_iters = loop._max_epochs * len(loop.dataloader)
-        _reset_rates(runner)
-        config = runner.cfg.get('param_scheduler')
-        if config is None and runner.param_schedulers:
-            raise ValueError(
-                f'expected param_scheduler in the config for extend='
-                f"{self.extend!r}, got schedules that are built; take 'keep'"
-            )
-        try:
-            if config is not None:
-                runner.param_schedulers = runner.build_param_scheduler(config)
-        finally:
-            loop._max_epochs = total
-            loop._max_iters = total * len(loop.dataloader)
-        _advance(runner, epochs, batches)
-        for name, optimizer in _optimizers(runner):
-            state = _at(checkpoint['optimizer'], name)
-            groups = state['param_groups']
-            # Another number of groups is refused by the optimizer.
-            for kept, own in zip(groups, optimizer.param_groups, strict=False):
-                kept.update({k: v for k, v in own.items() if k != 'params'})
-            schedules = [s.state_dict() for s in _schedules(runner, name)]
-            if name is None:
-                checkpoint['param_schedulers'] = schedules
-            else:
-                checkpoint['param_schedulers'][name] = schedules
-            rate = optimizer.param_groups[0]['lr']
-            _say(
-                f'extend={self.extend!r}: the schedule {said}; it and the '
-                f"optimizer's settings are the config's: rate {rate:.4g} now"
-            )
+
+def _extend(
+    runner: Runner, checkpoint: Mapping[str, Any], extend: str
+) -> None:
+    """Put the config's optimizer and schedule into a checkpoint."""
+    loop = runner.train_loop
+    epochs, batches = _position(checkpoint)
+    total = loop.max_epochs
+    said = f'is stretched over {total} epochs'
+    if extend == 'restart':
+        said = (
+            f'begins again with epoch {epochs + 1} and ends with epoch {total}'
+        )
+        loop._max_epochs, epochs = total - epochs, 0
+    loop._max_iters = loop._max_epochs * len(loop.dataloader)
+    _reset_rates(runner)
+    config = runner.cfg.get('param_scheduler')
+    if config is None and runner.param_schedulers:
+        raise ValueError(
+            f'expected param_scheduler in the config for extend='
+            f"{extend!r}, got schedules that are built; take 'keep'"
+        )
+    try:
+        if config is not None:
+            runner.param_schedulers = runner.build_param_scheduler(config)
+    finally:
+        loop._max_epochs = total
+        loop._max_iters = total * len(loop.dataloader)
+    _advance(runner, epochs, batches)
+    for name, optimizer in _optimizers(runner):
+        state = _at(checkpoint['optimizer'], name)
+        groups = state['param_groups']
+        # Another number of groups is refused by the optimizer.
+        for kept, own in zip(groups, optimizer.param_groups, strict=False):
+            kept.update({k: v for k, v in own.items() if k != 'params'})
+        schedules = [s.state_dict() for s in _schedules(runner, name)]
+        if name is None:
+            checkpoint['param_schedulers'] = schedules
+        else:
+            checkpoint['param_schedulers'][name] = schedules
+        rate = optimizer.param_groups[0]['lr']
+        _say(
+            f'extend={extend!r}: the schedule {said}; it and the '
+            f"optimizer's settings are the config's: rate {rate:.4g} now"
+        )
+
+
+def _longer(changed: Mapping[str, tuple[str, str]]) -> bool:
+    """Tell whether the config asks for more steps than that of before."""
+    return any(
+        key == _LENGTH or key.startswith('train_dataloader.batch_size')
+        for key in changed
+    )
 
 
 def _changes(
