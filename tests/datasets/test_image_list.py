@@ -332,8 +332,8 @@ def test_folder_errors_say_what_was_looked_for(tmp_path):
     (tmp_path / 'a.txt').write_text('x')
     with pytest.raises(ValueError, match=r'found 1 \.txt'):
         UnlabelledFolder(str(tmp_path))
-    with pytest.raises(ValueError, match='not a folder'):
-        UnlabelledFolder(str(tmp_path / 'a.txt'))
+    with pytest.raises(ValueError, match='x: no such file'):
+        UnlabelledFolder(str(tmp_path / 'a.txt'))  # a list of paths
 
 
 def test_labels_from_folders(tmp_path, make_image):

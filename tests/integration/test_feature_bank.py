@@ -90,17 +90,6 @@ def test_a_resumed_run_goes_on_with_the_bank(straight, tmp_path):
     assert set(state['ahpcl']['bank']) == {'rows', 'known'}
 
 
-def test_a_bank_of_other_images_is_refused(straight, tmp_path):
-    _, _, folder = straight
-    config = toy_config(tmp_path, features='bank')
-    config.resume = True
-    config.load_from = str(folder / 'epoch_3.pth')
-    config.train_dataloader.dataset.limit = 200
-    config.custom_hooks[0].extract_dataloader.dataset.limit = 200
-    with pytest.raises(ValueError, match='of other images'):
-        train(config)
-
-
 @pytest.mark.parametrize(
     'settings', [dict(features='memory'), dict(refresh_every=0)]
 )

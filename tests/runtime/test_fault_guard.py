@@ -93,6 +93,7 @@ def test_a_resume_that_fails_leaves_the_checkpoint_as_it_was(tmp_path):
     content['ahpcl']['ranks'] *= 2  # of two processes
     torch.save(content, path)
     config = toy_config(tmp_path)
+    config.train_cfg.extend = 'keep'
     config.resume, config.load_from = True, str(path)
     with pytest.raises(ValueError, match='with 2 process'):
         train(config)

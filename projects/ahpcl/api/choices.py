@@ -16,6 +16,7 @@ from mmengine.config import Config
 
 from ahpcl.compat.configs import PREFIX, find_config
 from ahpcl.core import ClusterLadder
+from ahpcl.datasets.image_size import KEY as IMAGE_SIZE
 
 from .survey import Survey
 
@@ -121,6 +122,7 @@ def make_plan(
     if size is not None:
         for step in _steps(plan.config._cfg_dict):
             _resize(step, size)
+        plan.config[IMAGE_SIZE] = size
     _set_data(plan, on_gpu, cores)
     if skip_unreadable:
         for loader in _loaders(plan):
@@ -226,7 +228,7 @@ def _steps(node: Any) -> Iterator[Any]:
 def _resize(step: Any, size: int) -> None:
     kind = str(step['type']).rpartition('.')[2]
     if kind == 'RandomResizedCrop':
-        step['size'] = size
+        step[_crop_key(step)] = size
     elif kind == 'CenterCrop':
         step['crop_size'] = size
     elif kind == 'ResizeEdge':
@@ -234,10 +236,15 @@ def _resize(step: Any, size: int) -> None:
         step['scale'] = size if size <= 64 else round(size * 8 / 7)
 
 
+def _crop_key(step: Any) -> str:
+    """Return mmselfsup's name of the size of a crop, or MMPretrain's."""
+    return 'size' if 'size' in step else 'scale'
+
+
 def view_size(config: Config) -> int | None:
     """Return the side of a training view, px; None if nothing crops."""
     found: list[Any] = [
-        step['size']
+        step[_crop_key(step)]
         for part in ('model', 'train_dataloader')
         for step in _steps(config.get(part))
         if str(step['type']).endswith('RandomResizedCrop')

@@ -103,7 +103,14 @@ def survey(
         options = {'labels': labels}
         if labels == _FOLDERS:
             options = {'labels_from_folders': True}
-        given = [e.get('gt_label') for e in _entries(root, **options)]
+        try:
+            entries_of = _entries(root, **options)
+        except ValueError as error:
+            raise ValueError(
+                f'{error}; or, with labels={labels!r} as given, labels=None '
+                'goes without'
+            ) from error
+        given = [entry.get('gt_label') for entry in entries_of]
         known = Counter(label for label in given if label is not None)
         classes, labelled = len(known), known.total()
         if classes < 2:

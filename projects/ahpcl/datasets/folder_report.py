@@ -52,7 +52,7 @@ def examine_folder(
         extensions=None if extensions is None else tuple(extensions),
         lazy_init=True,
     )
-    files = dataset._find(root)
+    files = dataset._find(root, set())
     paths = [str(root / name) for name in files.images]
     report['used'] = dict(files.used.most_common())
     report['left_out'] = dict(files.left_out.most_common())

@@ -83,6 +83,7 @@ def test_it_takes_the_hosts_command_line(tool):
     assert args == dict(
         config='c.py',
         checkpoint='c.pth',
+        data_root=None,
         work_dir='w',
         vis_stage='neck',
         seed=3,

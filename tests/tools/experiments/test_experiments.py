@@ -778,10 +778,10 @@ def test_a_row_trains_measures_and_counts(tmp_path):
     found = json.loads(out.read_text())
     budget = found['budget']
     # 22 batches of 64, two epochs. Symmetric: two queries and two keys; an
-    # extraction of all images per epoch.
+    # extraction of all images per epoch, and one at the end.
     learnt = 2 * 2 * 22 * 64
     assert budget['backward'] == learnt
-    assert budget['forward'] == 2 * learnt + 2 * 1442
+    assert budget['forward'] == 2 * learnt + 3 * 1442
     assert budget['epochs'] == 2 and budget['steps'] == 44
     assert budget['train_seconds'] > found['curves']['estep_cluster_seconds']
     assert len(found['curves']['knn/top1']) == 2
