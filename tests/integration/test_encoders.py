@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import ahpcl
+from ahpcl.datasets import set_image_size
 from ahpcl.models import TimmBackbone, TorchvisionBackbone
 from ahpcl.models.fast_encoders import encode
 from ahpcl.models.library_backbones import read_weights
@@ -41,23 +42,10 @@ ENCODERS = {
 }
 
 
-def enlarged(node, size=32):
-    """Let the digits have so many px, in all data sets and views."""
-    if isinstance(node, dict):
-        if node.get('img_size') is not None:
-            node['img_size'] = size
-        if node.get('type') == 'RandomResizedCrop':
-            node['size'] = size
-    children = node.values() if isinstance(node, dict) else node
-    if isinstance(node, dict | list | tuple):
-        for child in children:
-            enlarged(child, size)
-
-
 def small_run(folder, backbone, width):
     config = toy_config(folder)
     if 'convnext' in backbone['model_name']:
-        enlarged(config._cfg_dict)
+        set_image_size(config, 32)
     config.model.backbone = backbone
     config.model.neck.in_channels = width
     config.train_cfg.update(max_epochs=2, val_interval=2)

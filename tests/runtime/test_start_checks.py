@@ -10,14 +10,13 @@ from mmengine.runner import Runner
 
 from ahpcl.runtime.start_checks import fitting_batch
 from ahpcl.utils.setting_error import Problems, SettingError, written_options
-from tools_modules import tool_modules
+from commands import Command
 from toy import CONFIGS, METHODS, toy_config
 
 
 @pytest.fixture(scope='module')
 def tool():
-    with tool_modules('', 'train') as modules:
-        yield modules['train']
+    return Command('run')
 
 
 def suggested(message):
