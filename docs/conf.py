@@ -99,7 +99,8 @@ def inline_math(writer: nodes.NodeVisitor, node: nodes.math) -> None:
 def block_math(writer: nodes.NodeVisitor, node: nodes.math_block) -> None:
     """Write a formula of its own as MathML, which needs no script."""
     formula = latex2mathml.tex2mathml(node.astext(), as_block=True)
-    writer.body.append(f'<div class="math">{formula}</div>\n')
+    space = 'style="margin: 1em 0"'
+    writer.body.append(f'<div class="math" {space}>{formula}</div>\n')
     raise nodes.SkipNode
 
 
