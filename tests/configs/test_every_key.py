@@ -7,6 +7,7 @@ adds one says what it does.
 
 import copy
 import fnmatch
+import re
 
 import numpy as np
 import pytest
@@ -71,6 +72,8 @@ DOCUMENTED = {
     'image_size': 'moves every pipeline: tests/datasets/test_image_size.py',
     'extract_dataloader.*': 'of runs without an E-step, and moves that of '
     'the hook: test_variables_move_what_they_made',
+    '*.decoded_cache': 'where pixels are read from, not which: '
+    'tests/datasets/test_decoded_cache.py',
     '*.fused': 'how an update is computed, not what: '
     'tests/runtime/test_optimizer_state.py',
 }
@@ -93,6 +96,7 @@ VALUES = {
     'test_dataloader.*.split': 'train',
     '*.data_root': 'data/there/is/none',
     '*.linkage': 'divisive',
+    '*.warm_from': 'centroids',
     '*.reference': 'level',
     '*.views.0.0.scale': (0.9, 1.0),
     '*.prob': 0.0,
@@ -156,6 +160,25 @@ def pipeline_of(config, path):
     return found
 
 
+def views_of(config, path):
+    """The views of a few images by the model's preprocessor."""
+    maker = MODELS.build(at(config, path))
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (12, 3, 70, 90), generator=generator)
+    batch = dict(inputs=[images.byte()], data_samples=samples_of(12))
+    views, _ = maker.make_views(batch, epoch=0, seed=0)
+    return [view.numpy().tobytes() for view in views]
+
+
+def samples_of(number):
+    samples = []
+    for index in range(number):
+        sample = SelfSupDataSample()
+        sample.sample_idx = InstanceData(value=torch.tensor([index]))
+        samples.append(sample)
+    return samples
+
+
 def model_of(config, path):
     torch.manual_seed(0)
     model = MODELS.build(config['model'])
@@ -167,17 +190,13 @@ def model_of(config, path):
 
     raw = dict(inputs=[drawn(6, 3, 32, 32).abs() * 50 for _ in range(2)])
     views, _ = model.data_preprocessor(raw, False)
-    samples = []
-    for index in range(6):
-        sample = SelfSupDataSample()
-        sample.sample_idx = InstanceData(value=torch.tensor([index]))
-        samples.append(sample)
+    samples = samples_of(6)
     level = PrototypeLevel(
-        F.normalize(drawn(5, 128)),
+        F.normalize(drawn(12, 128)),
         torch.tensor([0, 1, 2, 3, 4, 0]),
-        torch.full((5,), 0.2),
+        torch.full((12,), 0.2),
     )
-    model.head.set_prototypes(PrototypeHierarchy((level,)), {5: 0.1})
+    model.head.set_prototypes(PrototypeHierarchy((level,)), {12: 0.1})
     model._steps = 1  # the key encoder is no copy any more
     with torch.no_grad():
         for parameter in model.backbone.parameters():
@@ -209,10 +228,11 @@ def dataset_of(config, path, root):
     if node.get('data_root') == CONFIG['data_root']:
         node['data_root'] = str(root)
     dataset = DATASETS.build(node)
-    return [
+    paths = [
         dataset.get_data_info(place)['img_path']
         for place in range(len(dataset))
     ]
+    return [*paths, dataset.decoded_max_side]
 
 
 def metric_of(config, path):
@@ -281,7 +301,7 @@ def processor_of(config, path):
 
 def attributes(thing):
     """What an object keeps of its arguments."""
-    plain = (int, float, str, bool, tuple, list, dict, type(None))
+    plain = (int, float, str, bool, tuple, list, dict, type(None), re.Pattern)
     found = [type(thing).__name__]
     for name, value in sorted(vars(thing).items()):
         if (isinstance(value, plain) and 'config' not in name) or hasattr(
@@ -295,6 +315,8 @@ def attributes(thing):
 CHECKS = (
     ('custom_hooks.0.extract_dataloader.dataset.pipeline.*', pipeline_of),
     ('*.pipeline.*', pipeline_of),
+    ('model.data_preprocessor.views.*', views_of),
+    ('model.data_preprocessor.num_views', views_of),
     ('model.*', model_of),
     ('*_dataloader.dataset.type', None),  # ConcatDataset: mmengine's
     ('*_dataloader.dataset.*', dataset_of),
@@ -309,6 +331,7 @@ CHECKS = (
 # What a part of the config ends with, of which an object is built.
 ENDS = {
     pipeline_of: '.pipeline',
+    views_of: '.data_preprocessor',
     loader_of: '_dataloader',
 }
 
