@@ -163,3 +163,21 @@ def test_a_run_at_another_size(tmp_path, device):
     assert {tuple(view.shape) for view in views} == {(2, 3, 20, 20)}
     image = runner.val_dataloader.dataset[0]['inputs'][0]
     assert image.shape == (3, 20, 20)
+
+
+def test_stored_photographs_change_in_proportion():
+    config = Config.fromfile(CONFIGS / 'ahpcl_folder.py')
+    data = config.train_dataloader.dataset
+    assert data.decoded_max_side == 4 * 84
+    set_image_size(config, 42)
+    (hook,) = config.custom_hooks
+    for own in (data, hook.extract_dataloader.dataset):
+        assert own.decoded_max_side == 4 * 42
+
+
+def test_crops_in_mmpretrains_words():
+    crop = dict(type='RandomResizedCrop', scale=84, crop_ratio_range=(0.2, 1))
+    config = dict(train_dataloader=dict(dataset=dict(pipeline=[crop])))
+    assert [*pipeline_sizes(config).values()] == [84]
+    set_image_size(config, 64)
+    assert crop['scale'] == 64

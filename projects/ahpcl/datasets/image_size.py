@@ -66,9 +66,9 @@ def set_image_size(config: Any, pixels: int) -> list[str]:
     """Change the size of the images in all pipelines of a config.
 
     Crops for training, for the E-step and for the evaluation get it, edges
-    before a crop change in proportion, and images of the E-step and the
-    evaluation that came in their own size so far are resized to it. Small
-    crops beside larger ones stay.
+    before a crop and photographs in a decoded cache change in proportion, and
+    images of the E-step and the evaluation that came in their own size so far
+    are resized to it. Small crops beside larger ones stay.
 
     Args:
         config: A config or its dict, changed in place.
@@ -107,6 +107,11 @@ def set_image_size(config: Any, pixels: int) -> list[str]:
             changed.insert(0, place.path)
     if changed or content.get(KEY, pixels) != pixels:
         changed += _resize_others(content, pixels)
+    for path, data in _data_sets(content, ''):
+        stored, size = data.get('decoded_max_side'), content.get(KEY)
+        if stored and size and size != pixels:
+            data['decoded_max_side'] = round(stored * pixels / size)
+            changed.append(f'{path}.decoded_max_side')
     content[KEY] = pixels
     return changed
 
@@ -186,6 +191,8 @@ def _sized(path: str, pipeline: Any) -> Iterator[_Place]:
             for view in views:
                 yield from (p for p in view if p.pixels in large)
         key = _SIZED.get(_kind(transform))
+        if key == 'size' and key not in transform:
+            key = 'scale'  # MMPretrain's RandomResizedCrop
         if key is not None and key in transform:
             yield _Place(f'{inside}.{key}', transform, key)
 
