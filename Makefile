@@ -2,7 +2,7 @@ PYTHON ?= python
 # Tests at once, each on one thread and in 2 GiB.
 WORKERS ?= 2
 
-.PHONY: help check test test-fast campaigns demo experiments clean
+.PHONY: help check test test-fast campaigns demo experiments docs clean
 
 help:
 	@echo 'make check      lint, format and types'
@@ -11,6 +11,7 @@ help:
 	@echo 'make campaigns  fuzz, kills, faults, signals to processes, a browser'
 	@echo 'make demo       train on the digits that scikit-learn brings along'
 	@echo 'make experiments  pending rows of the experiments, for an hour (BUDGET=8h)'
+	@echo 'make docs       the site, docs/_build/html/index.html (extra docs)'
 	@echo 'make clean      remove caches and build products'
 
 check:
@@ -34,7 +35,11 @@ experiments:
 	$(PYTHON) tools/experiments/run.py --budget $(or $(BUDGET),1h)
 	$(PYTHON) tools/experiments/table.py
 
+docs:
+	$(PYTHON) -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
 clean:
+	rm -rf docs/_build
 	rm -rf build dist projects/*.egg-info projects/ahpcl/.mim
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find configs projects tests tools -name __pycache__ -type d -prune \

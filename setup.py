@@ -119,6 +119,7 @@ TESTS = [
     'setuptools>=64',
     'wheel>=0.40',
 ]
+DOCS = ['sphinx>=8', 'myst-parser>=4', 'furo>=2024.8']
 DEV = ['mypy>=1.11', 'ruff>=0.6']
 
 setup(
@@ -144,8 +145,9 @@ setup(
         'export': EXPORT,
         'tests': TESTS,
         'dev': DEV,
+        'docs': DOCS,
         # Without `gpu`: faiss-cpu and faiss-gpu own one module.
-        'all': sorted({*FAISS, *VIZ, *EXPORT, *TESTS, *DEV}),
+        'all': sorted({*FAISS, *VIZ, *EXPORT, *TESTS, *DEV, *DOCS}),
     },
     cmdclass={'build_py': BuildWithShipped},
     zip_safe=False,
