@@ -94,7 +94,7 @@ def test_the_bare_host_shows_the_symptom(bare, case):
 
 
 def test_every_fix_is_in_force_where_all_is_broken(patched):
-    # It is for where mmselfsup is absent: tests/integration/test_mmpretrain.py.
+    # That is of environments without mmselfsup (test_mmpretrain.py).
     names = {fix.name for fix in compat.FIXES} - {'former-scopes'}
     assert set(patched['applied']['value']) == names
 

@@ -147,7 +147,8 @@ def judge(
             starts so much later.
 
     Returns:
-        ``finite``, ``falls`` (None where nothing is compared), and the two means as ``first`` and ``last``.
+        ``finite``, ``falls`` (None where nothing is compared), and the two
+        means as ``first`` and ``last``.
     """
     ending = losses[-per_epoch:]
     if where in ('over epochs', FINITE):
