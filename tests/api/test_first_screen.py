@@ -23,7 +23,7 @@ def screen_of(config, capsys, **options):
 
 def test_a_config_of_the_digits(tmp_path, capsys):
     config = toy_config(tmp_path)
-    config.train_cfg.update(max_epochs=4, val_interval=4)
+    config.train_cfg.update(max_epochs=6, val_interval=6)
     screen = screen_of(config, capsys)
     assert len(screen.splitlines()) <= 20
     assert 'images   240' in screen

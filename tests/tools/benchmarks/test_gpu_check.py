@@ -298,7 +298,7 @@ def test_a_process_that_dies_is_an_answer(tools, tmp_path):
     assert '3' in found['two']['error']
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_every_method_trains_in_small(tools, tmp_path):
     out = tmp_path / 'gpu_check' / 'methods.json'
     tools['_gpu_methods'].main(['--small', '--json', str(out)])
