@@ -97,6 +97,10 @@ class Row:
             )
         return config
 
+    def wrapper(self) -> str | None:
+        """Type of the optimizer's wrapper, which decides on the precision."""
+        return (self.read().get('optim_wrapper') or {}).get('type')
+
     def digest(self) -> str:
         """Of all that decides the result but the seed and the part."""
         options = json.dumps(dict(self.options), sort_keys=True)

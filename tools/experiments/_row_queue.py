@@ -22,6 +22,8 @@ from _plan import ROOT, Plan, Row, planned_file, read_config
 from _provenance import device_here
 from _replay import sources
 
+from ahpcl.runtime.optim_wrapper import has_bf16_instructions
+
 Key = tuple[str, str, int, str]
 ROW_TOOL = Path(__file__).with_name('row.py')
 
@@ -112,6 +114,29 @@ class Queue:
                     f'{planned_file(self.args.plan).name} before they run'
                 )
 
+    def check_processor(self) -> None:
+        """Refuse rows in bfloat16 where a processor has no such instructions.
+
+        Raises:
+            ValueError: With their scales; an epoch would take hours.
+        """
+        if self.device != 'cpu' or has_bf16_instructions():
+            return
+        slow = {
+            row.scale
+            for row in self.pending()
+            if row.wrapper() == 'BF16OptimWrapper'
+        }
+        if slow:
+            others = [scale for scale in self.scales if scale not in slow]
+            rest = f'--scale {" ".join(others)}' if others else 'other scales'
+            raise ValueError(
+                'expected a processor with bfloat16 instructions (AMX, '
+                f'AVX512-BF16) for the scale {", ".join(sorted(slow))}, got '
+                'one without, on which a step takes a hundred times as long: '
+                f'run {rest} here'
+            )
+
     def _pending(self, ended: Mapping[Key, dict]) -> list[Row]:
         done = {
             key
@@ -141,6 +166,7 @@ class Queue:
     def run(self) -> None:
         """Run rows until none is left or the budget is spent."""
         self.check_plan()
+        self.check_processor()
         lock = _locked(self.args.ledger)
         end = time.monotonic() + self.args.budget
         try:

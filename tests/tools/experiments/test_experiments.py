@@ -314,6 +314,18 @@ def test_a_second_queue_on_one_ledger_is_refused(queue, tools, tmp_path):
     assert queue([row()]) == (0, ['digits/ahpcl/0'])
 
 
+def test_bfloat16_needs_its_instructions(queue, tools, monkeypatch):
+    rows = [row(options={'optim_wrapper.type': 'BF16OptimWrapper'})]
+    name = 'has_bf16_instructions'
+    monkeypatch.setattr(tools.row_queue, name, lambda: False)
+    with pytest.raises(
+        SystemExit, match=r'for the scale digits.*other scales'
+    ):
+        queue(rows)
+    monkeypatch.setattr(tools.row_queue, name, lambda: True)
+    assert queue(rows)[0] == 0
+
+
 def test_a_row_runs_only_as_it_was_planned(queue, tools, tmp_path):
     with pytest.raises(SystemExit, match=r'1 that were not planned: .*/0'):
         queue([row()], planned=False)
