@@ -8,7 +8,7 @@ help:
 	@echo 'make check      lint, format and types'
 	@echo 'make test       all tests but campaigns (GPU tests where there is one)'
 	@echo 'make test-fast  tests that take seconds'
-	@echo 'make campaigns  fuzz, kills, faults, signals to processes, a browser'
+	@echo 'make campaigns  fuzz, kills, faults, signals, a browser, long trainings'
 	@echo 'make demo       train on the digits that scikit-learn brings along'
 	@echo 'make experiments  pending rows of the experiments, for an hour (BUDGET=8h)'
 	@echo 'make docs       the site, docs/_build/html/index.html (extra docs)'

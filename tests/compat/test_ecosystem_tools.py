@@ -95,7 +95,7 @@ def test_knn_tool_agrees_with_our_metric(toy_run, tmp_path):
     assert host['top1_k1'] > 40  # chance is 10
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_linear_probe_of_an_extracted_backbone(toy_run, tmp_path):
     backbone = tmp_path / 'backbone.pth'
     run(

@@ -34,7 +34,8 @@ def test_both_files_are_valid(figure, tmp_path):
         72 * figure.get_size_inches()[0], abs=1
     )
     assert sorted(p.name for p in png.parent.iterdir()) == (
-        [png.name, svg.name]
+        # The new folder is marked as none of the data's.
+        ['.ahpcl', png.name, svg.name]
     )
     assert dict(rcParams) == settings
 
@@ -55,7 +56,8 @@ def test_a_file_is_whole_or_not_there(figure, tmp_path):
     with pytest.raises(ValueError, match='broken'):
         save_figure(figure, stem)
     assert (tmp_path / 'sizes.png').read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob('sizes*'))) == 2
+    assert not [p for p in tmp_path.iterdir() if p.suffix == '.tmp']
 
 
 def test_a_visualizer_gets_the_pixels(figure, tmp_path):

@@ -36,7 +36,7 @@ def write_toys(folder):
 # ---- speed and memory ----------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_the_figures_of_a_run_belong_together(tools, tmp_path, capsys):
     paths = write_toys(tmp_path)
     out = tmp_path / 'deep' / 'bench.json'

@@ -119,6 +119,7 @@ def test_other_files_are_not_features(tools, tmp_path):
         tools['_clustering'].read_features(tmp_path / 'f.pt')
 
 
+@pytest.mark.campaign
 def test_sweeps_are_measured(tools, tmp_path):
     out = tmp_path / 'scaling.json'
     rows = tools['scaling'].main(

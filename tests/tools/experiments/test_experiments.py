@@ -803,7 +803,7 @@ def test_a_row_trains_measures_and_counts(tmp_path):
         assert 20 < metrics[metric] <= 100, metric
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_fork_in_the_warm_up_is_the_run_from_scratch(tmp_path):
     fork = row(seeds=[1], start_from='mocov2@1')
     plan = write_plan(tmp_path, [row(['ahpcl', 'mocov2'], [1]), fork])
@@ -860,7 +860,7 @@ def shrunk(node, root):
             shrunk(child, root)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ('scale', 'images', 'metric'),
     [

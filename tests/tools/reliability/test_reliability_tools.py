@@ -57,6 +57,7 @@ def test_a_little_fuzz():
     assert done.stdout.count('| 60 |') == 7
 
 
+@pytest.mark.campaign
 def test_an_estep_in_little_memory():
     size = ('--images', 100_000, '--clusters', 20)  # 51 MB of features
     done = run('limited_estep.py', '--limit', 0.5, *size)
