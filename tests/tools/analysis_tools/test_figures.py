@@ -1,6 +1,5 @@
 """The command, from a run of a few digits to files."""
 
-import shutil
 from xml.etree import ElementTree
 
 import numpy as np
@@ -57,7 +56,9 @@ def test_pictures_of_a_run(run):
 
 
 def test_what_needs_labels_or_logs_is_left_out(run, tmp_path, call, capsys):
-    shutil.copy(run / 'epoch_2.pth', tmp_path)
+    content = torch.load(run / 'epoch_2.pth', weights_only=True)
+    del content['ahpcl']['images']  # as of 0.1, for any 240 images
+    torch.save(content, tmp_path / 'epoch_2.pth')
     folder = tmp_path / 'images'
     folder.mkdir()
     rng = np.random.default_rng(0)
