@@ -84,7 +84,7 @@ def test_what_needs_labels_or_logs_is_left_out(run, tmp_path, call, capsys):
     assert left_out[1] == (
         'confusion left out: the training images have no labels'
     )
-    assert sorted(file.name for file in (tmp_path / 'here').iterdir()) == (
+    assert sorted(file.name for file in (tmp_path / 'here').glob('[!.]*')) == (
         ['sizes.png', 'sizes.svg']
     )
 
