@@ -308,7 +308,7 @@ def test_every_method_trains_in_small(tools, tmp_path):
     assert set(rows) == set(tools['_gpu_methods'].METHODS)
     for row in rows.values():
         assert row['finite']
-        assert row['last'] < row['first']
+        assert row['falls'] is None or row['last'] < row['first']
     content['settings']['small'] = False
     out.write_text(json.dumps(content))
     page = tools['tables'].block(tmp_path, 'gpu_check/methods')
