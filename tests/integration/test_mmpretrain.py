@@ -156,7 +156,7 @@ train_dataloader = dict(
 custom_hooks = [
     dict(
         _base_.custom_hooks[0],
-        ladder=dict(_delete_=True, type='ClusterLadder', rungs=[8, 4]),
+        ladder=dict(type='ClusterLadder', rungs=[8, 4], window=2),
         warmup_epochs=0,
     )
 ]
@@ -164,7 +164,7 @@ custom_hooks = [
     )
     printed = run(
         *(PYTHON, 'tools/train.py', config, tmp_path / 'run', 1),
-        fails=False,
+        *('--data', images),
     )
     assert 'acc_proto_k8' in printed
 
