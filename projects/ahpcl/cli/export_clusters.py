@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ahpcl.cli.arguments import add_run_arguments, open_run
+from ahpcl.cli.console import say
 from ahpcl.evaluation.cluster_table import (
     FORMATS,
     Table,
@@ -87,7 +88,7 @@ def export(
                 path = out / f'{name}.{form}'
                 write_table(table, path)
                 written.append(path)
-                print(f'wrote {path}: {len(table)} columns', flush=True)
+                say(f'wrote {path}: {len(table)} columns')
     return written
 
 

@@ -200,7 +200,7 @@ def execute(args: argparse.Namespace) -> Any:
             for name, rows in found.items():
                 show(titles[name], rows)
             if not run.own_prototypes:
-                print(f'{run.name} holds no prototypes: no odd clusters')
+                say(f'{run.name} holds no prototypes: no odd clusters')
         if args.json:
             target = Path(args.json)
             target.parent.mkdir(parents=True, exist_ok=True)

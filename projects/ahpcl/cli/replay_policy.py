@@ -281,7 +281,7 @@ def execute(args: argparse.Namespace) -> list[dict[str, Any]]:
         raise SystemExit(f'error: {error}') from None
     width = None if sys.stdout.isatty() else 160
     Console(width=width).print(table_of(rows))
-    print(verdict(rows))
+    say(verdict(rows))
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         Path(args.json).write_text(json.dumps(rows, indent=1) + '\n', 'utf-8')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -72,9 +73,9 @@ class _LibraryBackbone(BaseModule):
             ) from error
         return (rows[:, :, None, None],)
 
+    @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to pooled features (B, D)."""
-        raise NotImplementedError
 
     def remedy(self) -> str:
         """Say what sizes the model takes."""
