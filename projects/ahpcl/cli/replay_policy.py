@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ahpcl.cli.arguments import add_config_options, apply_options, read_config
+from ahpcl.cli.console import say
 from ahpcl.compat.frameworks import scope_of
 from ahpcl.core import ClusterLadder
 from ahpcl.engine import build_ladder
