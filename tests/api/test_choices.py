@@ -5,6 +5,7 @@ from mmengine.registry import TASK_UTILS
 
 from ahpcl.api.choices import make_plan, set_epochs, steps_of, view_size
 from ahpcl.api.pace import Pace
+from ahpcl.api.plan import Request
 from ahpcl.api.survey import Survey
 from ahpcl.api.train import _epochs_in
 from ahpcl.engine import build_ladder
@@ -25,9 +26,9 @@ def images(count, side=64, classes=0):
 
 
 def planned(count, side=64, classes=0, on_gpu=False, **more):
-    options = dict(model=None, config=None, image_size=None, cores=2)
-    options.update(more)
-    return make_plan(images(count, side, classes), on_gpu=on_gpu, **options)
+    return make_plan(
+        images(count, side, classes), Request(**more), on_gpu=on_gpu, cores=2
+    )
 
 
 COUNTS = (16, 40, 300, 2000, 38_400, 1_281_167)

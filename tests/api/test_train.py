@@ -12,6 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 
 import ahpcl
+from ahpcl.api.plan import Request
 from ahpcl.api.train import prepare
 from commands import Command
 
@@ -130,10 +131,12 @@ def test_resume_without_a_run_begins(photos, tmp_path):
 def test_time_is_measured_and_too_little_is_refused(photos, tmp_path):
     state = torch.get_rng_state()
     with pytest.raises(ValueError, match=r'got 0\.001: .*minutes=') as error:
-        prepare(photos, tmp_path, minutes=0.001, cfg_options=SMALL)
+        prepare(photos, tmp_path, Request(minutes=0.001, cfg_options=SMALL))
     # The remedy works.
     least = float(re.search(r'minutes=([\d.]+)', str(error.value))[1])
-    plan = prepare(photos, tmp_path, minutes=least + 0.5, cfg_options=SMALL)
+    plan = prepare(
+        photos, tmp_path, Request(minutes=least + 0.5, cfg_options=SMALL)
+    )
     assert plan.config.train_cfg.max_epochs >= 1
     assert 0 < plan.config.expected_seconds <= 60 * (least + 0.5)
     assert 'ms a step were measured' in plan.config.choices.epochs
@@ -177,7 +180,7 @@ def test_what_is_asked_for_wins(photos, tmp_path):
         'optim_wrapper.optimizer.lr': 0.5,
         'train_dataloader.batch_size': 16,
     }
-    plan = prepare(photos, tmp_path, epochs=4, cfg_options=options)
+    plan = prepare(photos, tmp_path, Request(epochs=4, cfg_options=options))
     config = plan.config
     assert config.train_cfg.val_interval == 3
     assert config.optim_wrapper.optimizer.lr == 0.5

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from ahpcl.compat.configs import PREFIX, find_config
+from ahpcl.compat.options import set_data_root
 from ahpcl.core import ClusterLadder
-from ahpcl.datasets.image_size import KEY as IMAGE_SIZE
+from ahpcl.datasets.image_size import pipeline_sizes, set_image_size
 
+from .plan import Plan, Request
 from .survey import Survey
 
 #: Encoders by name: the config that has them, and their depth.
@@ -35,69 +35,28 @@ _LADDER = 0.8
 _REFERENCES, _QUERIES = 8000, 2000
 
 
-@dataclass
-class Plan:
-    """A config that is being made, and why it is so.
-
-    Attributes:
-        config: The config.
-        images: What is known of the images.
-        reasons: Why, by what was chosen.
-        free: Whether encoder, sizes and rates are ours to choose; not with a
-            config that the user gave.
-        moves_ladder: Whether its config had a policy to begin with.
-    """
-
-    config: Config
-    images: Survey
-    free: bool
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        hook = self.hook
-        self.moves_ladder = bool(hook) and hook.get('policy') is not None
-
-    @property
-    def hook(self) -> Any:
-        """Settings of the hook that clusters; None if there is none."""
-        for hook in self.config.get('custom_hooks') or []:
-            if hook.get('ladder') is not None:
-                return hook
-        return None
-
-
 def make_plan(
-    images: Survey,
-    *,
-    model: str | None,
-    config: str | None,
-    image_size: int | None,
-    on_gpu: bool,
-    cores: int,
-    skip_unreadable: bool = False,
+    images: Survey, request: Request, *, on_gpu: bool, cores: int
 ) -> Plan:
     """Choose everything but the number of epochs.
 
     Args:
         images: What is known of the images.
-        model: A name of :data:`MODELS`; None for the one that fits.
-        config: A config of the user's, whose encoder, sizes and rates are
-            kept; None for the one that fits.
-        image_size: Side of a view, px; None for the one that fits.
+        request: What the user said; ``model`` is a name of :data:`MODELS`.
         on_gpu: Whether there is a GPU.
         cores: Cores that may be used.
-        skip_unreadable: Leave out files that cannot be read.
 
     Raises:
         ValueError: If there is no such model, or ``model`` comes with a
             config of its own.
     """
+    model, config = request.model, request.config
     if model is not None and model not in MODELS:
         raise ValueError(
             f'expected model to be one of {", ".join(MODELS)}, got {model!r}; '
             'for another encoder give a config= whose model.backbone it is'
         )
-    size = image_size
+    size = request.image_size
     if config is not None:
         if model is not None:
             raise ValueError(
@@ -117,14 +76,12 @@ def make_plan(
             size, why = _choose_size(images, name == 'thin' and not on_gpu)
             plan.reasons['size'] = why
         _set_encoder(plan.config, name, depth, size)
-    if image_size is not None:
+    if request.image_size is not None:
         plan.reasons['size'] = 'as asked for'
     if size is not None:
-        for step in _steps(plan.config._cfg_dict):
-            _resize(step, size)
-        plan.config[IMAGE_SIZE] = size
+        set_image_size(plan.config, size)
     _set_data(plan, on_gpu, cores)
-    if skip_unreadable:
+    if request.skip_unreadable:
         for loader in _loaders(plan):
             loader.dataset.on_unreadable = 'skip'
     _set_batch(plan, on_gpu)
@@ -213,54 +170,22 @@ def _set_encoder(config: Config, name: str, depth: int, size: int) -> None:
             model.backbone.update(type='mmcls.ResNet_CIFAR', out_indices=(3,))
 
 
-def _steps(node: Any) -> Iterator[Any]:
-    """Every dict below a config that has a type."""
-    if isinstance(node, dict):
-        if 'type' in node:
-            yield node
-        for child in list(node.values()):
-            yield from _steps(child)
-    elif isinstance(node, list | tuple):
-        for child in node:
-            yield from _steps(child)
-
-
-def _resize(step: Any, size: int) -> None:
-    kind = str(step['type']).rpartition('.')[2]
-    if kind == 'RandomResizedCrop':
-        step[_crop_key(step)] = size
-    elif kind == 'CenterCrop':
-        step['crop_size'] = size
-    elif kind == 'ResizeEdge':
-        # A margin around photographs, none around small images.
-        step['scale'] = size if size <= 64 else round(size * 8 / 7)
-
-
-def _crop_key(step: Any) -> str:
-    """Return mmselfsup's name of the size of a crop, or MMPretrain's."""
-    return 'size' if 'size' in step else 'scale'
-
-
 def view_size(config: Config) -> int | None:
     """Return the side of a training view, px; None if nothing crops."""
-    found: list[Any] = [
-        step[_crop_key(step)]
-        for part in ('model', 'train_dataloader')
-        for step in _steps(config.get(part))
-        if str(step['type']).endswith('RandomResizedCrop')
-    ]
-    size = found[0] if found else None
-    return size[0] if isinstance(size, list | tuple) else size
+    return next(
+        (
+            size
+            for place, size in pipeline_sizes(config).items()
+            if place.startswith(('model.', 'train_dataloader.'))
+        ),
+        None,
+    )
 
 
 def _set_data(plan: Plan, on_gpu: bool, cores: int) -> None:
     """Name the folder everywhere, and load as this machine can."""
     config, images = plan.config, plan.images
-    old = config.get('data_root')
-    config.data_root = images.folder
-    for step in _steps(config._cfg_dict):
-        if 'data_root' in step and step['data_root'] == old:
-            step['data_root'] = images.folder
+    set_data_root(config, images.folder, lambda line: None, 'the folder')
     if platform.system() != 'Linux':
         config.env_cfg.mp_cfg.mp_start_method = 'spawn'
     if not plan.free:

@@ -18,9 +18,10 @@ from ahpcl.runtime.checkpoint_files import good_checkpoint
 from ahpcl.utils.freed_memory import keep_freed_memory
 from ahpcl.utils.quiet import quiet_log
 
-from .choices import MOST_EPOCHS, Plan, make_plan, set_epochs
+from .choices import MOST_EPOCHS, make_plan, set_epochs
 from .first_screen import build_runner, duration
 from .pace import Pace, measure
+from .plan import Plan, Request
 from .survey import survey
 
 #: Name of the config that a run holds.
@@ -120,9 +121,7 @@ def train(
                 'another out begins anew'
             )
         with quiet_log():
-            plan = prepare(
-                folder,
-                target,
+            request = Request(
                 minutes=minutes,
                 epochs=epochs,
                 model=model,
@@ -131,8 +130,8 @@ def train(
                 labels=labels,
                 skip_unreadable=skip_unreadable,
                 cfg_options=cfg_options,
-                begun=begun,
             )
+            plan = prepare(folder, target, request, begun)
         target.mkdir(parents=True, exist_ok=True)
         plan.config.dump(written)
         # What is trained is what was written, to the bit.
@@ -156,62 +155,44 @@ def train(
 def prepare(
     folder: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    *,
-    minutes: float | None = None,
-    epochs: int | None = None,
-    model: str | None = None,
-    config: str | None = None,
-    image_size: int | None = None,
-    labels: str | None = 'auto',
-    skip_unreadable: bool = False,
-    cfg_options: Mapping[str, Any] | None = None,
+    request: Request,
     begun: float | None = None,
 ) -> Plan:
     """Choose all that :func:`train` would, and train nothing.
 
     Args:
-        folder: See :func:`train`, as all but the last.
-        out: See there.
-        minutes: See there.
-        epochs: See there.
-        model: See there.
-        config: See there.
-        image_size: See there.
-        labels: See there.
-        skip_unreadable: See there.
-        cfg_options: See there.
+        folder: The images, in any nesting.
+        out: Folder of the run.
+        request: What the user said.
         begun: When the minutes began, of ``time.perf_counter``; None for now.
 
     Raises:
         ValueError: As :func:`train`.
     """
     begun = time.perf_counter() if begun is None else begun
-    _check_length(minutes, epochs)
-    images = survey(folder, labels)
+    images = survey(folder, request.labels)
     plan = make_plan(
         images,
-        model=model,
-        config=config,
-        image_size=image_size,
+        request,
         on_gpu=torch.cuda.is_available(),
         cores=usable_cores(),
-        skip_unreadable=skip_unreadable,
     )
     plan.config.work_dir = str(out)
     plan.config.launcher = 'none'
-    plan.config.merge_from_dict(dict(cfg_options or {}))
+    plan.config.merge_from_dict(dict(request.cfg_options or {}))
     pace = None
-    if epochs is not None:
-        set_epochs(plan, epochs)
+    if request.epochs is not None:
+        set_epochs(plan, request.epochs)
         plan.reasons['epochs'] = 'as asked for'
     else:
-        minutes = _MINUTES if minutes is None else minutes
+        asked = request.minutes
+        minutes = _MINUTES if asked is None else asked
         set_epochs(plan, 1)
         pace = measure(plan.config)
         budget = 60 * minutes - (time.perf_counter() - begun)
         set_epochs(plan, _epochs_in(plan, pace, budget, minutes))
     # What was asked for is not changed by what follows from the epochs.
-    plan.config.merge_from_dict(dict(cfg_options or {}))
+    plan.config.merge_from_dict(dict(request.cfg_options or {}))
     if pace is not None:
         plan.config.expected_seconds = round(_seconds(plan, pace), 1)
         plan.reasons['epochs'] = (
@@ -219,18 +200,6 @@ def prepare(
         )
     plan.config.choices = dict(plan.reasons)
     return plan
-
-
-def _check_length(minutes: float | None, epochs: int | None) -> None:
-    if minutes is not None and epochs is not None:
-        raise ValueError(
-            f'expected minutes or epochs, got both: {minutes} and {epochs}'
-        )
-    for name, value in (('minutes', minutes), ('epochs', epochs)):
-        if value is not None and not value > 0:
-            raise ValueError(f'expected {name} above 0, got {value}')
-    if epochs is not None and epochs != int(epochs):
-        raise ValueError(f'expected whole epochs, got {epochs}')
 
 
 def _checkpoint_in(folder: Path) -> Path | None:
