@@ -9,11 +9,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from mmengine.runner.checkpoint import CheckpointLoader
 
 import ahpcl  # noqa: F401  (checkpoints are loaded without pickle)
 from ahpcl.api.layouts import LAYOUTS
 from ahpcl.compat.checkpoints import TRUST_VARIABLE, PickledCheckpointError
+from ahpcl.runtime import checkpoint_files
 from ahpcl.utils.atomic_write import atomic_write
 
 
@@ -58,22 +58,16 @@ def read_checkpoint(path: str, *, trust_pickle: bool = False) -> Any:
         ValueError: If there is no such file, it is damaged or no checkpoint,
             or it needs Python objects and is not trusted.
     """
-    if '://' not in path and not Path(path).expanduser().is_file():
-        raise ValueError(f'expected a checkpoint, got {path}: no such file')
     before = os.environ.get(TRUST_VARIABLE, '')
     os.environ[TRUST_VARIABLE] = '1' if trust_pickle else before
     try:
-        return CheckpointLoader.load_checkpoint(path, 'cpu', logger='silent')
-    except PickledCheckpointError as error:
-        raise ValueError(
-            f'{error} Here --trust-pickle does the same.'
-        ) from error
-    except Exception as error:  # whatever a damaged file makes torch say
-        said = str(error).partition('\n')[0]
-        raise ValueError(
-            f'expected a checkpoint that torch.load can read, got {path}: '
-            f'{type(error).__name__}: {said}'
-        ) from error
+        return checkpoint_files.read_checkpoint(path)
+    except ValueError as error:
+        if isinstance(error.__cause__, PickledCheckpointError):
+            raise ValueError(
+                f'{error} Here --trust-pickle does the same.'
+            ) from error
+        raise
     finally:
         os.environ[TRUST_VARIABLE] = before
 

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
-from ahpcl.compat.checkpoints import PickledCheckpointError
 from ahpcl.compat.configs import PREFIX, find_config
 from ahpcl.datasets.fit_config import fit_to_pixels
-from ahpcl.runtime.checkpoint_files import good_checkpoint
+from ahpcl.runtime.checkpoint_files import good_checkpoint, read_checkpoint
 
 from .config_text import parse_config
 
@@ -115,17 +113,7 @@ def _file_of(folder: Path) -> Path:
 
 
 def _load(path: Path) -> Mapping[str, Any]:
-    try:
-        content = CheckpointLoader.load_checkpoint(
-            str(path), 'cpu', logger='silent'
-        )
-    except PickledCheckpointError as error:
-        raise ValueError(str(error)) from error
-    except Exception as error:  # whatever a damaged file makes torch say
-        said = str(error).partition('\n')[0]
-        raise ValueError(
-            f'expected a checkpoint that can be read, got {path}: {said}'
-        ) from error
+    content = read_checkpoint(path)
     if not isinstance(content, Mapping):
         raise ValueError(
             f'expected a checkpoint, got {path} with a '

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import copy
 import os
-from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from ahpcl.compat.checkpoints import PickledCheckpointError
 from ahpcl.datasets.fit_config import (
     fit_to_images,
     fit_to_pixels,
     pixels_of,
 )
+from ahpcl.runtime.checkpoint_files import read_checkpoint
 from ahpcl.runtime.start_checkpoint_hook import fit_checkpoint
 from ahpcl.utils.quiet import quiet_log
 from ahpcl.utils.random_state import random_state_kept
@@ -89,19 +87,7 @@ def load_weights(model: nn.Module, checkpoint: str | os.PathLike) -> dict:
         ValueError: As :func:`load_model`.
     """
     path = str(checkpoint)
-    if '://' not in path and not Path(path).expanduser().is_file():
-        raise ValueError(
-            f'expected a checkpoint, got {path}, which does not exist'
-        )
-    try:
-        content = CheckpointLoader.load_checkpoint(path, 'cpu')
-    except PickledCheckpointError as error:
-        raise ValueError(str(error)) from error
-    except Exception as error:  # whatever a damaged file makes torch say
-        said = str(error).partition('\n')[0]
-        raise ValueError(
-            f'expected a checkpoint that can be read, got {path}: {said}'
-        ) from error
+    content = read_checkpoint(path)
     fit_checkpoint(model, content, path)
     state = content.get('state_dict', content)
     model.load_state_dict(

@@ -7,13 +7,46 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import print_log
+from mmengine.runner.checkpoint import CheckpointLoader
 
 from ahpcl.compat.checkpoint_defects import defect_of
+from ahpcl.compat.checkpoints import PickledCheckpointError
 
 POINTER = 'last_checkpoint'
 _NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)(?:_batch_(\d+))?\.pth')
+
+
+def read_checkpoint(path: str | os.PathLike) -> Any:
+    """Read a checkpoint onto the CPU, running nothing that it carries.
+
+    Args:
+        path: A file, or an address that mmengine reads.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        ValueError: If there is no such file, it is damaged, or needs Python
+            objects (the cause is then a ``PickledCheckpointError``).
+    """
+    name = str(path)
+    if '://' not in name and not Path(name).expanduser().is_file():
+        raise ValueError(
+            f'expected a checkpoint, got {name}, which does not exist'
+        )
+    try:
+        return CheckpointLoader.load_checkpoint(name, 'cpu', logger='silent')
+    except PickledCheckpointError as error:
+        raise ValueError(str(error)) from error
+    except Exception as error:  # whatever a damaged file makes torch say
+        said = str(error).partition('\n')[0]
+        raise ValueError(
+            f'expected a checkpoint that can be read, got {name}: '
+            f'{type(error).__name__}: {said}'
+        ) from error
 
 
 def newest_checkpoint(work_dir: str | os.PathLike) -> Path | None:

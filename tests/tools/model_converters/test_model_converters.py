@@ -477,7 +477,7 @@ def test_files_that_need_code_are_refused(tool, tmp_path, name, monkeypatch):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (None, 'no such file'),
+        (None, 'which does not exist'),
         (b'not a checkpoint', 'expected a checkpoint'),
         ({'state_dict': {'blocks.0.w': torch.ones(1)}}, 'blocks.0.w|without'),
         ({'epoch': 3}, "'epoch'|without"),
