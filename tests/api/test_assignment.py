@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 
 import ahpcl
+from ahpcl.api import ClusterInferencer, FeatureInferencer
 from ahpcl.api.assignment import Assigner
-from ahpcl.api.inferencers import ClusterInferencer, FeatureInferencer
 from ahpcl.evaluation.cluster_table import image_table
 from ahpcl.evaluation.run_data import RunData
 from ahpcl.visualization.report_explorer import explorer

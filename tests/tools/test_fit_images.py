@@ -3,7 +3,7 @@
 import torch
 from mmengine.config import Config
 
-from ahpcl.cli import arguments
+from ahpcl.cli.runs import fit_images
 from ahpcl.datasets import UnlabelledFolder
 from odd_folders import ODD_FOLDERS
 
@@ -20,7 +20,7 @@ def test_numbers_are_those_of_the_checkpoint_or_of_the_images(tmp_path):
     kept = dict(channels=3, range={'uint16': [0, 999]}, pages='first')
     torch.save({'ahpcl': {'pixels': kept}}, tmp_path / 'a.pth')
     torch.save({'state_dict': {}}, tmp_path / 'b.pth')
-    fit = arguments.fit_images
+    fit = fit_images
     fit(fresh)
     fit(tested, str(tmp_path / 'a.pth'))
     fit(begun, str(tmp_path / 'b.pth'))  # of the usual images

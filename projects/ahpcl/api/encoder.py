@@ -15,10 +15,11 @@ from ahpcl.core import PrototypeHierarchy
 from ahpcl.evaluation.cluster_names import Names, write_cluster_names
 
 from .assignment import Assigner, Assignment
+from .cluster_inferencer import ClusterInferencer
 from .encoder_parts import EncoderParts
 from .export import export_encoder
 from .image_items import Layout
-from .inferencers import BATCH_SIZE, ClusterInferencer, FeatureInferencer
+from .inferencers import BATCH_SIZE, FeatureInferencer
 from .run_files import RunFiles, read_run
 
 

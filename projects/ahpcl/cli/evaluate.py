@@ -22,9 +22,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ahpcl.cli.arguments import add_common_arguments, find_run, prepare
+from ahpcl.cli.arguments import add_common_arguments, prepare
 from ahpcl.cli.console import say
 from ahpcl.cli.evaluation_tables import print_tables
+from ahpcl.cli.runs import find_run
 from ahpcl.evaluation.evaluate import evaluate
 from ahpcl.evaluation.run_data import UNTRAINED, RunData
 from ahpcl.evaluation.tasks import TASKS
@@ -165,7 +166,7 @@ def write(results: dict[str, Any], path: Path) -> None:
 
 def execute(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluates; prints what it found, returns what the file holds."""
-    find_run(args)
+    find_run(args, untrained=True)
     cfg = prepare(args)
     tasks = args.tasks
     if tasks and 'all' in tasks:

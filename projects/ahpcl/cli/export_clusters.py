@@ -21,8 +21,8 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ahpcl.cli.arguments import add_run_arguments, open_run
 from ahpcl.cli.console import say
+from ahpcl.cli.runs import add_run_arguments, open_run
 from ahpcl.evaluation.cluster_table import (
     FORMATS,
     Table,

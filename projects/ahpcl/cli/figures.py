@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mmengine.logging import MMLogger
 
-from ahpcl.cli.arguments import add_run_arguments, find_run, open_run
 from ahpcl.cli.console import say
+from ahpcl.cli.runs import add_run_arguments, find_run, open_run
 
 KINDS = ('curves', 'tsne', 'umap', 'gallery', 'sizes', 'confusion', 'tree')
 # UMAP compiles itself first, and t-SNE shows the same.
@@ -94,11 +94,6 @@ def execute(args: argparse.Namespace) -> None:
         find_run(args)
     except ValueError as error:
         raise SystemExit(f'error: {error}') from error
-    if args.checkpoint is None:
-        raise SystemExit(
-            'error: expected a checkpoint, or the folder of a run, got '
-            f'{args.config} alone'
-        )
     out = Path(args.out or Path(args.checkpoint).resolve().parent / 'figures')
     if out.exists() and not out.is_dir():
         raise SystemExit(f'error: expected a folder for --out, got {out}')

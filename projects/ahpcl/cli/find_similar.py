@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ahpcl.cli.arguments import add_run_arguments, open_run
 from ahpcl.cli.console import say
+from ahpcl.cli.runs import add_run_arguments, open_run
 from ahpcl.core.metrics.neighbours import (
     nearest_neighbours,
     neighbour_outliers,

@@ -14,8 +14,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ahpcl.cli.arguments import add_config_options, open_run
+from ahpcl.cli.arguments import add_config_options
 from ahpcl.cli.console import say
+from ahpcl.cli.runs import open_run
 from ahpcl.visualization.report import (
     MAX_IMAGES,
     report_page,

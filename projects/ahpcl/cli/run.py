@@ -20,11 +20,10 @@ from ahpcl.api.first_screen import build_runner
 from ahpcl.cli.arguments import (
     add_common_arguments,
     add_verbose,
-    check_checkpoint,
-    fit_images,
     prepare,
 )
 from ahpcl.cli.console import say
+from ahpcl.cli.runs import check_checkpoint, fit_images
 from ahpcl.models.fast_encoders import FastEncoders
 from ahpcl.runtime.checkpoint_files import good_checkpoint
 from ahpcl.runtime.resume_settings import EXTENSIONS

@@ -13,11 +13,10 @@ from mmengine.runner import Runner
 
 from ahpcl.cli.arguments import (
     add_common_arguments,
-    check_checkpoint,
-    fit_images,
     prepare,
 )
 from ahpcl.cli.console import say
+from ahpcl.cli.runs import check_checkpoint, fit_images
 from ahpcl.utils.ranks import unwrap
 
 
