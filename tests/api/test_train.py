@@ -15,6 +15,7 @@ import ahpcl
 from ahpcl.api.plan import Request
 from ahpcl.api.train import prepare
 from commands import Command
+from odd_folders import ODD_FOLDERS
 
 IMAGES = 40
 # A smaller encoder than is chosen: the tests are about everything else.
@@ -203,3 +204,28 @@ def test_workers_need_no_fork(trained, photos, tmp_path):
     finally:
         multiprocessing.set_start_method(method, force=True)
     same(run.checkpoint, trained.checkpoint)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'channels', 'range_of'),
+    [('twelve_bits', 3, 'uint16'), ('seven_bands', 7, None)],
+)
+def test_depth_and_bands_are_in_the_written_config(
+    tmp_path, kind, channels, range_of
+):
+    """What `ahpcl.train` writes reads all images alike, in every loader."""
+    ODD_FOLDERS[kind](tmp_path / 'images', count=40)
+    run = ahpcl.train(
+        tmp_path / 'images', tmp_path / 'run', epochs=1, cfg_options=SMALL
+    )
+    config = Config.fromfile(run.config)
+    assert config.model.backbone.get('in_channels', 3) == channels
+    (hook,) = [h for h in config.custom_hooks if 'ladder' in h]
+    for loader in (config.train_dataloader, hook.extract_dataloader):
+        assert loader.dataset.channels == channels
+        assert range_of is None or range_of in loader.dataset.range
+    text = next(run.folder.glob('*/*.log')).read_text('utf-8')
+    assert f'{channels} bands' in text
+    features = ahpcl.load(run, device='cpu').embed(tmp_path / 'images')
+    assert features.shape == (40, 32) and np.isfinite(features).all()
+    assert features.std(0).max() > 0  # not all black

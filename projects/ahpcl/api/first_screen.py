@@ -14,6 +14,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from ahpcl.core import ClusterLadder
+from ahpcl.datasets.pixel_format import USUAL
 from ahpcl.utils.ranks import unwrap
 
 from .choices import view_size
@@ -129,6 +130,15 @@ def _rows(runner: Runner) -> Iterator[tuple[str, str, str]]:
         images += f' in {root}'
     sizes = sizes_of(dataset)
     yield 'images', 'images', f'{images}{f", {sizes}" if sizes else ""}'
+    pixels = getattr(dataset, 'pixels', USUAL)
+    if pixels != USUAL:
+        ranges = ', '.join(
+            f'{kind} {spans[0][0]:g} to {spans[0][1]:g}'
+            + (' and others' if len(spans) > 1 else '')
+            for kind, spans in pixels.ranges
+        )
+        become = f'; {ranges} become 0 to 255' if ranges else ''
+        yield 'pixels', 'pixels', f'{pixels.channels} bands{become}'
     size = view_size(config)
     if size is not None:
         yield 'size', 'size', f'{size} px'

@@ -32,15 +32,28 @@ class ImageItem:
     name: str
     source: Path | Image.Image | np.ndarray
 
-    def sample(self) -> dict[str, Any]:
+    def sample(self, channels: int = 3) -> dict[str, Any]:
         """Return the beginning of a pipeline: a path, or pixels in memory.
 
+        Args:
+            channels: Bands of the images of the run.
+
         Raises:
-            ValueError: If a Pillow image cannot be converted.
+            ValueError: If a Pillow image cannot be converted, or pixels have
+                other bands than those of the run.
         """
         source = self.source
         if isinstance(source, Path):
             return {'img_path': str(source)}
+        if channels != 3:
+            pixels = np.asarray(source)
+            pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+            if pixels.dtype != np.uint8 or pixels.shape[2] != channels:
+                raise ValueError(
+                    f'expected uint8 pixels of {channels} bands, as the run '
+                    f'was trained on, got {pixels.dtype} {pixels.shape}'
+                )
+            return {'img': np.ascontiguousarray(pixels)}
         if isinstance(source, Image.Image):
             source = to_rgb(source)
         elif source.shape[2] == 4:
@@ -50,7 +63,9 @@ class ImageItem:
         return {'img': np.ascontiguousarray(source[:, :, ::-1])}
 
 
-def list_items(items: Any, layout: Layout | None = None) -> list[ImageItem]:
+def list_items(
+    items: Any, layout: Layout | None = None, channels: int = 3
+) -> list[ImageItem]:
     """List the images that somebody hands over, in order.
 
     Args:
@@ -61,6 +76,8 @@ def list_items(items: Any, layout: Layout | None = None) -> list[ImageItem]:
             (with alpha) channels, or N such images at once with a leading
             dimension.
         layout: 'HWC' or 'CHW' for arrays and tensors whose shape fits both.
+        channels: Bands of the images of the run. With other than 3, arrays
+            have as many.
 
     Raises:
         ValueError: If something is no image, there is none, or the layout
@@ -68,17 +85,18 @@ def list_items(items: Any, layout: Layout | None = None) -> list[ImageItem]:
     """
     if layout is not None and layout not in LAYOUTS:
         raise ValueError(f"expected layout 'HWC' or 'CHW', got {layout!r}")
-    found = list(_walk(items, layout, _Counter()))
+    found = list(_walk(items, layout, _Counter(channels)))
     if not found:
         raise ValueError('expected at least one image, got none')
     return found
 
 
 class _Counter:
-    """Numbers for images without a name."""
+    """Numbers for images without a name, and the channels of arrays."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         self.next = 0
+        self.possible = _CHANNELS if channels == 3 else (channels,)
 
     def name(self) -> str:
         self.next += 1
@@ -96,12 +114,13 @@ def _walk(
     elif isinstance(items, np.ndarray | Tensor):
         pixels = _pixels(items)
         if pixels.ndim == 4:
-            layout = _layout_of(pixels, layout)
+            layout = _layout_of(pixels, layout, counter.possible)
             for image in pixels:
                 yield ImageItem(counter.name(), _hwc(image, layout))
         else:
             yield ImageItem(
-                counter.name(), _hwc(pixels, _layout_of(pixels, layout))
+                counter.name(),
+                _hwc(pixels, _layout_of(pixels, layout, counter.possible)),
             )
     elif isinstance(items, Iterable) and not isinstance(items, bytes | dict):
         for item in items:
@@ -153,18 +172,21 @@ def _pixels(image: np.ndarray | Tensor) -> np.ndarray:
     return pixels
 
 
-def _layout_of(pixels: np.ndarray, layout: Layout | None) -> Layout:
+def _layout_of(
+    pixels: np.ndarray, layout: Layout | None, possible: tuple[int, ...]
+) -> Layout:
     first, last = pixels.shape[-3], pixels.shape[-1]
     could: list[Layout] = []
-    if last in _CHANNELS:
+    if last in possible:
         could.append('HWC')
-    if first in _CHANNELS:
+    if first in possible:
         could.append('CHW')
     shape = tuple(pixels.shape)
+    known = '1, 3 or 4' if possible == _CHANNELS else str(possible[0])
     if layout is not None:
         if layout not in could:
             raise ValueError(
-                f'expected {layout} with 1, 3 or 4 channels, got shape {shape}'
+                f'expected {layout} with {known} channels, got shape {shape}'
             )
         return layout
     if len(could) == 2:
@@ -174,8 +196,8 @@ def _layout_of(pixels: np.ndarray, layout: Layout | None) -> Layout:
         )
     if not could:
         raise ValueError(
-            'expected an image with 1, 3 or 4 channels first or last, got '
-            f'shape {shape}; pick three of them, or convert it'
+            f'expected an image with {known} channels first or last, got '
+            f'shape {shape}; pick as many of them, or convert it'
         )
     return could[0]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 from PIL import Image
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 
 from ahpcl.compat.frameworks import scope_of
 from ahpcl.datasets.decode import explain
+from ahpcl.datasets.pixel_format import USUAL
 from ahpcl.datasets.transforms import LoadImageBGR
+from ahpcl.datasets.transforms.band_wise import fit_pipeline
 
 from .image_items import ImageItem
 from .scopes import in_scope
@@ -57,9 +60,15 @@ class Preprocessing:
         ]
         self.size = size
         with in_scope(scope):
-            self._steps: list[Callable[[dict], dict | None]] = [
+            steps: list[Callable[[dict], dict | None]] = [
                 TRANSFORMS.build(copy.deepcopy(step)) for step in self.pipeline
             ] or [LoadImageBGR()]
+        load = next((s for s in steps if isinstance(s, LoadImageBGR)), None)
+        pixels = USUAL if load is None else load.pixels
+        #: Bands of every image.
+        self.channels = pixels.channels
+        self._transform = Compose(steps)
+        fit_pipeline(self._transform, pixels)
 
     @classmethod
     def of(cls, config: Config) -> Preprocessing:
@@ -78,10 +87,7 @@ class Preprocessing:
             UnreadableImageError: If it cannot be decoded or transformed.
         """
         try:
-            results: dict | None = item.sample()
-            for step in self._steps:
-                assert results is not None
-                results = step(results)
+            results = self._transform(item.sample(self.channels))
             assert results is not None
             pixels = results['img']
         except Exception as error:  # Pillow's readers raise many kinds
@@ -139,7 +145,7 @@ class Normalise(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) of any type to float32."""
-        if self.swap:
+        if self.swap and pixels.shape[1] == 3:
             pixels = pixels[:, [2, 1, 0]]
         images = pixels.float()
         if self.mean is None or self.std is None:
@@ -148,18 +154,34 @@ class Normalise(nn.Module):
 
 
 def _pipeline(config: Config) -> list[dict]:
+    """Return the transforms of a data set, the first of which reads as it."""
+    dataset = _dataset(config)
+    steps = [dict(s) for s in dataset['pipeline'] if s['type'] != 'SetRole']
+    options: dict[str, Any] = {}
+    if isinstance(dataset.get('channels'), int):  # the run knows its images
+        names = ('channels', 'range', 'pages')
+        options['pixels'] = {n: dataset[n] for n in names if n in dataset}
+    if dataset.get('decoded_max_side') is not None:
+        options['max_side'] = dataset['decoded_max_side']
+    for step in steps:
+        if str(step['type']).endswith('LoadImageBGR'):
+            step.update(options)
+    return steps
+
+
+def _dataset(config: Config) -> Mapping[str, Any]:
+    """Return the settings of a data set that reads images without drawing."""
     for hook in config.get('custom_hooks') or []:
         loader = hook.get('extract_dataloader')
         if loader is not None:
-            return list(loader['dataset']['pipeline'])
+            return loader['dataset']
     loader = config.get('extract_dataloader')
     if loader is None:
         loader = config.get('val_dataloader') or config.get('test_dataloader')
     while loader is not None:
         dataset = loader.get('dataset', loader)
         if dataset.get('pipeline') is not None:
-            steps = list(dataset['pipeline'])
-            return [s for s in steps if s['type'] != 'SetRole']
+            return dataset
         inner = dataset.get('datasets')
         loader = inner[0] if inner else None
     raise ValueError(

@@ -10,9 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from PIL import Image
-
 from ahpcl.datasets.folder import UnlabelledFolder
+from ahpcl.datasets.raw_pixels import inspect
 
 #: Fewest images of a training: two for every part of a split batch norm.
 LEAST_IMAGES = 16
@@ -184,8 +183,8 @@ def _sizes(paths: Sequence[str]) -> tuple[int, int, str] | None:
     found = []
     for place in range(count):
         try:
-            with Image.open(paths[place * len(paths) // count]) as image:
-                found.append(image.size)
+            with open(paths[place * len(paths) // count], 'rb') as file:
+                found.append(inspect(file, full=False)[0].size)
         except Exception:
             continue
     if not found:

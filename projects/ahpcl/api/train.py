@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import init_default_scope
 
+from ahpcl.compat.frameworks import scope_of
+from ahpcl.datasets.fit_config import fit_to_images
 from ahpcl.datasets.scan import usable_cores
 from ahpcl.runtime.checkpoint_files import good_checkpoint
 from ahpcl.utils.freed_memory import keep_freed_memory
@@ -180,6 +183,8 @@ def prepare(
     plan.config.work_dir = str(out)
     plan.config.launcher = 'none'
     plan.config.merge_from_dict(dict(request.cfg_options or {}))
+    init_default_scope(scope_of(plan.config))
+    fit_to_images(plan.config)
     pace = None
     if request.epochs is not None:
         set_epochs(plan, request.epochs)

@@ -8,6 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from ..decode import WHITE, read_image, stored
+from ..decoded_cache_build import reduced
 from ..pixel_format import USUAL, PixelFormat
 
 
@@ -29,6 +30,8 @@ class LoadImageBGR(BaseTransform):
         pixels: How files become 8 bits, what ``dataset.pixels.as_dict()``
             says. The data sets of this package tell it themselves; it is for
             those of others.
+        max_side: Reduce longer sides to it, px, as ``decoded_max_side`` of
+            those data sets does; None keeps every pixel.
 
     Raises:
         ValueError: (on use) if the file cannot be read, naming its path, or
@@ -39,6 +42,7 @@ class LoadImageBGR(BaseTransform):
         self,
         background: tuple[int, int, int] = WHITE,
         pixels: Mapping[str, Any] | None = None,
+        max_side: int | None = None,
     ) -> None:
         if len(background) != 3 or not all(0 <= c <= 255 for c in background):
             raise ValueError(
@@ -47,6 +51,7 @@ class LoadImageBGR(BaseTransform):
             )
         self.background = tuple(background)
         self.pixels = PixelFormat.of(**(pixels or {}))
+        self.max_side = max_side
 
     def transform(self, results: dict) -> dict:
         """Add the image to ``results``."""
@@ -65,11 +70,16 @@ class LoadImageBGR(BaseTransform):
                 'expected an image in memory as uint8 (height, width, '
                 f'{channels}), got {image.dtype} {image.shape}'
             )
+        image = np.ascontiguousarray(reduced(image, self.max_side))
         results['img'] = image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
 
     def __repr__(self) -> str:
         # Features that are kept are told apart by it.
-        pixels = '' if self.pixels == USUAL else f', pixels={self.pixels}'
-        return f'{type(self).__name__}(background={self.background}{pixels})'
+        settings = f'background={self.background}'
+        if self.pixels != USUAL:
+            settings += f', pixels={self.pixels}'
+        if self.max_side is not None:
+            settings += f', max_side={self.max_side}'
+        return f'{type(self).__name__}({settings})'
