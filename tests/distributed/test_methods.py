@@ -18,6 +18,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize('method', METHODS)
 def test_ranks_end_with_the_same_model(folder, method):
     first, second = (

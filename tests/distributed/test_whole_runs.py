@@ -12,7 +12,9 @@ IMAGES, BATCH = 251, 16
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('processes', [3, 4])
+@pytest.mark.parametrize(
+    'processes', [3, pytest.param(4, marks=pytest.mark.campaign)]
+)
 def test_all_ranks_end_alike(tmp_path, processes):
     run_ranks(WORKER, tmp_path, IMAGES, BATCH, ranks=processes)
     first, *others = (

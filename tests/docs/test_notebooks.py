@@ -11,7 +11,7 @@ NOTEBOOKS = Path(__file__).parents[2] / 'docs' / 'notebooks'
 USES = ('ahpcl.api.encoder', 'ahpcl.cli.assign')
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in USES),
     reason='needs ahpcl.load and ahpcl assign',

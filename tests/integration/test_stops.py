@@ -78,7 +78,16 @@ def last(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['ahpcl', 'deepcluster', 'odc', 'swav'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'ahpcl',
+        *(
+            pytest.param(name, marks=pytest.mark.campaign)
+            for name in ('deepcluster', 'odc', 'swav')
+        ),
+    ],
+)
 def test_a_run_goes_on_within_an_epoch(records, tmp_path, name):
     whole, cut = tmp_path / 'whole', tmp_path / 'cut'
     train(config_of(name, whole))
@@ -119,7 +128,7 @@ def test_other_batches_are_refused_within_an_epoch(tmp_path):
         resumed(config_of('ahpcl', tmp_path, batch_size=80))
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_accumulated_gradients_are_not_lost(records, tmp_path):
     def config(folder):
         built = config_of('ahpcl', folder)

@@ -64,7 +64,7 @@ def test_without_a_compiler_it_says_so_before_the_first_step(monkeypatch):
     build(queue_len=4).check_training(6, 6, [(3, 8, 8)] * 2)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_compiled_steps_are_those_of_eager_ones():
     try:
         check_compiler(torch.device('cpu'))

@@ -364,6 +364,7 @@ def test_slurm_passes_on_what_it_gets(tmp_path):
     assert words[-4:] == expected
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(shutil.which('bash') is None, reason='needs bash')
 def test_two_processes_train_one_model_on_the_cpu(toy):
     folder = toy.parent

@@ -46,7 +46,7 @@ def test_weights_are_the_same_with_pictures(tmp_path):
     assert set(found.Tags()['images']) == names
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_every_so_many_epochs(tmp_path):
     pytest.importorskip('openTSNE')
     plain = train(short(tmp_path / 'plain', 4))

@@ -31,6 +31,7 @@ def make(rows, method, **settings):
     return project(rows, method=method, **settings)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     'method', ['tsne', pytest.param('umap', marks=pytest.mark.slow)]
 )

@@ -95,7 +95,7 @@ def test_a_row_that_fails_is_a_problem_and_others_follow(tools, tmp_path):
     assert {'torch', 'device', 'libraries'} <= set(kept['machine'])
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_problem_fails_the_part_and_others_run(tools, tmp_path, capfd):
     status = tools['gpu_check'].main(
         [

@@ -774,7 +774,7 @@ def test_the_results_page_is_what_the_ledger_says(tmp_path):
 # ---- rows ----------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_row_trains_measures_and_counts(tmp_path):
     out = tmp_path / 'row.json'
     plan = write_plan(
