@@ -109,7 +109,7 @@ def _objective(report: Report) -> float | None:
     """In percent above the recipe's; None of fewer epochs than are asked."""
     if report['settings']['epochs'] < _EPOCHS:
         return None
-    return _row(report, 'steady').get('worst')
+    return _row(report, _CONFIGURED).get('worst')
 
 
 def _worst_of_best(key: str) -> Callable[[Report], float | None]:
@@ -166,17 +166,17 @@ def _goals() -> list[Goal]:
         *found,
         Goal(
             'estep',
-            'clustering, CPU, steady state',
-            *(recipe, 15, False, ' x', _estep('steady', 'ratio')),
+            'clustering, CPU, as configured',
+            *(recipe, 15, False, ' x', _estep(_CONFIGURED, 'ratio')),
         ),
         Goal(
             'estep',
             'clustering, CPU, cold start',
-            *(recipe, 3, False, ' x', _estep('cold, light', 'ratio')),
+            *(recipe, 3, False, ' x', _estep('cold, one start', 'ratio')),
         ),
         Goal(
             'estep',
-            f'objective, steady state, worst rung of {_EPOCHS} epochs',
+            f'objective as configured, worst rung of {_EPOCHS} epochs',
             *(recipe, 0.5, True, ' %', _objective),
         ),
         Goal(

@@ -95,7 +95,7 @@ def test_goals_by_hand(tools):
         'gpu_check/clustering': clustering,
         'estep': dict(
             settings=dict(epochs=2),
-            rows=[dict(name='steady', ratio=66.2, worst=0.1)],
+            rows=[dict(name='as configured', ratio=66.2, worst=0.1)],
         ),
     }
     lines = tools['_goals'].goals(reports.get).splitlines()
@@ -115,6 +115,6 @@ def test_goals_by_hand(tools):
     # The best engine at every K, and then the worst K.
     assert measured('clustering, GPU') == '20.00 x: **not reached**'
     assert measured('assignment, GPU') == '0.60 of it: reached'
-    assert measured('clustering, CPU, steady') == '66.20 x: reached'
+    assert measured('clustering, CPU, as configured') == '66.20 x: reached'
     assert measured('objective') == '**not measured**'  # of two epochs
     assert measured('training step, GPU') == '**not measured**'
