@@ -5,6 +5,7 @@ import pytest
 
 from ahpcl.api.assignment import AssignedLevel, Assignment
 from ahpcl.api.sorting import sort_into
+from ahpcl.utils.own_folder import MARKER
 
 
 def assigned(paths, clusters, names=None, unlike=None):
@@ -49,7 +50,7 @@ def contents(folder):
     return sorted(
         (path.parent.name, path.read_text())
         for path in folder.rglob('*')
-        if path.is_file()
+        if path.is_file() and path.name != MARKER
     )
 
 

@@ -108,7 +108,7 @@ def _walk(
 ) -> Iterator[ImageItem]:
     if isinstance(items, str | os.PathLike):
         counter.next += 1
-        yield from _of_path(Path(items).expanduser())
+        yield from _of_path(Path(os.path.expanduser(items)))
     elif isinstance(items, Image.Image):
         yield ImageItem(counter.name(), items)
     elif isinstance(items, np.ndarray | Tensor):
@@ -134,10 +134,10 @@ def _walk(
 
 def _of_path(path: Path) -> Iterator[ImageItem]:
     if path.is_dir():
-        folder = UnlabelledFolder(str(path), scan='off')
-        for index in range(len(folder)):
-            file = folder.get_data_info(index)['img_path']
-            yield ImageItem(file, Path(file))
+        # Listed only: how pixels are read is what the run says.
+        folder = UnlabelledFolder(str(path), lazy_init=True)
+        for entry in folder.load_data_list():
+            yield ImageItem(entry['img_path'], Path(entry['img_path']))
         return
     if not path.exists():
         raise ValueError(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ahpcl.compat.frameworks import scope_of
 from ahpcl.datasets.decode import explain
-from ahpcl.datasets.pixel_format import USUAL
+from ahpcl.datasets.pixel_format import USUAL, PixelFormat
 from ahpcl.datasets.transforms import LoadImageBGR
 from ahpcl.datasets.transforms.band_wise import fit_pipeline
 
@@ -64,11 +64,22 @@ class Preprocessing:
                 TRANSFORMS.build(copy.deepcopy(step)) for step in self.pipeline
             ] or [LoadImageBGR()]
         load = next((s for s in steps if isinstance(s, LoadImageBGR)), None)
-        pixels = USUAL if load is None else load.pixels
-        #: Bands of every image.
-        self.channels = pixels.channels
+        #: How files become 8 bits.
+        self.pixels = USUAL if load is None else load.pixels
         self._transform = Compose(steps)
-        fit_pipeline(self._transform, pixels)
+        fit_pipeline(self._transform, self.pixels)
+
+    @property
+    def channels(self) -> int:
+        """Bands of every image."""
+        return self.pixels.channels
+
+    def set_pixels(self, pixels: PixelFormat) -> None:
+        """Read files by another format, of as many bands."""
+        self.pixels = pixels
+        for step in self._transform.transforms:
+            if isinstance(step, LoadImageBGR):
+                step.pixels = pixels
 
     @classmethod
     def of(cls, config: Config) -> Preprocessing:
@@ -155,7 +166,7 @@ class Normalise(nn.Module):
 
 def _pipeline(config: Config) -> list[dict]:
     """Return the transforms of a data set, the first of which reads as it."""
-    dataset = _dataset(config)
+    dataset = dataset_of(config)
     steps = [dict(s) for s in dataset['pipeline'] if s['type'] != 'SetRole']
     options: dict[str, Any] = {}
     if isinstance(dataset.get('channels'), int):  # the run knows its images
@@ -169,7 +180,7 @@ def _pipeline(config: Config) -> list[dict]:
     return steps
 
 
-def _dataset(config: Config) -> Mapping[str, Any]:
+def dataset_of(config: Config) -> Any:
     """Return the settings of a data set that reads images without drawing."""
     for hook in config.get('custom_hooks') or []:
         loader = hook.get('extract_dataloader')

@@ -16,6 +16,7 @@ from mmengine.registry import init_default_scope
 
 from ahpcl.compat.frameworks import scope_of
 from ahpcl.datasets.fit_config import fit_to_images
+from ahpcl.datasets.roots import Roots, roots_of
 from ahpcl.datasets.scan import usable_cores
 from ahpcl.runtime.checkpoint_files import good_checkpoint
 from ahpcl.utils.freed_memory import keep_freed_memory
@@ -53,7 +54,7 @@ class Run:
 
 
 def train(
-    folder: str | os.PathLike[str],
+    folder: Roots,
     out: str | os.PathLike[str] | None = None,
     *,
     minutes: float | None = None,
@@ -75,7 +76,8 @@ def train(
     trained; the same run is ``tools/train.py out/config.py``.
 
     Args:
-        folder: The images, in any nesting.
+        folder: The images, in any nesting; or a text file that lists their
+            paths; or several of both.
         out: Folder of the run; None for ``runs/`` and the name of the folder.
         minutes: How long it may take, about. A few steps are timed to turn
             this into epochs. 30 if neither this nor ``epochs`` is given.
@@ -107,7 +109,8 @@ def train(
         ``run = ahpcl.train('photos', out='runs/photos', minutes=30)``
     """
     begun = time.perf_counter()
-    name = Path(os.path.abspath(os.path.expanduser(folder))).name
+    roots = map(os.path.expanduser, roots_of(folder))
+    name = '+'.join(Path(os.path.abspath(root)).name for root in roots)
     target = Path(os.path.expanduser(out or Path('runs') / name))
     written = target / CONFIG
     checkpoint = _checkpoint_in(target)
@@ -156,7 +159,7 @@ def train(
 
 
 def prepare(
-    folder: str | os.PathLike[str],
+    folder: Roots,
     out: str | os.PathLike[str],
     request: Request,
     begun: float | None = None,
