@@ -9,6 +9,7 @@ from PIL import Image
 
 import ahpcl
 import ahpcl.api.foreign_pixels as foreign_pixels
+from ahpcl.api.cluster_report import ClusteredImages
 from odd_folders import ODD_FOLDERS, scene, write_tiff
 
 onnx = pytest.importorskip('onnx')
@@ -39,7 +40,7 @@ def bands(tmp_path_factory):
     options = {
         'model.backbone.base_channels': 8,
         'model.backbone.stem_channels': 8,
-        'model.neck.in_channels': 64,
+        'model.neck.in_channels': 32,
     }
     run = ahpcl.train(
         folder / 'in', folder / 'run', epochs=1, cfg_options=options
@@ -124,6 +125,14 @@ def test_a_frozen_encoder_sees_the_images(encoder, said, tmp_path):
     gray(tmp_path / 'dark', '<u2', 500, 800, count=3)
     pipelines = [e._features.pipeline for e in (found.encoder, later)]
     assert pipelines[0].pixels == pipelines[1].pixels
+    shown = ClusteredImages(
+        found.hierarchy,
+        torch.from_numpy(found.features),
+        found.names,
+        found.encoder.config,
+        'frozen',
+    )
+    assert np.ptp(shown.image(3)) > 200  # no black thumbnail
     before = found.encoder.embed(tmp_path / 'dark')
     np.testing.assert_allclose(later.embed(tmp_path / 'dark'), before)
     assert len(said) == 1
@@ -174,3 +183,36 @@ def test_a_range_by_type_stays_one(tmp_path):
     assert config.count("uint16='dtype'") >= 2
     pipeline = ahpcl.load(run, device='cpu')._features.pipeline
     assert pipeline.pixels.ranges == (('uint16', ()),)
+
+
+def test_very_large_images_of_a_run(tmp_path, monkeypatch):
+    """A variable of the config admits them, then and later, anywhere."""
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 2000)
+    for place in range(16):
+        pixels = scene(place, (110, 60)).astype(np.uint8)
+        (tmp_path / 'in').mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / 'in' / f'{place}.bmp')
+    with pytest.raises(ValueError, match='max_pixels=6600'):
+        ahpcl.train(tmp_path / 'in', tmp_path / 'run', epochs=1)
+    run = ahpcl.train(
+        tmp_path / 'in',
+        tmp_path / 'run',
+        epochs=1,
+        cfg_options=dict(max_pixels=6600),
+    )
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 2000)
+    encoder = ahpcl.load(run, device='cpu')
+    assert encoder.embed(tmp_path / 'in').shape[0] == 16
+    path = encoder.export(tmp_path / 'e.safetensors')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 2000)
+    portable = ahpcl.load(path, device='cpu')
+    assert portable.embed(tmp_path / 'in').shape[0] == 16
+
+
+def test_a_name_that_begins_with_a_tilde(photographs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gray(tmp_path / '~nobody, here', 'u1', 0, 255, count=2)
+    assert photographs.embed('~nobody, here').shape[0] == 2
+    assert photographs.embed('~nobody, here/0.tif').shape[0] == 1
+    with pytest.raises(ValueError, match='got ~nobody, which does not exist'):
+        ahpcl.load('~nobody')

@@ -110,6 +110,23 @@ def test_percentiles_are_those_of_numpy(odd):
     ]
 
 
+def test_a_type_that_range_does_not_name_is_measured(odd, said):
+    """Of two cameras one was chosen for: the other one is not black."""
+    root = odd('two_cameras')
+    dataset = folder(root, range=dict(float32=(0, 1), uint8=(0, 255)))
+    (low, high) = dataset.pixels.as_dict()['range']['uint16']
+    assert low < 400 and 3500 < high < 5000
+    (line,) = [line for line in said if 'uint16' in line]
+    assert 'range has none for it, only for float32, uint8' in line
+    by_type = folder(root, range=dict(uint16='dtype'))
+    assert by_type.pixels.as_dict()['range'] == dict(uint16='dtype')
+    # But for a hot pixel.
+    dark, usual = (np.median(d[-1]['img']) for d in (by_type, dataset))
+    assert dark < 16 < 40 < usual
+    with pytest.raises(ValueError, match=r"\(low, high\) or 'dtype'"):
+        folder(root, range=dict(uint16='auto'))
+
+
 @pytest.mark.parametrize(
     'option',
     ['full', (5,), (9, 9), {'uint12': (0, 4095)}, {'percentiles': (90, 10)}],

@@ -15,12 +15,16 @@ def logs():
     found = {}
 
     class Keep(logging.Handler):
+        def __init__(self, lines):
+            super().__init__()
+            self.lines = lines
+
         def emit(self, record):
-            found[record.name].append(record.getMessage())
+            self.lines.append(record.getMessage())
 
     for name in ('said_first', 'said_second'):
         found[name] = []
-        MMLogger.get_instance(name).addHandler(Keep())
+        MMLogger.get_instance(name).addHandler(Keep(found[name]))
     yield found
     for name in found:
         MMLogger._instance_dict.pop(name, None)

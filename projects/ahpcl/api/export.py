@@ -21,7 +21,7 @@ from .encoder_parts import SPACES, EncoderParts
 from .export_onnx import write_onnx
 from .export_weights import check_fit, how_to_load, own_tensors, packed
 from .model_card import ExportFacts, model_card
-from .preprocessing import Preprocessing
+from .preprocessing import Preprocessing, max_pixels_of
 from .resnet_shapes import find_shape
 from .run_files import PORTABLE_KEY, RunFiles, flatten
 
@@ -283,7 +283,10 @@ def minimal_config(
         default_scope=scope_of(config),
         model=model,
         extract_dataloader=dict(
-            dataset=dict(pipeline=Preprocessing.of(config).pipeline)
+            dataset=dict(
+                pipeline=Preprocessing.of(config).pipeline,
+                max_pixels=max_pixels_of(config),
+            )
         ),
         custom_hooks=[
             dict(type='AdaptiveClusterHook', linkage=linkage_of(config))

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ahpcl.compat.frameworks import scope_of
-from ahpcl.datasets.decode import explain
+from ahpcl.datasets.decode import admit_pixels, explain
 from ahpcl.datasets.pixel_format import USUAL, PixelFormat
 from ahpcl.datasets.transforms import LoadImageBGR
 from ahpcl.datasets.transforms.band_wise import fit_pipeline
@@ -88,8 +88,9 @@ class Preprocessing:
         Raises:
             ValueError: If the config has none.
         """
-        scope = scope_of(config)
-        return cls(_pipeline(config), _size(config), scope)
+        # Images as large as those that the run was allowed.
+        admit_pixels(max_pixels_of(config))
+        return cls(_pipeline(config), _size(config), scope_of(config))
 
     def __call__(self, item: ImageItem) -> Tensor:
         """Return the pixels of an image, (C, H, W), as the run loads them.
@@ -200,6 +201,16 @@ def dataset_of(config: Config) -> Any:
         'how images are prepared, got one without; inherit one of '
         'configs/_base_/datasets'
     )
+
+
+def max_pixels_of(config: Config) -> int | None:
+    """Return how large images a config admits; None for the usual limit."""
+    found = [
+        int(node['max_pixels'])
+        for node in _walk(config._cfg_dict)
+        if isinstance(node.get('max_pixels'), int | float)
+    ]
+    return max(found, default=None)
 
 
 def _size(config: Config) -> tuple[int, int] | None:

@@ -14,6 +14,7 @@ from ahpcl.datasets.class_folders import class_names
 from ahpcl.datasets.folder import LEAST_IMAGES, UnlabelledFolder
 from ahpcl.datasets.raw_pixels import inspect
 from ahpcl.datasets.roots import Roots, image_names, roots_of
+from ahpcl.datasets.scan import scan_files
 
 # Headers that are read, spread evenly over the list.
 _SAMPLE = 256
@@ -93,9 +94,12 @@ def survey(folder: Roots, labels: str | None = 'auto') -> Survey:
     names = image_names(paths, root)
     found = _sizes(paths)
     if found is None:
+        count = min(_SAMPLE, len(paths))
+        problems, _ = scan_files(paths[:count], 'header')
+        why = f': {problems[0].reason}' if problems else ''
         raise ValueError(
-            f'expected images that can be opened, got none of '
-            f'{min(_SAMPLE, len(paths))} that were tried, such as {paths[0]}'
+            f'expected images that can be opened, got none of {count} that '
+            f'were tried, such as {paths[0]}{why}'
         )
     short, long, sizes = found
     if labels == 'auto':

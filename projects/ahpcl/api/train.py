@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -13,8 +15,11 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
 from ahpcl.compat.frameworks import scope_of
+from ahpcl.compat.options import spread, warn_if_new
+from ahpcl.datasets.decode import admit_pixels
 from ahpcl.datasets.fit_config import fit_to_images
 from ahpcl.datasets.roots import Roots, roots_of
 from ahpcl.datasets.scan import usable_cores
@@ -176,6 +181,9 @@ def prepare(
         ValueError: As :func:`train`.
     """
     begun = time.perf_counter() if begun is None else begun
+    for key, value in (request.cfg_options or {}).items():
+        if key.rpartition('.')[2] == 'max_pixels':
+            admit_pixels(value)
     images = survey(folder, request.labels)
     plan = make_plan(
         images,
@@ -185,7 +193,7 @@ def prepare(
     )
     plan.config.work_dir = str(out)
     plan.config.launcher = 'none'
-    plan.config.merge_from_dict(dict(request.cfg_options or {}))
+    _apply(plan.config, request.cfg_options or {})
     init_default_scope(scope_of(plan.config))
     fit_to_images(plan.config)
     pace = None
@@ -208,6 +216,21 @@ def prepare(
         )
     plan.config.choices = dict(plan.reasons)
     return plan
+
+
+def _apply(config: Config, options: Mapping[str, Any]) -> None:
+    """Merge ``cfg_options``; a variable reaches what was made from it."""
+    known = set(inspect.signature(Runner.__init__).parameters)
+
+    def warn(text: str) -> None:
+        print_log(text, logger='current', level=logging.WARNING)
+
+    for key, new in options.items():
+        warn_if_new(config, key, known, warn)
+        old = config.get(key) if '.' not in key else None
+        if isinstance(old, str | int | float) or (key in config and not old):
+            spread(config._cfg_dict, key, old, new)
+    config.merge_from_dict(dict(options))
 
 
 def _checkpoint_in(folder: Path) -> Path | None:
