@@ -93,6 +93,18 @@ def test_a_run_keeps_its_own_range_for_others(bands, said, tmp_path):
     assert len(spans) == 5 and min(high for _, high in spans) > 4000
 
 
+def test_a_list_of_paths_is_read_where_a_folder_is(photographs, tmp_path):
+    """Also of arrays, which a folder leaves out."""
+    gray(tmp_path / 'x', 'u1', 0, 255, count=3)
+    ODD_FOLDERS['arrays'](tmp_path / 'y', count=2)
+    lines = ['x/2.tif', 'y/1.npy', 'x/0.tif']
+    (tmp_path / 'some.txt').write_text('\n'.join(lines))
+    found = photographs.embed(tmp_path / 'some.txt', return_names=True)
+    assert found.names == tuple(str(tmp_path / line) for line in lines)
+    with pytest.raises(ValueError, match='a text file that lists their'):
+        photographs.embed(tmp_path / 'y')
+
+
 def test_more_bands_than_those_of_a_run_are_said(photographs, said, tmp_path):
     ODD_FOLDERS['four_bands'](tmp_path / 'x', count=3)
     photographs.embed(tmp_path / 'x')

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from ahpcl.core import ClusterLadder
 from ahpcl.datasets.pixel_format import DTYPE_RANGES, USUAL
+from ahpcl.datasets.roots import roots_of
 from ahpcl.utils.ranks import unwrap
 
 from .choices import view_size
@@ -133,7 +134,7 @@ def _rows(runner: Runner) -> Iterator[tuple[str, str, str]]:
     images = f'{len(dataset):,}'
     root = getattr(dataset, 'data_root', None)
     if root:
-        images += f' in {root}'
+        images += f' in {", ".join(roots_of(root))}'
     sizes = sizes_of(dataset)
     yield 'images', 'images', f'{images}{f", {sizes}" if sizes else ""}'
     pixels = getattr(dataset, 'pixels', USUAL)

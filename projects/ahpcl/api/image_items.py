@@ -14,10 +14,12 @@ from torch import Tensor
 
 from ahpcl.datasets.decode import to_rgb
 from ahpcl.datasets.folder import UnlabelledFolder
+from ahpcl.datasets.roots import read_list
 
 Layout = Literal['HWC', 'CHW']
 LAYOUTS = ('HWC', 'CHW')
 _CHANNELS = (1, 3, 4)
+_LIST = '.txt'  # of paths, as a data set takes it for a folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +71,10 @@ def list_items(
     """List the images that somebody hands over, in order.
 
     Args:
-        items: A path of an image or of a folder (all images below it, sorted
-            by path), a Pillow image, an array or a tensor, or any mix of
-            these in a sequence. Arrays and tensors are uint8 from 0 to 255:
+        items: A path of an image, of a folder (all images below it, sorted
+            by path) or of a ``.txt`` file that lists paths, a Pillow image,
+            an array or a tensor, or any mix of these in a sequence. Arrays
+            and tensors are uint8 from 0 to 255:
             (H, W) grey, (H, W, C) or (C, H, W) with 1, 3 (R, G, B) or 4
             (with alpha) channels, or N such images at once with a leading
             dimension.
@@ -143,6 +146,10 @@ def _of_path(path: Path) -> Iterator[ImageItem]:
         raise ValueError(
             f'expected an image or a folder, got {path}, which does not exist'
         )
+    if path.suffix.lower() == _LIST:
+        for listed in read_list(str(path)):
+            yield ImageItem(listed, Path(listed))
+        return
     yield ImageItem(str(path), path)
 
 
