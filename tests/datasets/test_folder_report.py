@@ -123,5 +123,5 @@ def test_runs_and_few_images_are_told(tmp_path, capsys):
     (tmp_path / 'first run' / 'last_checkpoint').touch()
     assert doctor.main(['--data', str(tmp_path)]) == 1
     text = capsys.readouterr().out
-    assert 'the folder of a run first run' in text
+    assert 'first run, which ahpcl wrote' in text
     assert 'at least 16 images that can be used, got 15' in text

@@ -69,7 +69,7 @@ class Files:
         if self.own:
             count = len(self.own)
             what = 'a folder' if count == 1 else f'{count} folders'
-            left_out.append(f'{what} of runs ({", ".join(self.own[:3])})')
+            left_out.append(f'{what} of ahpcl ({", ".join(self.own[:3])})')
         if left_out:
             text += f'; leaves out {" and ".join(left_out)}'
         if self.left_out[_ARRAYS]:
@@ -82,9 +82,9 @@ class UnlabelledFolder(ImageListDataset):
     """All images below a folder: any nesting, no labels, no list files.
 
     Sorted by path. Files and folders whose names start with a dot are left
-    out, and the folders of runs; links to folders are followed, each folder
-    once. The log says how many files of which endings are used, and which
-    are not.
+    out, and the folders that runs and tools of this package wrote; links to
+    folders are followed, each folder once. The log says how many files of
+    which endings are used, and which are not.
 
     Args:
         data_root: The folder; or a text file with the path of an image in

@@ -137,7 +137,7 @@ def describe_folder(report: dict[str, Any]) -> list[str]:
         left_out = [
             *([_listed(report['left_out'])] if report['left_out'] else []),
             *([f'{report["hidden"]} hidden'] if report['hidden'] else []),
-            *(f'the folder of a run {name}' for name in report['own'][:3]),
+            *(f'{name}, which ahpcl wrote' for name in report['own'][:3]),
         ]
         rows = {
             'files used': _listed(report['used']) or 'none',
