@@ -208,7 +208,9 @@ def _say_folder(folder: list[str], as_json: bool) -> int:
 
     report = examine_folder(folder)
     text = json.dumps(report, indent=2) if as_json else None
-    sys.stdout.write((text or '\n'.join(describe_folder(report))) + '\n')
+    text = text or '\n'.join(describe_folder(report))
+    # Names that are no UTF-8 can't be printed as they are.
+    sys.stdout.write(f'{text.encode("utf-8", "backslashreplace").decode()}\n')
     return 1 if report['problems'] else 0
 
 

@@ -69,7 +69,9 @@ def test_a_depth_that_a_run_does_not_know(
     shares = gray(tmp_path / 'x', dtype, low, high)
     found = photographs.embed(tmp_path / 'x')
     (line,) = said
-    assert 'not as ' in line and 'percentiles 0.1 and 99.9' in line
+    assert (
+        line.startswith('images for ') and 'percentiles 0.1 and 99.9' in line
+    )
     # The same pictures, of 8 bits.
     usual = np.rint(255 * shares).astype(np.uint8)
     expected = photographs.embed(np.repeat(usual[..., None], 3, axis=3))
@@ -109,8 +111,18 @@ def test_more_bands_than_those_of_a_run_are_said(photographs, said, tmp_path):
     ODD_FOLDERS['four_bands'](tmp_path / 'x', count=3)
     photographs.embed(tmp_path / 'x')
     assert said == [
-        f'not as {photographs.files.path} knows its images: 3 images of 3 of '
-        '4 bands: the first 3 are taken'
+        f'images for {photographs.files.path}: 3 images have more bands, 4 or '
+        'more: the first 3 are taken'
+    ]
+
+
+def test_first_pages_are_said(photographs, said, tmp_path):
+    ODD_FOLDERS['pages'](tmp_path / 'x', count=3)
+    ODD_FOLDERS['twelve_bits'](tmp_path / 'y', count=2)
+    photographs.embed([tmp_path / 'x', tmp_path / 'y'])
+    assert [line.partition(': ')[2][:30] for line in said] == [
+        '2 images of uint16, which beco',
+        '3 TIFF files have several page',
     ]
 
 

@@ -39,7 +39,7 @@ def pixels_for(
     _, findings = scan_files(paths, 'header')
     found, lines = extend(pixels, paths, findings)
     for line in lines:
-        print_log(f'not as {of} knows its images: {line}', logger='current')
+        print_log(f'images for {of}: {line}', logger='current')
     return found
 
 

@@ -85,17 +85,18 @@ def extend(
     ranges, lines = _ranges(
         paths, findings, known['range'], pixels.channels, pixels.pages
     )
-    bands = [
-        _bands(finding.kind, pixels.pages)
-        for finding in findings
-        if finding is not None and finding.kind is not None
+    kinds = [f.kind for f in findings if f is not None and f.kind is not None]
+    lines += [
+        f'{number} {name} files have several {what}: the first is used'
+        for name, number, what in _several(kinds, pixels.pages)
     ]
     most = max(pixels.channels, 3)  # colour may become gray
+    bands = [_bands(kind, pixels.pages) for kind in kinds]
     more = [number for number in bands if number > most]
     if more:
         lines.append(
-            f'{len(more)} images of {_listed(Counter(more))} bands: the first '
-            f'{pixels.channels} are taken'
+            f'{len(more)} images have more bands, {min(more)} or more: the '
+            f'first {pixels.channels} are taken'
         )
     return PixelFormat.of(pixels.channels, ranges, pixels.pages), lines
 
@@ -167,13 +168,7 @@ def _channels(
     counts = Counter(_bands(kind, pages) for kind in kinds)
     lines = []
     alpha = sum(kind.alpha for kind in kinds)
-    several = Counter(
-        kind.format
-        for kind in kinds
-        if kind.pages > 1 and (kind.format != 'TIFF' or pages == 'first')
-    )
-    for name, number in several.items():
-        what = 'pages' if name == 'TIFF' else 'frames'
+    for name, number, what in _several(kinds, pages):
         text = f'{number} {name} files have several {what}: the first is used'
         if name == 'TIFF':
             text += " (pages='bands' takes all as bands)"
@@ -207,6 +202,21 @@ def _channels(
             f'the first {channels} are taken'
         )
     return channels, lines
+
+
+def _several(
+    kinds: Sequence[FileKind], pages: Pages
+) -> list[tuple[str, int, str]]:
+    """Return formats whose files have more pages or frames than are read."""
+    found = Counter(
+        kind.format
+        for kind in kinds
+        if kind.pages > 1 and (kind.format != 'TIFF' or pages == 'first')
+    )
+    return [
+        (name, number, 'pages' if name == 'TIFF' else 'frames')
+        for name, number in found.items()
+    ]
 
 
 def _auto_channels(counts: Counter[int]) -> int:
