@@ -239,7 +239,8 @@ class ImageListDataset(DecodedDataset):
             raise ValueError(
                 f'expected images that can be used, got {text}\n'
                 f'in {self.describe()}. Delete or replace them, or set '
-                "on_unreadable='skip' to leave them out"
+                "on_unreadable='skip' to leave them out (`ahpcl train "
+                '--skip-unreadable`)'
             )
         print_log(
             f'{self.describe()} leaves out {text}',
