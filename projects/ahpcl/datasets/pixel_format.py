@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -115,9 +115,12 @@ class PixelFormat:
 
     def digest(self) -> bytes:
         """Return 16 bytes that tell formats apart; none for the usual one."""
-        if self == USUAL:
+        # A range by the type is what is there without one.
+        chosen = tuple(pair for pair in self.ranges if pair[1])
+        same = replace(self, ranges=chosen)
+        if same == USUAL:
             return b''
-        return hashlib.blake2b(repr(self).encode(), digest_size=16).digest()
+        return hashlib.blake2b(repr(same).encode(), digest_size=16).digest()
 
     def convert(
         self, raw: RawPixels, background: tuple[int, int, int]
