@@ -202,13 +202,15 @@ def _lines(report: dict[str, Any]) -> list[str]:
     return [*lines, '', f'Training {verdict} here.']
 
 
-def _say_folder(folder: str, as_json: bool) -> int:
+def _say_folder(folder: list[str], as_json: bool) -> int:
     """Print what is in a folder of images; 0 if it can be trained on."""
     from ahpcl.datasets.folder_report import describe_folder, examine_folder
 
     report = examine_folder(folder)
     text = json.dumps(report, indent=2) if as_json else None
-    sys.stdout.write((text or '\n'.join(describe_folder(report))) + '\n')
+    text = text or '\n'.join(describe_folder(report))
+    # Names that are no UTF-8 can't be printed as they are.
+    sys.stdout.write(f'{text.encode("utf-8", "backslashreplace").decode()}\n')
     return 1 if report['problems'] else 0
 
 
@@ -226,7 +228,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--json', action='store_true', help='print JSON')
     parser.add_argument(
-        '--data', metavar='FOLDER', help='look at a folder of images'
+        '--data',
+        nargs='+',
+        metavar='FOLDER',
+        help='look at a folder of images, a text file of their paths, or '
+        'several',
     )
     args = parser.parse_args(argv)
     if args.data is not None:

@@ -4,6 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from ahpcl.api.first_screen import build_runner, duration
+from odd_folders import ODD_FOLDERS
 from toy import CONFIGS, toy_config
 
 
@@ -60,3 +61,31 @@ def test_the_bare_folder_config_names_the_thin_encoder(
     assert 'ResNet-18, 11.5 M weights, on the cpu' in screen
     assert 'ahpcl train FOLDER' in screen
     assert '90 x 90 px' in screen
+
+
+def test_what_nobody_asked_for_is_on_the_screen(tmp_path, capsys):
+    """Files left out, first pages, transparent pixels."""
+    root = tmp_path / 'images'
+    ODD_FOLDERS['pages'](root / 'stacks', count=9)
+    ODD_FOLDERS['transparent'](root / 'cut', count=3)
+    (root / 'notes.md').write_text('no image')
+    config = toy_config(tmp_path / 'run')
+    config.train_cfg.update(max_epochs=1, val_interval=9)
+    config.train_dataloader.batch_size = 8
+    config.model.queue_len = 8
+    (hook,) = config.custom_hooks
+    hook.ladder = dict(type='ClusterLadder', rungs=[4, 2], window=2)
+    hook.policy = None
+    for loader in (config.train_dataloader, hook.extract_dataloader):
+        loader.dataset = dict(
+            type='UnlabelledFolder',
+            data_root=str(root),
+            pipeline=loader.dataset.pipeline,
+        )
+    for part in ('val', 'test'):
+        for name in ('dataloader', 'cfg', 'evaluator'):
+            config[f'{part}_{name}'] = None
+    screen = screen_of(config, capsys)
+    assert screen.count('; leaves out 1 (1 .md) that are no images') == 1
+    assert screen.count('9 TIFF files have several pages') == 1
+    assert screen.count('9 images have an alpha channel') == 1

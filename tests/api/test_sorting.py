@@ -5,6 +5,8 @@ import pytest
 
 from ahpcl.api.assignment import AssignedLevel, Assignment
 from ahpcl.api.sorting import sort_into
+from ahpcl.datasets import UnlabelledFolder
+from ahpcl.utils.own_folder import MARKER
 
 
 def assigned(paths, clusters, names=None, unlike=None):
@@ -49,7 +51,7 @@ def contents(folder):
     return sorted(
         (path.parent.name, path.read_text())
         for path in folder.rglob('*')
-        if path.is_file()
+        if path.is_file() and path.name != MARKER
     )
 
 
@@ -114,3 +116,22 @@ def test_what_cannot_be_sorted_is_refused(paths, tmp_path):
     with pytest.raises(ValueError, match="'link' or 'copy'"):
         sort_into(assigned(paths, [0] * 3), tmp_path / 'out', how='move')
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_folder_below_the_data_is_none_of_it(paths, tmp_path):
+    """Copies of images are no further images."""
+    folder = tmp_path / 'in' / 'by cluster'
+    sort_into(assigned(paths, [0, 1, 0]), folder, how='copy')
+    dataset = UnlabelledFolder(
+        str(tmp_path / 'in'), extensions=('.png',), lazy_init=True
+    )
+    found = [e['img_path'] for e in dataset.load_data_list()]
+    assert found == sorted(map(str, paths))
+    # On its own it is a folder of classes.
+    own = UnlabelledFolder(
+        str(folder),
+        extensions=('.png',),
+        labels_from_folders=True,
+        lazy_init=True,
+    )
+    assert len(own.load_data_list()) == 3

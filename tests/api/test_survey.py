@@ -4,6 +4,7 @@ import pytest
 
 from ahpcl.api.survey import LEAST_IMAGES, survey
 from ahpcl.datasets.label_file import read_label_file
+from odd_folders import ODD_FOLDERS
 
 
 def fill(make_image, root, folders, count=10, size=(12, 9)):
@@ -93,3 +94,15 @@ def test_files_that_only_look_like_images(tmp_path):
         (tmp_path / f'{number}.jpg').write_text('no image')
     with pytest.raises(ValueError, match='got none of 20 that were tried'):
         survey(tmp_path)
+
+
+def test_lists_of_classes_are_found(tmp_path):
+    """What the doctor finds, and not what it does not."""
+    ODD_FOLDERS['tiny_val'](tmp_path / 'val', count=18)
+    found = survey(tmp_path / 'val')
+    assert (found.classes, found.labelled) == (3, 18)
+    assert found.label_options == dict(labels_from_folders=True)
+    ODD_FOLDERS['parts'](tmp_path / 'parts', count=3)
+    assert survey(tmp_path / 'parts').labels is None
+    several = survey([tmp_path / 'val', tmp_path / 'parts'])
+    assert (several.count, several.labels) == (36, None)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import ahpcl
 from ahpcl.api.plan import Request
 from ahpcl.api.train import prepare
 from commands import Command
-from odd_folders import ODD_FOLDERS
+from odd_folders import ODD_FOLDERS, save, scene
 
 IMAGES = 40
 # A smaller encoder than is chosen: the tests are about everything else.
@@ -229,3 +230,43 @@ def test_depth_and_bands_are_in_the_written_config(
     features = ahpcl.load(run, device='cpu').embed(tmp_path / 'images')
     assert features.shape == (40, 32) and np.isfinite(features).all()
     assert features.std(0).max() > 0  # not all black
+
+
+def test_several_folders_are_one_training(tmp_path):
+    """Images of two cameras: two sizes, two depths; and a list."""
+    for place in range(10):
+        small = scene(place, (20, 16)).astype(np.uint8)
+        deep = scene(place, (40, 24), bands=1, low=60, high=900)
+        for name, values in (
+            ('near/x', small),
+            ('far/x', deep[:, :, 0].astype(np.uint16)),
+        ):
+            (tmp_path / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(tmp_path / name / f'{place}.png')
+    save(tmp_path / 'more' / 'one.webp', scene(99))
+    (tmp_path / 'list.txt').write_text('more/one.webp\n')
+    roots = [str(tmp_path / n) for n in ('near/x', 'far/x', 'list.txt')]
+    options = [f'{key}={value}' for key, value in SMALL.items()]
+    Command('train').main(
+        [*roots, '--out', str(tmp_path / 'run'), '--epochs', '1']
+        + ['--cfg-options', *options]
+    )
+    encoder = ahpcl.load(tmp_path / 'run', device='cpu')
+    names = encoder.training_images
+    assert len(names) == 21
+    assert {'near/x/3.png', 'far/x/3.png'} <= set(names)
+    ((dtype, _),) = encoder._features.pipeline.pixels.ranges
+    assert dtype == 'uint16'
+
+
+def test_a_key_that_leads_nowhere_is_told(photos, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        sys.modules[prepare.__module__],
+        'print_log',
+        lambda text, **_: said.append(text),
+    )
+    options = {**SMALL, 'optim_wrapper.optimizer.rate': 1}
+    with pytest.raises(Exception, match='rate'):
+        ahpcl.train(photos, tmp_path, epochs=1, cfg_options=options)
+    assert any("has no 'rate' there" in text for text in said)

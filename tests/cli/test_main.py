@@ -1,14 +1,19 @@
 """The command: its table, and errors in one line."""
 
 import importlib.util
+import io
 import json
+import os
 import sys
 
 import pytest
 
 import ahpcl
+from ahpcl import doctor
 from ahpcl.cli import main as command
+from ahpcl.cli.console import say
 from ahpcl.cli.main import COMMANDS, call, main
+from odd_folders import save, scene
 
 
 def test_help_lists_every_command(capsys):
@@ -89,3 +94,20 @@ def test_training_on_nothing(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.startswith('error: expected a folder of images')
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize('by', [['doctor', '--data'], None])
+def test_any_name_can_be_printed(tmp_path, monkeypatch, by):
+    """A stream that takes UTF-8 alone, and a file of another coding."""
+    out = io.TextIOWrapper(io.BytesIO(), 'utf-8', errors='strict')
+    folder = tmp_path / os.fsdecode(b'\xe4\xf6')
+    for number in range(2):
+        save(folder / f'{number}.png', scene(number))
+    monkeypatch.setattr(sys, 'stdout', out)
+    if by is None:
+        assert doctor.main(['--data', str(folder)]) == 1  # too few images
+    else:
+        assert main([*by, str(folder)]) == 1
+        say(str(folder))
+    out.flush()
+    assert rb'\udce4\udcf6' in out.buffer.getvalue()

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from ahpcl import compat
 from ahpcl.compat import runners
+from odd_folders import ODD_FOLDERS
 from toy import toy_config
 
 LR = dict(first=0.1, second=0.07)
@@ -108,3 +109,24 @@ def test_they_are_fixes_like_the_others():
     assert {fix.name for fix in own} <= names
     # They are in force, so they are not needed again.
     assert not any(fix.needed() for fix in own)
+
+
+def test_every_run_is_told_of_its_images(tmp_path):
+    """The same folder twice in one process, as in a notebook."""
+    ODD_FOLDERS['pages'](tmp_path / 'images', count=40)
+    (tmp_path / 'images' / 'a.txt').touch()
+    for name in LR:
+        made = config(tmp_path, name)
+        made.train_cfg.max_epochs = 1
+        made.train_dataloader.batch_size = made.model.queue_len = 20
+        made.custom_hooks = []
+        made.train_dataloader.dataset = dict(
+            type='UnlabelledFolder',
+            data_root=str(tmp_path / 'images'),
+            pipeline=made.train_dataloader.dataset.pipeline,
+        )
+        Runner.from_cfg(made).train()
+        (log,) = (tmp_path / name).glob('*/*.log')
+        text = log.read_text()
+        assert text.count('uses 40 images (40 .tif); leaves out 1') == 1
+        assert text.count('40 TIFF files have several pages') == 1

@@ -285,7 +285,7 @@ def test_files_are_known_by_their_content_and_all_are_accounted_for(
 ):
     said = []
     monkeypatch.setattr(
-        'ahpcl.datasets.folder.print_log', lambda text, **_: said.append(text)
+        'ahpcl.utils.said.print_log', lambda text, **_: said.append(text)
     )
     make_image(tmp_path / 'a.png')
     content = (tmp_path / 'a.png').read_bytes()

@@ -1,6 +1,7 @@
 """Depth and bands: what is read, chosen, said, cached and normalised."""
 
 import random
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, TRANSFORMS
 from PIL import Image
 
-import ahpcl.datasets.base as base
+import ahpcl.utils.said as said_lines
 from ahpcl.datasets import (
     LoadImageBGR,
     PixelFormat,
@@ -19,7 +20,6 @@ from ahpcl.datasets import (
     measure,
     read_image,
 )
-from ahpcl.datasets.transforms import band_wise
 from ahpcl.models.features import check_view_shapes
 from odd_folders import ODD_FOLDERS, scene, write_tiff
 
@@ -39,12 +39,10 @@ def odd(tmp_path):
 @pytest.fixture
 def said(monkeypatch):
     lines = []
-    for module in (base, band_wise):
-        monkeypatch.setattr(
-            module, 'print_log', lambda text, **_: lines.append(text)
-        )
-    monkeypatch.setattr(base, '_said', set())
-    monkeypatch.setattr(band_wise, '_said', set())
+    monkeypatch.setattr(
+        said_lines, 'print_log', lambda text, **_: lines.append(text)
+    )
+    monkeypatch.setattr(said_lines, '_said', WeakKeyDictionary())
     return lines
 
 
@@ -89,7 +87,7 @@ def test_one_range_for_all_images_so_that_brightness_compares(tmp_path):
     [
         ((100, 1124), {'uint16': [100, 1124]}),
         ({'uint16': (0, 4095)}, {'uint16': [0, 4095]}),
-        ('dtype', {}),
+        ('dtype', {'uint16': 'dtype'}),
     ],
 )
 def test_chosen_ranges(odd, option, expected):
@@ -110,6 +108,23 @@ def test_percentiles_are_those_of_numpy(odd):
         np.floor(low),
         np.ceil(high),
     ]
+
+
+def test_a_type_that_range_does_not_name_is_measured(odd, said):
+    """Of two cameras one was chosen for: the other one is not black."""
+    root = odd('two_cameras')
+    dataset = folder(root, range=dict(float32=(0, 1), uint8=(0, 255)))
+    (low, high) = dataset.pixels.as_dict()['range']['uint16']
+    assert low < 400 and 3500 < high < 5000
+    (line,) = [line for line in said if 'uint16' in line]
+    assert 'range has none for it, only for float32, uint8' in line
+    by_type = folder(root, range=dict(uint16='dtype'))
+    assert by_type.pixels.as_dict()['range'] == dict(uint16='dtype')
+    # But for a hot pixel.
+    dark, usual = (np.median(d[-1]['img']) for d in (by_type, dataset))
+    assert dark < 16 < 40 < usual
+    with pytest.raises(ValueError, match=r"\(low, high\) or 'dtype'"):
+        folder(root, range=dict(uint16='auto'))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from PIL import Image
 from ahpcl.datasets import UnlabelledFolder
 from ahpcl.evaluation import run_data
 from ahpcl.evaluation.feature_set import FeatureSet
-from ahpcl.evaluation.images import load_image, shown
+from ahpcl.evaluation.images import encode_image, load_image, shown
 from ahpcl.evaluation.run_data import RunData
 from odd_folders import ODD_FOLDERS, scene
 
@@ -205,6 +205,20 @@ def test_a_folder_of_classes_is_split_by_class(config, toy_run, tmp_path):
     assert found.paths[0].endswith('0.png')
 
 
+def test_a_folder_of_deep_images_of_many_bands(config, toy_run, tmp_path):
+    """A run on photographs sees the first three bands, not in the dark."""
+    for name in ('crops', 'woods'):
+        ODD_FOLDERS['seven_bands'](tmp_path / 'set' / name, count=6)
+    run = RunData(
+        config, toy_run.checkpoint, evaluate_on=str(tmp_path / 'set')
+    )
+    assert run.evaluation.features.shape == (12, 32)
+    image = run.evaluation_loader.dataset[0]
+    pixels = run.evaluation_loader.dataset.pixels
+    assert pixels.channels == 3 and 'uint16' in dict(pixels.ranges)
+    assert image['inputs'][0].max() > 200
+
+
 def test_what_is_no_folder_cannot_be_evaluated_on(config, toy_run):
     with pytest.raises(ValueError, match="got 'holdout'"):
         RunData(config, toy_run.checkpoint, evaluate_on='holdout')
@@ -215,6 +229,24 @@ def test_a_set_of_features_must_fit_together():
         FeatureSet(
             torch.zeros(3, 2), torch.zeros(2).long(), torch.zeros(3).bool()
         )
+
+
+def test_an_image_of_another_depth_is_not_black(run, tmp_path):
+    """Twelve bits beside a training on images of eight."""
+    dataset = run.training_loader.dataset
+    share = scene(5, (16, 16), bands=1)[:, :, 0] / 255
+    found = []
+    for name, values in (
+        ('usual', np.rint(share * 255).astype(np.uint8)),
+        ('deep', (300 + share * 1800).astype(np.uint16)),
+        ('black', np.zeros((16, 16), np.uint8)),
+    ):
+        Image.fromarray(values).save(tmp_path / f'{name}.png')
+        path = tmp_path / f'{name}.png'
+        found.append(encode_image(run.model, dataset, path))
+    usual, deep, black = found
+    assert (usual - deep).norm() < 0.1 * (usual - black).norm()
+    assert dataset.pixels.ranges == ()  # others are read as before
 
 
 def test_pictures_show_chosen_bands():

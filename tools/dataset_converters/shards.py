@@ -21,6 +21,7 @@ is given again. Training checks that the images can be decoded.
 
 import argparse
 import json
+import os
 import re
 import shutil
 import sys
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         shards = find_shards(args.sources, args.split)
-        convert(shards, Path(args.out).expanduser(), args)
+        convert(shards, Path(os.path.expanduser(args.out)), args)
     except (ValueError, OSError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -119,7 +120,7 @@ def find_shards(sources: Sequence[str], split: str | None) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         for name in _numbered(source):
-            path = Path(name).expanduser()
+            path = Path(os.path.expanduser(name))
             if path.is_dir():
                 found += [p for p in path.rglob('*') if _is_shard(p)]
             elif not path.exists():

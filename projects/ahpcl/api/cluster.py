@@ -206,6 +206,7 @@ def cluster(
         if names is not None:
             raise ValueError('expected names with features alone')
         found = _encoder(encoder, weights, image_size, device, seed)
+        found = found.fitted_to(items)
         made = found.embed(
             items,
             batch_size=batch_size,

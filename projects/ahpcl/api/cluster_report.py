@@ -13,8 +13,9 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ahpcl.core import PrototypeHierarchy
-from ahpcl.datasets.decode import read_rgb
+from ahpcl.datasets.decode import read_image
 from ahpcl.evaluation.feature_set import FeatureSet
+from ahpcl.evaluation.images import shown
 from ahpcl.evaluation.run_data import RunData
 from ahpcl.visualization.report import (
     explorer_part,
@@ -30,6 +31,8 @@ from ahpcl.visualization.report_markup import (
     section,
 )
 from ahpcl.visualization.report_quality import clusters
+
+from .preprocessing import Preprocessing
 
 
 class ClusteredImages(RunData):
@@ -55,6 +58,7 @@ class ClusteredImages(RunData):
         number = len(features)
         self.__dict__.update(
             config=config,
+            _pixels=Preprocessing.of(config).pixels,
             checkpoint=None,
             content={},
             name=name,
@@ -75,7 +79,7 @@ class ClusteredImages(RunData):
         path = Path(self.training.paths[index])
         if not path.is_file():
             return np.full((64, 64, 3), 200, np.uint8)
-        return read_rgb(path)
+        return shown(read_image(path, self._pixels))
 
 
 def write_cluster_report(

@@ -18,7 +18,8 @@ from .assignment import Assigner, Assignment
 from .cluster_inferencer import ClusterInferencer
 from .encoder_parts import EncoderParts
 from .export import export_encoder
-from .image_items import Layout
+from .foreign_pixels import pixels_for, with_pixels
+from .image_items import Layout, list_items
 from .inferencers import BATCH_SIZE, FeatureInferencer
 from .run_files import RunFiles, read_run
 
@@ -119,6 +120,11 @@ class Encoder:
     def size(self) -> tuple[int, int] | None:
         """Height and width that images are brought to, in px."""
         return self._features.pipeline.size
+
+    @property
+    def channels(self) -> int:
+        """Number of bands of the images."""
+        return self._features.pipeline.channels
 
     @property
     def width(self) -> int:
@@ -228,6 +234,24 @@ class Encoder:
             on_unreadable=on_unreadable,
         )
         return found['assignment']
+
+    def fitted_to(self, items: Any, layout: Layout | None = None) -> Encoder:
+        """Return an encoder that has a range for the depth of these images.
+
+        Images of a depth that the run does not know get a range by all
+        images of a call. Of the encoder that this gives they keep that of
+        these images, in every call and after it was exported.
+
+        Args:
+            items: See :meth:`embed`.
+            layout: See there.
+        """
+        pipeline = self._features.pipeline
+        listed = list_items(items, layout, pipeline.channels)
+        pixels = pixels_for(pipeline.pixels, listed, str(self.files.path))
+        if pixels == pipeline.pixels:
+            return self
+        return Encoder(with_pixels(self.files, pixels), device=self.device)
 
     def similar(
         self,
@@ -363,5 +387,5 @@ class Encoder:
     @torch.no_grad()
     def _width(self, space: str) -> int:
         size = self.size or (32, 32)
-        blank = np.zeros((*size, 3), np.uint8)
+        blank = np.zeros((*size, self.channels), np.uint8)
         return self.embed(blank, space=space, layout='HWC').shape[1]

@@ -21,6 +21,7 @@ from .encoder_parts import SPACES, EncoderParts
 from .export_onnx import write_onnx
 from .export_weights import check_fit, how_to_load, own_tensors, packed
 from .model_card import ExportFacts, model_card
+from .preprocessing import Preprocessing, max_pixels_of
 from .resnet_shapes import find_shape
 from .run_files import PORTABLE_KEY, RunFiles, flatten
 
@@ -85,7 +86,8 @@ def export_encoder(
         )
     said: list[str] = []
     if to == 'onnx':
-        said += write_onnx(parts, size, target, space, preprocess, files)
+        pixels = Preprocessing.of(files.config).pixels
+        said += write_onnx(parts, size, target, space, preprocess, pixels)
     elif to == 'safetensors':
         _write_portable(files, size, target)
         said.append(f"encoder = ahpcl.load('{target.name}')")
@@ -263,8 +265,6 @@ def minimal_config(
 
     No path of the data is in it.
     """
-    from .preprocessing import Preprocessing
-
     config = files.config
     given: Mapping[str, Any] = config.model.get('data_preprocessor') or {}
     names = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr')
@@ -283,7 +283,10 @@ def minimal_config(
         default_scope=scope_of(config),
         model=model,
         extract_dataloader=dict(
-            dataset=dict(pipeline=Preprocessing.of(config).pipeline)
+            dataset=dict(
+                pipeline=Preprocessing.of(config).pipeline,
+                max_pixels=max_pixels_of(config),
+            )
         ),
         custom_hooks=[
             dict(type='AdaptiveClusterHook', linkage=linkage_of(config))

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ahpcl.datasets.pixel_format import PixelFormat
 from ahpcl.utils.atomic_write import atomic_write
 
 from .encoder_parts import EncoderParts
 from .preprocessing import Normalise
-from .run_files import RunFiles
 
 #: Largest difference of a feature from that of torch, in units of the largest.
 TOLERANCE = 1e-4
@@ -30,8 +30,9 @@ class _Graph(nn.Module):
     Args:
         parts: The encoders.
         space: 'features' or 'prototypes'.
-        preprocess: Whether pixels (B, H, W, 3) uint8, R, G, B, go in, or
-            images (B, 3, H, W) float32 that were normalised.
+        preprocess: Whether pixels (B, H, W, C) uint8, R, G, B or the bands
+            of the run, go in, or images (B, C, H, W) float32 that were
+            normalised.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ def write_onnx(
     path: Path,
     space: str,
     preprocess: bool,
-    files: RunFiles,
+    pixels: PixelFormat,
 ) -> list[str]:
     """Write an encoder as ONNX, with a batch of any size.
 
@@ -109,7 +110,7 @@ def write_onnx(
         path: File to write.
         space: 'features' or 'prototypes'.
         preprocess: Whether the normalisation is part of it.
-        files: What is in the run.
+        pixels: How files become the pixels that go in.
 
     Returns:
         Lines of Python that use the file.
@@ -135,7 +136,8 @@ def write_onnx(
         )
     device = next(parts.parameters()).device
     graph = _Graph(parts.cpu(), space, preprocess)
-    example = _example(size, preprocess)
+    channels = pixels.channels
+    example = _example(size, preprocess, channels)
     name = 'pixels' if preprocess else 'images'
     try:
         with atomic_write(path) as beside:
@@ -147,7 +149,8 @@ def write_onnx(
                 preprocess=preprocess,
                 mean=_listed(parts.normalise.mean),
                 std=_listed(parts.normalise.std),
-                channels='RGB' if preprocess else _channels(parts),
+                channels=_channels(parts, channels, preprocess),
+                range=pixels.as_dict()['range'],
             )
             onnx.helper.set_model_props(model, {'ahpcl': json.dumps(told)})
             onnx.save(model, str(beside))
@@ -184,15 +187,15 @@ def _export(graph: nn.Module, example: Tensor, name: str, path: Path) -> None:
 
 
 def _example(
-    size: tuple[int, int], preprocess: bool, batch: int = 2
+    size: tuple[int, int], preprocess: bool, channels: int, batch: int = 2
 ) -> Tensor:
     generator = torch.Generator().manual_seed(batch)
     if preprocess:
-        shape = (batch, *size, 3)
+        shape = (batch, *size, channels)
         return torch.randint(
             256, shape, generator=generator, dtype=torch.uint8
         )
-    return torch.randn(2, 3, *size, generator=generator)
+    return torch.randn(batch, channels, *size, generator=generator)
 
 
 def _check_same(
@@ -223,5 +226,9 @@ def _listed(values: Tensor | None) -> list[float] | None:
     return None if values is None else values.flatten().tolist()
 
 
-def _channels(parts: EncoderParts) -> str:
-    return 'RGB' if parts.normalise.swap else 'BGR'
+def _channels(
+    parts: EncoderParts, channels: int, preprocess: bool
+) -> str | int:
+    if channels != 3:
+        return channels
+    return 'RGB' if preprocess or parts.normalise.swap else 'BGR'

@@ -14,7 +14,8 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from ahpcl.core import ClusterLadder
-from ahpcl.datasets.pixel_format import USUAL
+from ahpcl.datasets.pixel_format import DTYPE_RANGES, USUAL
+from ahpcl.datasets.roots import roots_of
 from ahpcl.utils.ranks import unwrap
 
 from .choices import view_size
@@ -22,6 +23,11 @@ from .survey import sizes_of
 
 # Lines of mmengine that are of use before the first step, too.
 _LET_THROUGH = ('resumed epoch', 'Load checkpoint', 'Auto-resumed')
+# What happens to images that nobody asked for, as data sets say it.
+_TOLD = (
+    *('; leaves out ', ': the first is used', ' have an alpha channel '),
+    *(' images become gray ', ' are taken'),
+)
 # mmengine warns of its own files.
 _DROPPED = ('"FileClient" will be', '"HardDiskBackend" is')
 # Steps that are not timed, as caches fill, and steps that are.
@@ -45,6 +51,7 @@ class _Quiet(logging.Filter):
                 and not text.startswith(_DROPPED)
             )
             or text.startswith(_LET_THROUGH)
+            or any(part in text for part in _TOLD)
         )
 
 
@@ -127,15 +134,16 @@ def _rows(runner: Runner) -> Iterator[tuple[str, str, str]]:
     images = f'{len(dataset):,}'
     root = getattr(dataset, 'data_root', None)
     if root:
-        images += f' in {root}'
+        images += f' in {", ".join(roots_of(root))}'
     sizes = sizes_of(dataset)
     yield 'images', 'images', f'{images}{f", {sizes}" if sizes else ""}'
     pixels = getattr(dataset, 'pixels', USUAL)
     if pixels != USUAL:
         ranges = ', '.join(
-            f'{kind} {spans[0][0]:g} to {spans[0][1]:g}'
+            f'{kind} {low:g} to {high:g}'
             + (' and others' if len(spans) > 1 else '')
             for kind, spans in pixels.ranges
+            for low, high in (*spans, DTYPE_RANGES[kind])[:1]
         )
         become = f'; {ranges} become 0 to 255' if ranges else ''
         yield 'pixels', 'pixels', f'{pixels.channels} bands{become}'

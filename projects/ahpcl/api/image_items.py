@@ -14,10 +14,12 @@ from torch import Tensor
 
 from ahpcl.datasets.decode import to_rgb
 from ahpcl.datasets.folder import UnlabelledFolder
+from ahpcl.datasets.roots import read_list
 
 Layout = Literal['HWC', 'CHW']
 LAYOUTS = ('HWC', 'CHW')
 _CHANNELS = (1, 3, 4)
+_LIST = '.txt'  # of paths, as a data set takes it for a folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +71,10 @@ def list_items(
     """List the images that somebody hands over, in order.
 
     Args:
-        items: A path of an image or of a folder (all images below it, sorted
-            by path), a Pillow image, an array or a tensor, or any mix of
-            these in a sequence. Arrays and tensors are uint8 from 0 to 255:
+        items: A path of an image, of a folder (all images below it, sorted
+            by path) or of a ``.txt`` file that lists paths, a Pillow image,
+            an array or a tensor, or any mix of these in a sequence. Arrays
+            and tensors are uint8 from 0 to 255:
             (H, W) grey, (H, W, C) or (C, H, W) with 1, 3 (R, G, B) or 4
             (with alpha) channels, or N such images at once with a leading
             dimension.
@@ -108,7 +111,7 @@ def _walk(
 ) -> Iterator[ImageItem]:
     if isinstance(items, str | os.PathLike):
         counter.next += 1
-        yield from _of_path(Path(items).expanduser())
+        yield from _of_path(Path(os.path.expanduser(items)))
     elif isinstance(items, Image.Image):
         yield ImageItem(counter.name(), items)
     elif isinstance(items, np.ndarray | Tensor):
@@ -134,15 +137,19 @@ def _walk(
 
 def _of_path(path: Path) -> Iterator[ImageItem]:
     if path.is_dir():
-        folder = UnlabelledFolder(str(path), scan='off')
-        for index in range(len(folder)):
-            file = folder.get_data_info(index)['img_path']
-            yield ImageItem(file, Path(file))
+        # Listed only: how pixels are read is what the run says.
+        folder = UnlabelledFolder(str(path), lazy_init=True)
+        for entry in folder.load_data_list():
+            yield ImageItem(entry['img_path'], Path(entry['img_path']))
         return
     if not path.exists():
         raise ValueError(
             f'expected an image or a folder, got {path}, which does not exist'
         )
+    if path.suffix.lower() == _LIST:
+        for listed in read_list(str(path)):
+            yield ImageItem(listed, Path(listed))
+        return
     yield ImageItem(str(path), path)
 
 

@@ -25,6 +25,7 @@ from ahpcl.evaluation.load_model import usable_device
 from ahpcl.utils.progress import watched
 
 from .encoder_parts import SPACES, EncoderParts, build_parts
+from .foreign_pixels import pixels_for, reading
 from .image_items import ImageItem, Layout, list_items
 from .preprocessing import Preprocessing, UnreadableImageError
 from .run_files import RunFiles, as_config, read_run
@@ -136,7 +137,9 @@ class FeatureInferencer(BaseInferencer):
         items = list_items(inputs, layout, self.pipeline.channels)
         skip = on_unreadable == 'skip'
         items = self._openable(items, skip)
-        return self._batches(items, batch_size, skip)
+        pixels = pixels_for(self.pipeline.pixels, items, str(self.files.path))
+        pipeline = reading(self.pipeline, pixels)
+        return self._batches(pipeline, items, batch_size, skip)
 
     @torch.no_grad()
     def forward(self, inputs: Tensor, space: str = 'features') -> list[Tensor]:
@@ -252,11 +255,15 @@ class FeatureInferencer(BaseInferencer):
         return [item for item in items if id(item) not in bad]
 
     def _batches(
-        self, items: list[ImageItem], size: int, skip: bool
+        self,
+        pipeline: Preprocessing,
+        items: list[ImageItem],
+        size: int,
+        skip: bool,
     ) -> Iterator[Tensor]:
         def decode(item: ImageItem) -> Tensor | UnreadableImageError:
             try:
-                return self.pipeline(item)
+                return pipeline(item)
             except UnreadableImageError as error:
                 return error
 

@@ -8,10 +8,12 @@ from importlib import metadata
 from typing import Any
 
 from ahpcl.core import PrototypeHierarchy
+from ahpcl.datasets.pixel_format import DTYPE_RANGES, PixelFormat
 from ahpcl.engine.training_index import INDEX
 from ahpcl.visualization.run_log import RunLog
 
 from .encoder_parts import EncoderParts
+from .preprocessing import Preprocessing
 from .run_files import RunFiles
 
 _LIBRARIES = {
@@ -165,30 +167,50 @@ def _preprocessing(
     ]
     fit = ', '.join(steps) or 'none: the images of the run are of that size'
     lines = [f'- Size: {size}; resizing and cropping: {fit}']
+    pixels = Preprocessing.of(files.config).pixels
+    number = pixels.channels
+    if pixels.ranges:
+        lines.append(f'- Depth: {_depth(pixels)}')
     if facts.preprocess:
+        channels = 'R, G, B' if number == 3 else 'in the order of the files'
         lines.append(
-            '- In: uint8 (batch, height, width, 3), channels R, G, B, resized '
-            'and cropped; they are normalised in the graph'
+            f'- In: uint8 (batch, height, width, {number}), channels '
+            f'{channels}, resized and cropped; they are normalised in the '
+            'graph'
         )
         return lines
     mean, std = parts.normalise.mean, parts.normalise.std
     channels = 'R, G, B' if parts.normalise.swap else 'B, G, R'
+    if number != 3:
+        channels = 'in the order of the files'
     if mean is None or std is None:
         lines.append(f'- In: pixels from 0 to 255, channels {channels}')
         return lines
     numbers = [values.flatten().tolist() for values in (mean, std)]
     shares = [[round(v / 255, 6) for v in values] for values in numbers]
     lines.append(
-        f'- In: float32 (batch, 3, height, width), channels {channels}, '
-        f'normalised by mean {shares[0]} and deviation {shares[1]} of pixels '
-        'from 0 to 1'
+        f'- In: float32 (batch, {number}, height, width), channels '
+        f'{channels}, normalised by mean {shares[0]} and deviation '
+        f'{shares[1]} of pixels from 0 to 1'
     )
     return lines
 
 
-def _pipeline(files: RunFiles) -> list[dict]:
-    from .preprocessing import Preprocessing
+def _depth(pixels: PixelFormat) -> str:
+    """Say which values of which types become 0 and 255, before all else."""
+    said = []
+    for dtype, spans in pixels.ranges:
+        pairs = spans or (DTYPE_RANGES[dtype],)
+        text = ', '.join(f'{low:g} to {high:g}' for low, high in pairs)
+        bands = ' (a pair for every band)' if len(pairs) > 1 else ''
+        said.append(f'{dtype} from {text}{bands}')
+    return (
+        f'{"; ".join(said)} becomes 0 to 255, rounded and clipped, before '
+        'anything else'
+    )
 
+
+def _pipeline(files: RunFiles) -> list[dict]:
     return Preprocessing.of(files.config).pipeline
 
 

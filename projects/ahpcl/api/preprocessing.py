@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ahpcl.compat.frameworks import scope_of
-from ahpcl.datasets.decode import explain
-from ahpcl.datasets.pixel_format import USUAL
+from ahpcl.datasets.decode import admit_pixels, explain
+from ahpcl.datasets.pixel_format import USUAL, PixelFormat
 from ahpcl.datasets.transforms import LoadImageBGR
 from ahpcl.datasets.transforms.band_wise import fit_pipeline
 
@@ -64,11 +64,22 @@ class Preprocessing:
                 TRANSFORMS.build(copy.deepcopy(step)) for step in self.pipeline
             ] or [LoadImageBGR()]
         load = next((s for s in steps if isinstance(s, LoadImageBGR)), None)
-        pixels = USUAL if load is None else load.pixels
-        #: Bands of every image.
-        self.channels = pixels.channels
+        #: How files become 8 bits.
+        self.pixels = USUAL if load is None else load.pixels
         self._transform = Compose(steps)
-        fit_pipeline(self._transform, pixels)
+        fit_pipeline(self._transform, self.pixels)
+
+    @property
+    def channels(self) -> int:
+        """Bands of every image."""
+        return self.pixels.channels
+
+    def set_pixels(self, pixels: PixelFormat) -> None:
+        """Read files by another format, of as many bands."""
+        self.pixels = pixels
+        for step in self._transform.transforms:
+            if isinstance(step, LoadImageBGR):
+                step.pixels = pixels
 
     @classmethod
     def of(cls, config: Config) -> Preprocessing:
@@ -77,8 +88,9 @@ class Preprocessing:
         Raises:
             ValueError: If the config has none.
         """
-        scope = scope_of(config)
-        return cls(_pipeline(config), _size(config), scope)
+        # Images as large as those that the run was allowed.
+        admit_pixels(max_pixels_of(config))
+        return cls(_pipeline(config), _size(config), scope_of(config))
 
     def __call__(self, item: ImageItem) -> Tensor:
         """Return the pixels of an image, (C, H, W), as the run loads them.
@@ -155,7 +167,7 @@ class Normalise(nn.Module):
 
 def _pipeline(config: Config) -> list[dict]:
     """Return the transforms of a data set, the first of which reads as it."""
-    dataset = _dataset(config)
+    dataset = dataset_of(config)
     steps = [dict(s) for s in dataset['pipeline'] if s['type'] != 'SetRole']
     options: dict[str, Any] = {}
     if isinstance(dataset.get('channels'), int):  # the run knows its images
@@ -169,7 +181,7 @@ def _pipeline(config: Config) -> list[dict]:
     return steps
 
 
-def _dataset(config: Config) -> Mapping[str, Any]:
+def dataset_of(config: Config) -> Any:
     """Return the settings of a data set that reads images without drawing."""
     for hook in config.get('custom_hooks') or []:
         loader = hook.get('extract_dataloader')
@@ -189,6 +201,16 @@ def _dataset(config: Config) -> Mapping[str, Any]:
         'how images are prepared, got one without; inherit one of '
         'configs/_base_/datasets'
     )
+
+
+def max_pixels_of(config: Config) -> int | None:
+    """Return how large images a config admits; None for the usual limit."""
+    found = [
+        int(node['max_pixels'])
+        for node in _walk(config._cfg_dict)
+        if isinstance(node.get('max_pixels'), int | float)
+    ]
+    return max(found, default=None)
 
 
 def _size(config: Config) -> tuple[int, int] | None:

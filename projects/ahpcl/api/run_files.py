@@ -62,7 +62,7 @@ def read_run(
         ValueError: If there is no such file, it cannot be read, or there is
             no config.
     """
-    where = Path(path).expanduser()
+    where = Path(os.path.expanduser(path))
     if where.is_dir():
         where = _file_of(where)
     if not where.is_file():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ahpcl.utils.atomic_write import atomic_write
+from ahpcl.utils.own_folder import mark_new_folder
 
 from .assignment import Assignment
 
@@ -72,7 +73,9 @@ def sort_into(
             raise ValueError(
                 f'expected images in files to sort, got {name}, which is none'
             )
-    targets = Path(folder)
+    targets = Path(os.path.expanduser(folder))
+    # Below the data they would be images twice.
+    mark_new_folder(targets)
     digits = len(str(level.num_clusters - 1))
     base = [Path(name).name for name in found.names]
     counts: dict[str, int] = {}

@@ -10,11 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ahpcl.datasets.folder import UnlabelledFolder
+from ahpcl.datasets.class_folders import class_names
+from ahpcl.datasets.folder import LEAST_IMAGES, UnlabelledFolder
 from ahpcl.datasets.raw_pixels import inspect
+from ahpcl.datasets.roots import Roots, image_names, roots_of
+from ahpcl.datasets.scan import scan_files
 
-#: Fewest images of a training: two for every part of a split batch norm.
-LEAST_IMAGES = 16
 # Headers that are read, spread evenly over the list.
 _SAMPLE = 256
 _FOLDERS = 'folders'
@@ -27,7 +28,7 @@ class Survey:
     """What is known of the images of a folder.
 
     Attributes:
-        folder: The folder.
+        folder: The folder, or several.
         count: Number of images.
         endings: Number of images by ending, as text.
         short: Median of the shorter side, px.
@@ -39,7 +40,7 @@ class Survey:
         labelled: Number of images with a class.
     """
 
-    folder: str
+    folder: str | list[str]
     count: int
     endings: str
     short: int
@@ -57,16 +58,17 @@ class Survey:
         return {} if self.labels is None else dict(labels=self.labels)
 
 
-def survey(
-    folder: str | os.PathLike[str], labels: str | None = 'auto'
-) -> Survey:
+def survey(folder: Roots, labels: str | None = 'auto') -> Survey:
     """Look at a folder: how many images, how large, which classes.
 
     Args:
-        folder: The folder of images.
-        labels: ``'auto'``: class folders, where every image is in one of two
-            folders or more, else a CSV file in the folder, where there is
-            one; ``'folders'``; the path of a CSV file; None for no labels.
+        folder: The folder of images, a text file that lists their paths, or
+            several of both.
+        labels: ``'auto'``: class folders, or a list of classes that is known
+            (:func:`ahpcl.datasets.class_folders.class_names`), where every
+            image has one of two classes or more, else a CSV file in the
+            folder, where there is one, if it is one folder; ``'folders'``;
+            the path of a CSV file; None for no labels.
 
     Raises:
         ValueError: If there are too few images, or no such labels.
@@ -74,27 +76,34 @@ def survey(
     Example:
         ``survey('photos').sizes`` is ``'64 x 64 px'``.
     """
-    root = os.path.abspath(os.path.expanduser(os.fspath(folder)))
+    roots = [
+        os.path.abspath(os.path.expanduser(one)) for one in roots_of(folder)
+    ]
+    root = roots[0] if len(roots) == 1 else roots
+    where = ', '.join(roots)
     entries = _entries(root)
     if len(entries) < LEAST_IMAGES:
         count = len(entries)
         images = '1 image' if count == 1 else f'{count} images'
         raise ValueError(
             f'expected at least {LEAST_IMAGES} images to train on, got '
-            f'{images} in {root}: images are told apart from one another; '
+            f'{images} in {where}: images are told apart from one another; '
             'add images, or name the folder above'
         )
-    names = [Path(e['img_path']).relative_to(root).as_posix() for e in entries]
     paths = [entry['img_path'] for entry in entries]
+    names = image_names(paths, root)
     found = _sizes(paths)
     if found is None:
+        count = min(_SAMPLE, len(paths))
+        problems, _ = scan_files(paths[:count], 'header')
+        why = f': {problems[0].reason}' if problems else ''
         raise ValueError(
-            f'expected images that can be opened, got none of '
-            f'{min(_SAMPLE, len(paths))} that were tried, such as {paths[0]}'
+            f'expected images that can be opened, got none of {count} that '
+            f'were tried, such as {paths[0]}{why}'
         )
     short, long, sizes = found
     if labels == 'auto':
-        labels = _found_labels(root, names)
+        labels = _found_labels(root, names) if root == where else None
     elif labels not in (None, _FOLDERS):
         labels = os.path.abspath(os.path.expanduser(labels))
     classes, labelled = 0, 0
@@ -115,7 +124,7 @@ def survey(
         if classes < 2:
             raise ValueError(
                 f'expected two classes or more, got {classes} by labels='
-                f'{labels!r} in {root}; labels=None goes without'
+                f'{labels!r} in {where}; labels=None goes without'
             )
     endings = Counter(Path(name).suffix.lower() or 'none' for name in names)
     return Survey(
@@ -148,19 +157,22 @@ def sizes_of(dataset: Any) -> str | None:
     return None if found is None else found[2]
 
 
-def _entries(root: str, **options: object) -> list[dict]:
+def _entries(root: str | list[str], **options: object) -> list[dict]:
     """List the images without opening them."""
     return UnlabelledFolder(root, lazy_init=True, **options).load_data_list()
 
 
 def _found_labels(root: str, names: Sequence[str]) -> str | None:
     """Return where classes are from; None if nowhere."""
-    tops = Counter(
-        name.partition('/')[0] if '/' in name else '' for name in names
-    )
+    tops = {name.partition('/')[0].lower() for name in names if '/' in name}
+    try:
+        found, _, _ = class_names(Path(root), names)
+    except (ValueError, OSError):
+        found = []
+    counts = Counter(found)
     # One image of a class has nobody to vote for it.
-    nested = '' not in tops and len(tops) > 1 and min(tops.values()) > 1
-    if nested and not {top.lower() for top in tops} <= _SPLITS:
+    several = len(counts) > 1 and min(counts.values()) > 1
+    if several and (len(tops) < 2 or not tops <= _SPLITS):
         return _FOLDERS
     tables = sorted(Path(root).glob('*.csv'))
     if len(tables) != 1:

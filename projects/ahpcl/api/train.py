@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -13,9 +15,13 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
 from ahpcl.compat.frameworks import scope_of
+from ahpcl.compat.options import spread, warn_if_new
+from ahpcl.datasets.decode import admit_pixels
 from ahpcl.datasets.fit_config import fit_to_images
+from ahpcl.datasets.roots import Roots, roots_of
 from ahpcl.datasets.scan import usable_cores
 from ahpcl.runtime.checkpoint_files import good_checkpoint
 from ahpcl.utils.freed_memory import keep_freed_memory
@@ -53,7 +59,7 @@ class Run:
 
 
 def train(
-    folder: str | os.PathLike[str],
+    folder: Roots,
     out: str | os.PathLike[str] | None = None,
     *,
     minutes: float | None = None,
@@ -75,7 +81,8 @@ def train(
     trained; the same run is ``tools/train.py out/config.py``.
 
     Args:
-        folder: The images, in any nesting.
+        folder: The images, in any nesting; or a text file that lists their
+            paths; or several of both.
         out: Folder of the run; None for ``runs/`` and the name of the folder.
         minutes: How long it may take, about. A few steps are timed to turn
             this into epochs. 30 if neither this nor ``epochs`` is given.
@@ -107,7 +114,8 @@ def train(
         ``run = ahpcl.train('photos', out='runs/photos', minutes=30)``
     """
     begun = time.perf_counter()
-    name = Path(os.path.abspath(os.path.expanduser(folder))).name
+    roots = map(os.path.expanduser, roots_of(folder))
+    name = '+'.join(Path(os.path.abspath(root)).name for root in roots)
     target = Path(os.path.expanduser(out or Path('runs') / name))
     written = target / CONFIG
     checkpoint = _checkpoint_in(target)
@@ -156,7 +164,7 @@ def train(
 
 
 def prepare(
-    folder: str | os.PathLike[str],
+    folder: Roots,
     out: str | os.PathLike[str],
     request: Request,
     begun: float | None = None,
@@ -173,6 +181,9 @@ def prepare(
         ValueError: As :func:`train`.
     """
     begun = time.perf_counter() if begun is None else begun
+    for key, value in (request.cfg_options or {}).items():
+        if key.rpartition('.')[2] == 'max_pixels':
+            admit_pixels(value)
     images = survey(folder, request.labels)
     plan = make_plan(
         images,
@@ -182,7 +193,7 @@ def prepare(
     )
     plan.config.work_dir = str(out)
     plan.config.launcher = 'none'
-    plan.config.merge_from_dict(dict(request.cfg_options or {}))
+    _apply(plan.config, request.cfg_options or {})
     init_default_scope(scope_of(plan.config))
     fit_to_images(plan.config)
     pace = None
@@ -205,6 +216,21 @@ def prepare(
         )
     plan.config.choices = dict(plan.reasons)
     return plan
+
+
+def _apply(config: Config, options: Mapping[str, Any]) -> None:
+    """Merge ``cfg_options``; a variable reaches what was made from it."""
+    known = set(inspect.signature(Runner.__init__).parameters)
+
+    def warn(text: str) -> None:
+        print_log(text, logger='current', level=logging.WARNING)
+
+    for key, new in options.items():
+        warn_if_new(config, key, known, warn)
+        old = config.get(key) if '.' not in key else None
+        if isinstance(old, str | int | float) or (key in config and not old):
+            spread(config._cfg_dict, key, old, new)
+    config.merge_from_dict(dict(options))
 
 
 def _checkpoint_in(folder: Path) -> Path | None:

@@ -16,7 +16,12 @@ from mmengine.runner import Runner
 from ahpcl.cli.configs import SCALE, read_old_path, unknown_scale
 from ahpcl.cli.console import say
 from ahpcl.compat.configs import PREFIX, find_config
-from ahpcl.compat.options import ConfigOptions, set_data_root
+from ahpcl.compat.options import (
+    ConfigOptions,
+    set_data_root,
+    spread,
+    warn_if_new,
+)
 from ahpcl.datasets.image_size import (
     KEY as IMAGE_SIZE,
 )
@@ -169,7 +174,7 @@ def apply_options(
     options = dict(options)
     known = set(inspect.signature(Runner.__init__).parameters)
     for key in options:
-        _warn_if_new(cfg, key, known)
+        warn_if_new(cfg, key, known, say)
     folders = {'--data': data} if data is not None else {}
     if 'data_root' in options and 'data_root' in cfg:
         folders['--cfg-options data_root'] = options.pop('data_root')
@@ -187,7 +192,7 @@ def apply_options(
     cfg.merge_from_dict(options)
     for key, old in before.items():
         if isinstance(old, str | int | float | None):
-            for place in _spread(cfg._cfg_dict, key, old, options[key], ''):
+            for place in spread(cfg._cfg_dict, key, old, options[key]):
                 say(f'--cfg-options {key}: also changes {place}')
     _apply_image_size(cfg, options)
 
@@ -222,48 +227,6 @@ def _apply_image_size(cfg: Config, options: dict[str, Any]) -> None:
             raise SystemExit(str(error)) from None
         for place in places:
             say(f'{IMAGE_SIZE}={size}: also changes {place}')
-
-
-def _warn_if_new(cfg: Config, key: str, known: set[str]) -> None:
-    """Warns of a dotted key that leads nowhere."""
-    node: Any = cfg._cfg_dict
-    for depth, name in enumerate(key.split('.')):
-        if isinstance(node, list | tuple) and name.lstrip('-').isdigit():
-            if int(name) >= len(node):
-                return  # merging says so itself
-            node = node[int(name)]
-            continue
-        if not isinstance(node, dict):
-            return
-        if name not in node:
-            if depth == 0 and name in known:
-                return
-            near = difflib.get_close_matches(name, list(node), n=1)
-            hint = f'; did you mean {near[0]!r}?' if near else ''
-            say(
-                f'warning: --cfg-options {key}: the config has no {name!r} '
-                f'there, so it is added{hint}'
-            )
-            return
-        node = node[name]
-
-
-def _spread(node: Any, key: str, old: Any, new: Any, path: str) -> list[str]:
-    """Changes nested settings called ``key`` from ``old`` to ``new``."""
-    places = []
-    if isinstance(node, dict):
-        for name in list(node):
-            place = f'{path}.{name}' if path else name
-            same = type(node[name]) is type(old) and node[name] == old
-            if path and name == key and same:
-                node[name] = new
-                places.append(place)
-            else:
-                places += _spread(node[name], key, old, new, place)
-    elif isinstance(node, list | tuple):
-        for index, item in enumerate(node):
-            places += _spread(item, key, old, new, f'{path}.{index}')
-    return places
 
 
 def prepare(args: argparse.Namespace) -> Config:

@@ -29,7 +29,9 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a run, images, and how they are read."""
     add_run_argument(parser)
     parser.add_argument(
-        'images', nargs='+', help='images, or folders of images'
+        'images',
+        nargs='+',
+        help='images, folders of images, or .txt files that list paths',
     )
     add_reading_arguments(parser)
 

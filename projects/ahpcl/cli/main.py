@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import ahpcl
+from ahpcl.utils.text import print_any_name
 
 from .console import say
 
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 after an error that is said, 2 where the
         arguments are no command.
     """
+    print_any_name()
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments.pop(0) if arguments else '--help'
     if name in ('-h', '--help'):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,7 @@ def check_checkpoint(path: str) -> str:
     """
     if '://' in path:
         return path
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     if not file.is_file():
         raise SystemExit(
             f'expected a checkpoint, got {path}, which does not exist'

@@ -19,7 +19,12 @@ from ahpcl.cli.arguments import add_config_options, add_verbose
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command line."""
-    parser.add_argument('folder', help='folder of images, in any nesting')
+    parser.add_argument(
+        'folder',
+        nargs='+',
+        help='folder of images, in any nesting, or a text file of their '
+        'paths; several are one data set',
+    )
     parser.add_argument(
         '--out', help='folder of the run (default: runs/ and the name)'
     )
@@ -66,8 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Run:
     """Train; return the run."""
+    folder = args.folder[0] if len(args.folder) == 1 else args.folder
     return train(
-        args.folder,
+        folder,
         args.out,
         minutes=args.minutes,
         epochs=args.epochs,

@@ -80,7 +80,7 @@ def _refuse_damaged(filename: str | os.PathLike) -> None:
     Raises:
         ValueError: If one differs, or the archive was cut off.
     """
-    path = Path(filename).expanduser()
+    path = Path(os.path.expanduser(filename))
     if '://' in str(filename) or not is_archive(path):
         return
     defect = defect_of(path)

@@ -7,10 +7,11 @@ every comma: ``data_root=/my images`` becomes ``/myimages``, and a folder
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
@@ -180,3 +181,70 @@ def _is_below(root: Any, known: Any) -> bool:
         and bool(known.strip('/'))
         and root.startswith(f'{known.rstrip("/")}/')
     )
+
+
+def warn_if_new(
+    cfg: Config,
+    key: str,
+    known: Collection[str],
+    say: Callable[[str], None],
+) -> None:
+    """Warn of a dotted key of ``--cfg-options`` that leads nowhere.
+
+    Args:
+        cfg: The config, before it is changed.
+        key: The key.
+        known: Keys that a config need not have.
+        say: Prints the warning.
+    """
+    node: Any = cfg._cfg_dict
+    for depth, name in enumerate(key.split('.')):
+        if isinstance(node, list | tuple) and name.lstrip('-').isdigit():
+            if int(name) >= len(node):
+                return  # merging says so itself
+            node = node[int(name)]
+            continue
+        if not isinstance(node, dict):
+            return
+        if name not in node:
+            if depth == 0 and name in known:
+                return
+            near = difflib.get_close_matches(name, list(node), n=1)
+            hint = f'; did you mean {near[0]!r}?' if near else ''
+            say(
+                f'warning: --cfg-options {key}: the config has no {name!r} '
+                f'there, so it is added{hint}'
+            )
+            return
+        node = node[name]
+
+
+def spread(
+    node: Any, key: str, old: Any, new: Any, path: str = ''
+) -> list[str]:
+    """Change nested settings called ``key`` from ``old`` to ``new``.
+
+    Args:
+        node: The config, as dicts and lists.
+        key: Name of a variable, from which these settings were made.
+        old: Its value.
+        new: Its value from now on.
+        path: Where the node is.
+
+    Returns:
+        The places that were changed.
+    """
+    places = []
+    if isinstance(node, dict):
+        for name in list(node):
+            place = f'{path}.{name}' if path else name
+            same = type(node[name]) is type(old) and node[name] == old
+            if path and name == key and same:
+                node[name] = new
+                places.append(place)
+            else:
+                places += spread(node[name], key, old, new, place)
+    elif isinstance(node, list | tuple):
+        for index, item in enumerate(node):
+            places += spread(item, key, old, new, f'{path}.{index}')
+    return places

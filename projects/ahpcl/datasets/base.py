@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
-from mmengine.logging import MMLogger, print_log
+from mmengine.logging import print_log
+
+from ahpcl.utils.said import log_once
 
 from .decode import admit_pixels
 from .decoded_dataset import DecodedDataset
@@ -18,8 +20,6 @@ from .roots import Roots, roots_of
 from .scan import SCAN_MODES, ScanMode, describe, scan_files
 
 _quiet = False
-# What the log has said already: several data sets are of the same images.
-_said: set[str] = set()
 
 
 class ImageListDataset(DecodedDataset):
@@ -239,7 +239,8 @@ class ImageListDataset(DecodedDataset):
             raise ValueError(
                 f'expected images that can be used, got {text}\n'
                 f'in {self.describe()}. Delete or replace them, or set '
-                "on_unreadable='skip' to leave them out"
+                "on_unreadable='skip' to leave them out (`ahpcl train "
+                '--skip-unreadable`)'
             )
         print_log(
             f'{self.describe()} leaves out {text}',
@@ -248,12 +249,6 @@ class ImageListDataset(DecodedDataset):
         )
         bad = {problem.index for problem in problems}
         return [e for i, e in enumerate(entries) if i not in bad]
-
-
-def is_quiet() -> bool:
-    """Tell whether data sets are looked at before the run has its log."""
-    log = MMLogger.get_current_instance()
-    return _quiet or not log.isEnabledFor(logging.INFO)
 
 
 @contextmanager
@@ -268,11 +263,10 @@ def quietly() -> Iterator[None]:
 
 
 def say_once(about: str, lines: Sequence[str]) -> None:
-    """Log lines about a data set, each of them once."""
-    for line in lines:
-        if about + line not in _said and not is_quiet():
-            _said.add(about + line)
-            print_log(about + line, logger='current')
+    """Log lines about a data set, each of them once in every run."""
+    if not _quiet:
+        for line in lines:
+            log_once(about + line)
 
 
 def _limited(entries: list[dict], limit: int) -> list[int]:

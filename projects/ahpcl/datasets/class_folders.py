@@ -98,10 +98,10 @@ def describe_classes(
     if len(shown) < len(classes):
         text += f' and {len(classes) - len(shown)} more'
     present = [counts[name] for name in classes if counts[name]]
-    text = (
-        f'{len(classes)} classes from {where}, {min(present)} to '
-        f'{max(present)} images each: {text}'
-    )
+    each = f'{min(present)}'
+    if max(present) > min(present):
+        each += f' to {max(present)}'
+    text = f'{len(classes)} classes from {where}, {each} images each: {text}'
     empty = len(classes) - len(present)
     return f'{text}; {empty} without an image' if empty else text
 

@@ -10,6 +10,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ahpcl.utils.said import log_once
+
 from .decode import WHITE, read_image, stored
 from .decoded_cache import DecodedCache
 from .decoded_cache_auto import open_automatic
@@ -19,9 +21,6 @@ from .decoded_index import name_hashes
 from .pixel_format import USUAL, PixelFormat
 from .transforms.band_wise import fit_pipeline
 from .whole_batch import fetch
-
-# Folders, and sides to which the log has said that photographs are reduced.
-_mentioned: set[tuple[str, int | None]] = set()
 
 
 class Pictures(Protocol):
@@ -186,16 +185,12 @@ class DecodedDataset(BaseDataset):
             self.decoded, self._found = found[0], found
 
     def _mention_reduction(self) -> None:
-        known = (self.data_root, self.decoded_max_side)
-        if self.decoded_max_side is None or known in _mentioned:
-            return
-        _mentioned.add(known)
-        print_log(
-            f'{self.data_root}: photographs with a longer side than '
-            f'{self.decoded_max_side} px are reduced to it '
-            f'(decoded_max_side=None keeps every pixel)',
-            logger='current',
-        )
+        if self.decoded_max_side is not None:
+            log_once(
+                f'{self.data_root}: photographs with a longer side than '
+                f'{self.decoded_max_side} px are reduced to it '
+                f'(decoded_max_side=None keeps every pixel)'
+            )
 
     def _in_memory(self) -> bool:
         return getattr(self, 'store', None) is not None

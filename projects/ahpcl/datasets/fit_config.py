@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
@@ -93,6 +94,12 @@ def fit_to_pixels(config: Any, numbers: Mapping[str, Any]) -> None:
     preprocessor = _preprocessor(config)
     if preprocessor is not None and 'mean' in numbers:
         for key in ('mean', 'std'):
+            known = preprocessor.get(key) or ()
+            # A checkpoint holds them as float32.
+            if len(known) == len(numbers[key]) and np.allclose(
+                known, numbers[key], rtol=1e-6
+            ):
+                continue
             preprocessor[key] = list(numbers[key])
             said.append(f'model.data_preprocessor.{key}={preprocessor[key]}')
     if said:

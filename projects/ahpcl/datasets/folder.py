@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from PIL import Image
 
 from ahpcl.utils.own_folder import is_own_folder
 
-from .base import ImageListDataset, is_quiet, say_once
+from .base import ImageListDataset, say_once
 from .class_folders import check_several, class_names, describe_classes
 from .label_file import read_label_file
 from .roots import Roots, folder_of, image_names, read_list, roots_of
@@ -27,20 +26,21 @@ IMAGE_EXTENSIONS = (
 )
 # Arrays may be images or anything else: they are used where they are named.
 _ARRAYS = '.npy'
-_ARRAY_REMEDY = (
-    "Arrays (H, W) or (H, W, C) are images with extensions=('.npy',)"
+ARRAY_REMEDY = (
+    "Arrays (H, W) or (H, W, C) are images with extensions=('.npy',), or "
+    'where a text file that lists their paths takes the place of the folder'
 )
+#: Fewest images of a training: two for every part of a split batch norm.
+LEAST_IMAGES = 16
 # Formats that are told by their content alone, whatever the file is called.
 _SNIFFED = (
     *('JPEG', 'PNG', 'BMP', 'GIF', 'WEBP', 'TIFF', 'PPM', 'JPEG2000', 'AVIF'),
     *('MPO', 'QOI', 'SGI', 'SUN', 'PSD'),
 )
-# Folders about which the log has said already what is used of them.
-_described: set[tuple[str, tuple[str, ...] | None]] = set()
 
 
 @dataclass
-class _Files:
+class Files:
     """The files below a folder.
 
     Attributes:
@@ -69,11 +69,11 @@ class _Files:
         if self.own:
             count = len(self.own)
             what = 'a folder' if count == 1 else f'{count} folders'
-            left_out.append(f'{what} of runs ({", ".join(self.own[:3])})')
+            left_out.append(f'{what} of ahpcl ({", ".join(self.own[:3])})')
         if left_out:
             text += f'; leaves out {" and ".join(left_out)}'
         if self.left_out[_ARRAYS]:
-            text += f'. {_ARRAY_REMEDY}'
+            text += f'. {ARRAY_REMEDY}'
         return text
 
 
@@ -82,9 +82,9 @@ class UnlabelledFolder(ImageListDataset):
     """All images below a folder: any nesting, no labels, no list files.
 
     Sorted by path. Files and folders whose names start with a dot are left
-    out, and the folders of runs; links to folders are followed, each folder
-    once. The log says how many files of which endings are used, and which
-    are not.
+    out, and the folders that runs and tools of this package wrote; links to
+    folders are followed, each folder once. The log says how many files of
+    which endings are used, and which are not.
 
     Args:
         data_root: The folder; or a text file with the path of an image in
@@ -188,7 +188,7 @@ class UnlabelledFolder(ImageListDataset):
                 f'expected a folder of images, or a list of paths, got '
                 f'{folder!r}, which does not exist; set data_root'
             )
-        files = self._find(root, visited)
+        files = self.find(root, visited)
         if not files.images:
             looked_for = ', '.join(self.extensions or IMAGE_EXTENSIONS)
             if self.extensions is None:
@@ -199,17 +199,14 @@ class UnlabelledFolder(ImageListDataset):
                 f'looked for {looked_for} and found '
                 f'{_by_ending(files.left_out) or "no files"}{own}; set '
                 'data_root or extensions'
-                + (f'. {_ARRAY_REMEDY}' if files.left_out[_ARRAYS] else '')
+                + (f'. {ARRAY_REMEDY}' if files.left_out[_ARRAYS] else '')
             )
-        seen = (folder, self.extensions)
-        if seen not in _described and not is_quiet():
-            _described.add(seen)
-            why = (
-                'that are no images'
-                if self.extensions is None
-                else 'whose endings are not among extensions'
-            )
-            print_log(f'{root}: {files.describe(why)}', logger='current')
+        why = (
+            'that are no images'
+            if self.extensions is None
+            else 'whose endings are not among extensions'
+        )
+        say_once(f'{root}: ', [files.describe(why)])
         return files.images
 
     def _part_of_every_class(
@@ -239,9 +236,9 @@ class UnlabelledFolder(ImageListDataset):
             seen[label] += 1
         return part
 
-    def _find(self, root: Path, visited: set[str]) -> _Files:
+    def find(self, root: Path, visited: set[str]) -> Files:
         """Return the files below root, but for folders visited before."""
-        found = _Files()
+        found = Files()
         for folder, subfolders, files in os.walk(root, followlinks=True):
             real = os.path.realpath(folder)
             if real in visited:

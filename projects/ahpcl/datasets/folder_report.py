@@ -13,8 +13,9 @@ from ahpcl.utils.progress import watched
 from .base import quietly
 from .class_folders import class_names, describe_classes
 from .decoded_index import digest
-from .folder import UnlabelledFolder
+from .folder import ARRAY_REMEDY, LEAST_IMAGES, Files, UnlabelledFolder
 from .pixel_survey import misfits, resolve
+from .roots import Roots, image_names, read_list, roots_of
 from .scan import Finding, Problem, scan_files
 
 _SHOWN = 6  # entries of a line
@@ -22,18 +23,19 @@ _FILES = 3  # files that are named of a kind
 
 
 def examine_folder(
-    folder: str | os.PathLike[str],
+    folder: Roots,
     extensions: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Look at all files of a folder as training would.
 
     Args:
-        folder: The folder.
+        folder: The folder; or a text file that lists paths; or several.
         extensions: As in :class:`UnlabelledFolder`.
 
     Returns:
         Plain numbers and text: ``folder``; files by ending, ``used`` and
-        ``left_out``, and the number of ``hidden`` ones; images by ``formats``,
+        ``left_out``, the number of ``hidden`` ones, and the folders of runs,
+        ``own``; images by ``formats``,
         ``sizes`` (width x height, px), ``channels`` and ``depths``; how many
         have ``alpha``, are ``turned`` by EXIF or have several ``pages``;
         ``classes``, a line, or None; ``copies``, lists of files of one
@@ -41,30 +43,26 @@ def examine_folder(
         numbers by which they become 8 bits, or None; ``actions``, what will
         be done; and ``problems`` that stop a training.
     """
-    root = Path(folder).expanduser()
-    report: dict[str, Any] = dict(folder=str(root), problems=[], actions=[])
-    if not root.is_dir():
-        what = 'is not a folder' if root.is_file() else 'does not exist'
-        report['problems'] = [f'{root} {what}']
-        return report
-    dataset = UnlabelledFolder(
-        str(root),
-        extensions=None if extensions is None else tuple(extensions),
-        lazy_init=True,
+    roots = [os.path.expanduser(root) for root in roots_of(folder)]
+    report: dict[str, Any] = dict(
+        folder=', '.join(roots), problems=[], actions=[]
     )
-    files = dataset._find(root, set())
-    paths = [str(root / name) for name in files.images]
+    files, paths = _list_files(roots, extensions, report['problems'])
+    if report['problems']:
+        return report
+    names = image_names(paths, roots)
     report['used'] = dict(files.used.most_common())
     report['left_out'] = dict(files.left_out.most_common())
     report['hidden'] = files.hidden
+    report['own'] = files.own
     problems, findings = scan_files(paths)
     report |= _kinds(findings)
-    report['copies'] = _copies(paths, root)
+    report['copies'] = _copies(paths, names)
+    report['classes'] = report['no_classes'] = None
     try:
-        names, classes, where = class_names(root, files.images)
-        report['classes'] = describe_classes(names, classes, where)
+        if paths:
+            report['classes'] = _classes(roots, names)
     except (ValueError, OSError) as error:
-        report['classes'] = None
         reason = str(error).partition(', got ')[2] or str(error)
         report['no_classes'] = reason.partition(', or ')[0]
     report['pixels'] = None
@@ -76,11 +74,60 @@ def examine_folder(
         problems += misfits(pixels, paths, findings)
     except ValueError as error:
         report['problems'].append(str(error))
-    report['unusable'] = [
-        [os.path.relpath(p.path, root), p.reason] for p in problems
-    ]
+    report['unusable'] = [[names[p.index], p.reason] for p in problems]
     _add_actions(report, problems, len(paths))
     return report
+
+
+def _list_files(
+    roots: Sequence[str],
+    extensions: Sequence[str] | None,
+    problems: list[str],
+) -> tuple[Files, list[str]]:
+    """Return the files of all folders and lists, and the paths of images."""
+    dataset = UnlabelledFolder(
+        list(roots),
+        extensions=None if extensions is None else tuple(extensions),
+        lazy_init=True,
+    )
+    files, paths, visited = Files(), [], set[str]()
+    for root in roots:
+        if os.path.isfile(root):
+            try:
+                listed = read_list(root)
+            except ValueError as error:
+                problems.append(str(error))
+                continue
+            paths += listed
+            files.used.update(Path(path).suffix.lower() for path in listed)
+        elif os.path.isdir(root):
+            found = dataset.find(Path(root), visited)
+            paths += [str(Path(root, name)) for name in found.images]
+            files.used += found.used
+            files.left_out += found.left_out
+            files.hidden += found.hidden
+            files.own += found.own
+        else:
+            problems.append(f'{root} does not exist')
+    return files, paths
+
+
+def _classes(roots: Sequence[str], names: Sequence[str]) -> str:
+    """Describe the classes that ``labels_from_folders`` finds.
+
+    Raises:
+        ValueError: if it finds none.
+    """
+    if len(roots) == 1 and os.path.isdir(roots[0]):
+        return describe_classes(*class_names(Path(roots[0]), names))
+    dataset = UnlabelledFolder(
+        list(roots), labels_from_folders=True, lazy_init=True
+    )
+    with quietly():
+        entries = dataset.load_data_list()
+    classes = dataset.metainfo['classes']
+    found = [classes[entry['gt_label']] for entry in entries]
+    return describe_classes(found, classes, 'the folders of all')
 
 
 def describe_folder(report: dict[str, Any]) -> list[str]:
@@ -90,6 +137,7 @@ def describe_folder(report: dict[str, Any]) -> list[str]:
         left_out = [
             *([_listed(report['left_out'])] if report['left_out'] else []),
             *([f'{report["hidden"]} hidden'] if report['hidden'] else []),
+            *(f'{name}, which ahpcl wrote' for name in report['own'][:3]),
         ]
         rows = {
             'files used': _listed(report['used']) or 'none',
@@ -100,7 +148,7 @@ def describe_folder(report: dict[str, Any]) -> list[str]:
             'depths': _listed(report['depths']),
             'special': _special(report),
             'classes': report['classes']
-            or f'none: {report.get("no_classes", "")}',
+            or (report['no_classes'] and f'none: {report["no_classes"]}'),
             'copies': _copied(report['copies']),
             'unusable': _unusable(report['unusable']),
         }
@@ -130,27 +178,27 @@ def _kinds(findings: Iterable[Finding | None]) -> dict[str, Any]:
     )
 
 
-def _copies(paths: Sequence[str], root: Path) -> list[list[str]]:
+def _copies(paths: Sequence[str], names: Sequence[str]) -> list[list[str]]:
     """Return files of one content, those that have the same size only."""
-    by_size: dict[int, list[str]] = {}
-    for path in paths:
+    by_size: dict[int, list[int]] = {}
+    for place, path in enumerate(paths):
         try:
-            by_size.setdefault(os.path.getsize(path), []).append(path)
+            by_size.setdefault(os.path.getsize(path), []).append(place)
         except OSError:
             continue
     candidates = [
-        path
+        place
         for size, same in by_size.items()
         if size and len(same) > 1
-        for path in same
+        for place in same
     ]
     by_content: dict[bytes, list[str]] = {}
-    for path in watched(candidates, 'Comparing images', len(candidates)):
+    for place in watched(candidates, 'Comparing images', len(candidates)):
         try:
-            content = digest(Path(path).read_bytes())
+            content = digest(Path(paths[place]).read_bytes())
         except OSError:
             continue
-        by_content.setdefault(content, []).append(os.path.relpath(path, root))
+        by_content.setdefault(content, []).append(names[place])
     return [same for same in by_content.values() if len(same) > 1]
 
 
@@ -184,24 +232,25 @@ def _add_actions(
     if report['left_out'] or report['hidden']:
         actions.append(
             'other files are left out: their content is not that of an image'
-            + (
-                ", or they are arrays (extensions=('.npy',) takes those)"
-                if '.npy' in report['left_out']
-                else ''
-            )
+            + (f'. {ARRAY_REMEDY}' if '.npy' in report['left_out'] else '')
         )
     if problems:
         report['problems'].append(
-            f'{len(problems)} images cannot be used; delete them, or set '
-            "on_unreadable='skip' on the dataset to leave them out"
+            f'{len(problems)} images cannot be used; delete them, or leave '
+            'them out: `ahpcl train --skip-unreadable`, or '
+            "on_unreadable='skip' on the dataset"
         )
-    if report['classes'] is None:
+    if report['classes'] is not None:
+        actions.append(
+            'labels_from_folders=True evaluates with these classes, which '
+            '`ahpcl train` sets by itself'
+        )
+    elif usable:
         actions.append('trained without labels; nothing to evaluate with')
-    else:
-        actions.append('labels_from_folders=True evaluates with these classes')
-    if not usable:
+    if usable < LEAST_IMAGES:
         report['problems'].append(
-            f'expected images that can be used, got none of {images}'
+            f'expected at least {LEAST_IMAGES} images that can be used, got '
+            f'{usable}; add images, or name the folder above'
         )
 
 

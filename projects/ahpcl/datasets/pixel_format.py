@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,8 @@ from .raw_pixels import RawPixels
 
 Pages = Literal['first', 'bands']
 Span = tuple[float, float]
+#: The range of a type that is chosen to be what the type may hold.
+BY_TYPE = 'dtype'
 
 # What becomes 0 and 255 where no range was chosen. Pillow reads integers of
 # 16 bits as int32, too.
@@ -42,8 +44,9 @@ class PixelFormat:
     Attributes:
         channels: Bands of every image.
         ranges: For every type of samples that has one, the values that
-            become 0 and 255: one pair, or one for every band. Others have
-            that of :data:`DTYPE_RANGES`.
+            become 0 and 255: one pair, one for every band, or none where it
+            was chosen to be that of :data:`DTYPE_RANGES`, which others have,
+            too.
         pages: ``'first'`` takes the first page of a TIFF, ``'bands'`` all of
             them as the bands of one image.
     """
@@ -56,26 +59,35 @@ class PixelFormat:
     def of(
         cls,
         channels: int = 3,
-        range: Mapping[str, Sequence] | None = None,
+        range: Mapping[str, Sequence | str] | None = None,
         pages: Pages = 'first',
     ) -> PixelFormat:
         """Make one of plain numbers.
 
         Args:
             channels: Bands.
-            range: By type, ``(low, high)`` or a list of such pairs.
+            range: By type, ``(low, high)``, a list of such pairs, or
+                ``'dtype'``.
             pages: See the class.
 
         Raises:
             ValueError: if a number is out of place.
         """
-        ranges = []
+        ranges: list[tuple[str, tuple[Span, ...]]] = []
         for dtype, given in sorted((range or {}).items()):
             if dtype not in DTYPE_RANGES:
                 raise ValueError(
                     f'expected the types of range to be some of '
                     f'{", ".join(DTYPE_RANGES)}, got {dtype!r}'
                 )
+            if isinstance(given, str):
+                if given != BY_TYPE:
+                    raise ValueError(
+                        f'expected range[{dtype!r}] as (low, high) or '
+                        f'{BY_TYPE!r}, got {given!r}'
+                    )
+                ranges.append((dtype, ()))
+                continue
             pairs = [given] if np.ndim(given[0]) == 0 else given
             spans = tuple((float(low), float(high)) for low, high in pairs)
             if len(spans) not in (1, channels) or not all(
@@ -97,20 +109,18 @@ class PixelFormat:
         """Return plain numbers: ``channels``, ``range`` and ``pages``."""
         return dict(
             channels=self.channels,
-            range={
-                dtype: list(spans[0])
-                if len(spans) == 1
-                else [list(span) for span in spans]
-                for dtype, spans in self.ranges
-            },
+            range={dtype: _plain(spans) for dtype, spans in self.ranges},
             pages=self.pages,
         )
 
     def digest(self) -> bytes:
         """Return 16 bytes that tell formats apart; none for the usual one."""
-        if self == USUAL:
+        # A range by the type is what is there without one.
+        chosen = tuple(pair for pair in self.ranges if pair[1])
+        same = replace(self, ranges=chosen)
+        if same == USUAL:
             return b''
-        return hashlib.blake2b(repr(self).encode(), digest_size=16).digest()
+        return hashlib.blake2b(repr(same).encode(), digest_size=16).digest()
 
     def convert(
         self, raw: RawPixels, background: tuple[int, int, int]
@@ -168,7 +178,7 @@ class PixelFormat:
         """Scale values (H, W, C) of any type to uint8."""
         dtype = values.dtype.name
         spans = dict(self.ranges).get(dtype)
-        if spans is None:
+        if not spans:
             return scaled_by_type(values)
         if len(spans) not in (1, values.shape[2]):
             raise ValueError(
@@ -185,6 +195,14 @@ class PixelFormat:
 
 #: RGB, every type by what it may hold, the first page.
 USUAL = PixelFormat()
+
+
+def _plain(spans: tuple[Span, ...]) -> str | list:
+    if not spans:
+        return BY_TYPE
+    if len(spans) == 1:
+        return list(spans[0])
+    return [list(span) for span in spans]
 
 
 def scaled_by_type(values: np.ndarray) -> np.ndarray:

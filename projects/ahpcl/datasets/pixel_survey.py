@@ -9,7 +9,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from .decode import read_image, unreadable
-from .pixel_format import DTYPE_RANGES, Pages, PixelFormat, scaled_by_type
+from .pixel_format import (
+    BY_TYPE,
+    DTYPE_RANGES,
+    Pages,
+    PixelFormat,
+    scaled_by_type,
+)
 from .raw_pixels import FileKind, RawPixels, read_raw
 from .scan import Finding, Problem, spread
 
@@ -58,6 +64,43 @@ def resolve(
     return PixelFormat.of(found, ranges, pages), [*lines, *said]
 
 
+def extend(
+    pixels: PixelFormat,
+    paths: Sequence[str],
+    findings: Sequence[Finding | None],
+) -> tuple[PixelFormat, list[str]]:
+    """Read images by a format that was made for others.
+
+    Args:
+        pixels: The format, such as that of a run.
+        paths: The files.
+        findings: What the scan found in them.
+
+    Returns:
+        The format, with a range by these files for every type of more than 8
+        bits that it has none for; and lines that say so, and how many have
+        more bands than are taken.
+    """
+    known = pixels.as_dict()
+    ranges, lines = _ranges(
+        paths, findings, known['range'], pixels.channels, pixels.pages
+    )
+    kinds = [f.kind for f in findings if f is not None and f.kind is not None]
+    lines += [
+        f'{number} {name} files have several {what}: the first is used'
+        for name, number, what in _several(kinds, pixels.pages)
+    ]
+    most = max(pixels.channels, 3)  # colour may become gray
+    bands = [_bands(kind, pixels.pages) for kind in kinds]
+    more = [number for number in bands if number > most]
+    if more:
+        lines.append(
+            f'{len(more)} images have more bands, {min(more)} or more: the '
+            f'first {pixels.channels} are taken'
+        )
+    return PixelFormat.of(pixels.channels, ranges, pixels.pages), lines
+
+
 def misfits(
     pixels: PixelFormat,
     paths: Sequence[str],
@@ -75,7 +118,7 @@ def misfits(
             bands += 1
         if bands < pixels.channels and (bands, pixels.channels) != (1, 3):
             reason = f'{bands} bands, fewer than channels={pixels.channels}'
-        elif finding.span is not None and kind.dtype not in ranges:
+        elif finding.span is not None and not ranges.get(kind.dtype):
             try:
                 scaled_by_type(np.array(finding.span, kind.dtype))
             except ValueError as error:
@@ -125,13 +168,7 @@ def _channels(
     counts = Counter(_bands(kind, pages) for kind in kinds)
     lines = []
     alpha = sum(kind.alpha for kind in kinds)
-    several = Counter(
-        kind.format
-        for kind in kinds
-        if kind.pages > 1 and (kind.format != 'TIFF' or pages == 'first')
-    )
-    for name, number in several.items():
-        what = 'pages' if name == 'TIFF' else 'frames'
+    for name, number, what in _several(kinds, pages):
         text = f'{number} {name} files have several {what}: the first is used'
         if name == 'TIFF':
             text += " (pages='bands' takes all as bands)"
@@ -167,6 +204,21 @@ def _channels(
     return channels, lines
 
 
+def _several(
+    kinds: Sequence[FileKind], pages: Pages
+) -> list[tuple[str, int, str]]:
+    """Return formats whose files have more pages or frames than are read."""
+    found = Counter(
+        kind.format
+        for kind in kinds
+        if kind.pages > 1 and (kind.format != 'TIFF' or pages == 'first')
+    )
+    return [
+        (name, number, 'pages' if name == 'TIFF' else 'frames')
+        for name, number in found.items()
+    ]
+
+
 def _auto_channels(counts: Counter[int]) -> int:
     if set(counts) <= {1, 3}:
         return 3
@@ -200,8 +252,10 @@ def _ranges(
         if finding is not None and finding.kind is not None:
             by_type.setdefault(finding.kind.dtype, []).append(place)
     wide = [dtype for dtype in by_type if dtype not in ('uint8', 'bool')]
-    if option == 'dtype':
-        return {}, [
+    ranges: dict[str, Any] = {}
+    how = f'range={option!r}'
+    if option == BY_TYPE:
+        return dict.fromkeys(wide, BY_TYPE), [
             f'{len(by_type[d])} images of {d}: {_pair(DTYPE_RANGES[d])} '
             "become 0 and 255 (range='dtype')"
             for d in wide
@@ -211,7 +265,13 @@ def _ranges(
     elif isinstance(option, Mapping) and 'percentiles' in option:
         measured, percentiles = list(by_type), _percentiles(option)
     elif isinstance(option, Mapping):
-        return dict(option), []
+        # What was chosen for some types says nothing about others.
+        ranges = dict(option)
+        measured = [dtype for dtype in wide if dtype not in ranges]
+        percentiles = AUTO_PERCENTILES
+        how = f'range has none for it, only for {", ".join(ranges)}'
+        if not ranges:
+            how = 'range has none for it'
     elif isinstance(option, Sequence) and len(option) == 2:
         if len(by_type) > 1:
             example = ', '.join(f'{d}=(low, high)' for d in by_type)
@@ -226,7 +286,7 @@ def _ranges(
             "expected range='auto', 'dtype', (low, high), dict(percentiles="
             f'(low, high)) or dict(uint16=(low, high)), got {option!r}'
         )
-    ranges, lines = {}, []
+    lines = []
     for dtype in measured:
         some = [
             by_type[dtype][i] for i in spread(len(by_type[dtype]), _IMAGES)
@@ -238,7 +298,7 @@ def _ranges(
         text = ', '.join(map(_pair, spans))
         lines.append(
             f'{len(by_type[dtype])} images of {dtype}, which become 8 bits: '
-            f'{text} become 0 and 255, the rest is clipped (range={option!r}: '
+            f'{text} become 0 and 255, the rest is clipped ({how}: '
             f'percentiles {percentiles[0]:g} and {percentiles[1]:g} of '
             f'{len(some)} images, whose values go from {_pair(seen)}'
             f'{"; pixels that are no number become 0" if nan else ""})'

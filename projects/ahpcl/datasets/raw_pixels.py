@@ -36,7 +36,7 @@ class FileKind:
 
     Attributes:
         format: Such as ``'PNG'``; ``'NPY'`` for an array of NumPy.
-        size: Width and height as they are stored, px.
+        size: Width and height, upright, px.
         bands: Bands, without an alpha channel.
         dtype: NumPy's name for the type of the samples: ``'uint8'`` for
             files of up to 8 bits, ``'int32'`` where Pillow reads integers
@@ -97,7 +97,7 @@ def inspect(
         page = pages[0]
         kind = FileKind(
             'TIFF',
-            (page.width, page.height),
+            _upright_size(page.width, page.height, page.orientation),
             page.bands - bool(page.alpha),
             page.dtype.name,
             bool(page.alpha),
@@ -107,12 +107,15 @@ def inspect(
     else:
         file.seek(0)
         with Image.open(file) as image:
-            kind = _pillow_kind(image, magic, len(pages) or 1)
+            kind = _pillow_kind(image, magic, pages)
             if full:
+                stored = image.size
                 image.load()
                 # Of a PNG it may stand behind the pixels.
                 if kind.format == 'PNG':
-                    kind = replace(kind, turned=_is_turned(image))
+                    turn = _orientation(image)
+                    size = _upright_size(*stored, turn)
+                    kind = replace(kind, size=size, turned=turn != 1)
             if kind.dtype == 'uint8' or not full:
                 return kind, None
     raw = read_raw(file) if full else None
@@ -211,19 +214,26 @@ def _wide_colour(file: BinaryIO, alpha: int) -> RawPixels:
     return RawPixels(values, alpha if values.shape[2] == 4 else 0)
 
 
-def _pillow_kind(image: Image.Image, magic: bytes, pages: int) -> FileKind:
+def _pillow_kind(
+    image: Image.Image, magic: bytes, pages: list[TiffPage]
+) -> FileKind:
     mode, info = image.mode, image.info
+    number, turn = len(pages) or 1, _orientation(image)
+    size = _upright_size(*image.size, turn)
+    if pages:  # Pillow has turned the size of some of these
+        page = pages[0]
+        size = _upright_size(page.width, page.height, turn)
     if image.format in _ANIMATED:
-        pages = getattr(image, 'n_frames', 1)
+        number = getattr(image, 'n_frames', 1)
     wide = _wide_png(magic)
     kind = FileKind(
         image.format or mode,
-        image.size,
+        size,
         bands=1 if mode in (*_WIDE, '1', 'L', 'LA', 'La') else 3,
         dtype=_WIDE.get(mode, 'uint8' if wide is None else 'uint16'),
         alpha=bool(wide) or mode in _ALPHA or 'transparency' in info,
-        pages=pages,
-        turned=_is_turned(image),
+        pages=number,
+        turned=turn != 1,
     )
     if wide is not None and magic[25] == 4:
         # OpenCV gives gray with alpha as colour.
@@ -231,11 +241,16 @@ def _pillow_kind(image: Image.Image, magic: bytes, pages: int) -> FileKind:
     return kind
 
 
-def _is_turned(image: Image.Image) -> bool:
-    """Tell whether EXIF turns an image, by what is read of it so far."""
+def _orientation(image: Image.Image) -> int:
+    """Return how EXIF turns an image, by what is read of it so far."""
     if image.format == 'PNG' and 'exif' not in image.info:
-        return False  # Pillow would decode it to look behind the pixels
-    return image.getexif().get(_ORIENTATION, 1) != 1
+        return 1  # Pillow would decode it to look behind the pixels
+    return image.getexif().get(_ORIENTATION, 1)
+
+
+def _upright_size(width: int, height: int, turn: int) -> tuple[int, int]:
+    """Return the size of an image that EXIF turns so, 1 to 8."""
+    return (height, width) if turn in (5, 6, 7, 8) else (width, height)
 
 
 def _array_head(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import default_collate
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from ahpcl.datasets.pixel_survey import extend
+from ahpcl.datasets.scan import scan_files
+from ahpcl.datasets.transforms.band_wise import fit_pipeline
 from ahpcl.engine.extraction import preprocessed
 from ahpcl.models.features import first_view, pool_features
 
@@ -77,6 +82,24 @@ def _inner(dataset: Any, index: int) -> tuple[Any, int]:
     return dataset.datasets[which], place
 
 
+def _for_depth(dataset: Any, path: str) -> Any:
+    """Return a data set that has a range for the depth of a file, too."""
+    known = getattr(dataset, 'pixels', None)
+    if known is None:
+        return dataset
+    pixels, lines = extend(known, [path], scan_files([path], 'header')[1])
+    if pixels == known:
+        return dataset
+    for line in lines:
+        print_log(
+            f'{path}, not as the training images: {line}', logger='current'
+        )
+    made = copy.copy(dataset)
+    made.pixels, made.pipeline = pixels, copy.deepcopy(dataset.pipeline)
+    fit_pipeline(made.pipeline, pixels)
+    return made
+
+
 @torch.no_grad()
 def encode_image(
     model: nn.Module, dataset: Dataset, path: str | os.PathLike
@@ -96,6 +119,7 @@ def encode_image(
             f'expected an image file, got {path}, which does not exist'
         )
     dataset, _ = _inner(dataset, 0)
+    dataset = _for_depth(dataset, os.fspath(path))
     try:
         # As those of the data set, reduced if large.
         prepare = getattr(dataset, 'prepare_file', dataset.pipeline)

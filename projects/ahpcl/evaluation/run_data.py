@@ -42,6 +42,8 @@ from .load_model import fitted_config, load_model, usable_device
 
 UNTRAINED = 'untrained'
 FOLDER_SHARE = 0.2
+# How a data set reads its files.
+_READING = ('channels', 'range', 'pages', 'show_bands', 'max_pixels')
 
 
 class RunData:
@@ -341,16 +343,16 @@ class RunData:
     def _folder_loader(self) -> DataLoader:
         """Return images of a folder, transformed as the training images."""
         settings = copy.deepcopy(dict(self.config.extract_dataloader))
+        kept = dict(settings['dataset'])
+        if not isinstance(kept.get('channels'), int):
+            # Of images of more bands the encoder takes as many as it has.
+            kept['channels'] = self.config.model.backbone.get('in_channels', 3)
         settings['dataset'] = dict(
             type='UnlabelledFolder',
             data_root=str(self.evaluate_on),
             labels_from_folders=True,
-            **{
-                key: settings['dataset'][key]
-                for key in ('channels', 'range', 'pages', 'show_bands')
-                if key in settings['dataset']
-            },
-            pipeline=settings['dataset']['pipeline'],
+            **{key: kept[key] for key in _READING if key in kept},
+            pipeline=kept['pipeline'],
         )
         return self._loader(settings)
 

@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor
+
+from ahpcl.utils.said import log_once
 
 from .device_resample import resized_crops
 from .sample_draws import SampleDraws
 
 Transform = Callable[[Tensor, Tensor, SampleDraws], Tensor]
-_said: set[tuple[str, int]] = set()
 _LUMA = (0.114, 0.587, 0.299)  # of B, G, R, as in Pillow
 
 
@@ -335,12 +335,7 @@ def _rotate(transform: Any) -> Transform:
 
 def _say_left_out(what: str, channels: int) -> None:
     """Log once that images have no colours for a transform."""
-    if (what, channels) not in _said:
-        _said.add((what, channels))
-        print_log(
-            f'images of {channels} channels have no colours: {what} left out',
-            logger='current',
-        )
+    log_once(f'images of {channels} channels have no colours: {what} left out')
 
 
 def _send(values: Tensor, images: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
             objects (the cause is then a ``PickledCheckpointError``).
     """
     name = str(path)
-    if '://' not in name and not Path(name).expanduser().is_file():
+    if '://' not in name and not os.path.isfile(os.path.expanduser(name)):
         raise ValueError(
             f'expected a checkpoint, got {name}, which does not exist'
         )

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform, Compose
-from mmengine.logging import print_log
+
+from ahpcl.utils.said import log_once
 
 from ..pixel_format import PixelFormat
 from .color import SafeColorJitter
@@ -19,7 +20,6 @@ from .role import SetRole
 
 # Between colours, so that there is nothing to do without them.
 _OF_COLOURS = ('RandomGrayscale',)
-_said: set[tuple[int, tuple[str, ...]]] = set()
 
 
 class BandWise(BaseTransform):
@@ -82,13 +82,10 @@ def fit_pipeline(pipeline: Compose, pixels: PixelFormat) -> None:
             transform.pixels = pixels
     if pixels.channels != 3:
         pipeline.transforms = _fitted(pipeline.transforms, left_out)
-    key = pixels.channels, tuple(sorted(set(left_out)))
-    if left_out and key not in _said:
-        _said.add(key)
-        print_log(
+    if left_out:
+        log_once(
             f'images of {pixels.channels} channels have no colours: '
-            f'{", ".join(key[1])} left out',
-            logger='current',
+            f'{", ".join(sorted(set(left_out)))} left out'
         )
 
 
