@@ -114,22 +114,35 @@ def on_ranks(ranks: int, args: argparse.Namespace) -> dict[str, Any]:
     """The same on several processes of this machine."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / 'row.json'
-        command = [
-            *(sys.executable, '-m', 'torch.distributed.run'),
-            *('--standalone', f'--nproc_per_node={ranks}', __file__),
+        options = [
             *('--points', str(args.points), '--dims', str(args.dims)),
             *('--clusters', str(args.clusters)),
             *('--repeats', str(args.repeats), '--device', args.device),
             *('--backend', args.backend, '--precision', args.precision),
             *('--threads', str(args.threads), '--as-rank', str(target)),
         ]
-        subprocess.run(
-            command,
-            check=True,
-            env={**os.environ, 'OMP_NUM_THREADS': str(args.threads)},
-            stderr=subprocess.DEVNULL,
-        )
+        start_ranks(Path(__file__), ranks, options, args.threads)
         return json.loads(target.read_text())
+
+
+def start_ranks(
+    script: Path, ranks: int, options: Sequence[str], threads: int
+) -> None:
+    """Run a script on several ranks of this machine.
+
+    Raises:
+        subprocess.CalledProcessError: If one of them fails.
+    """
+    subprocess.run(
+        [
+            *(sys.executable, '-m', 'torch.distributed.run'),
+            *('--standalone', f'--nproc_per_node={ranks}', str(script)),
+            *options,
+        ],
+        check=True,
+        env={**os.environ, 'OMP_NUM_THREADS': str(threads)},
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def as_rank(args: argparse.Namespace) -> None:

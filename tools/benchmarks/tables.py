@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import estep
+import scale
 import scaling
 import throughput
 from _goals import goals
@@ -134,6 +135,17 @@ def estep_table(report: Mapping[str, Any]) -> str:
     return markdown(report['rows'], estep.COLUMNS)
 
 
+def scale_table(report: Mapping[str, Any]) -> str:
+    """Of `scale.py`."""
+    known = report['settings']
+    return (
+        f'{known["points"]:,} x {known["dims"]}, K = {known["clusters"]}; the '
+        f'formulas take {report["rates"]["search"] / 1e9:.0f} GFLOP/s of a '
+        f'process, measured with {known["sample"]:,} points.\n\n'
+        f'{markdown(report["rows"], scale.COLUMNS)}'
+    )
+
+
 def scaling_table(report: Mapping[str, Any]) -> str:
     """Of `scaling.py`."""
     return markdown(report['rows'], scaling.COLUMNS)
@@ -224,6 +236,7 @@ def methods_table(report: Mapping[str, Any]) -> str:
 
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     'estep': estep_table,
+    'scale': scale_table,
     'scaling': scaling_table,
     'throughput': throughput_table,
     'gpu_check/tests': tests_table,

@@ -17,7 +17,7 @@ BENCHMARKS = Path(__file__).parents[3] / 'tools' / 'benchmarks'
 NAMES = (
     *('_provenance', '_tables', '_part', '_floor', '_clustering', '_measure'),
     *('throughput', '_gpu_clustering', '_gpu_step', '_gpu_methods'),
-    *('gpu_check', 'estep', 'scaling', '_goals', 'tables'),
+    *('gpu_check', 'estep', 'scaling', 'scale', '_goals', 'tables'),
 )
 
 

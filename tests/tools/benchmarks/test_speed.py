@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from toy import CONFIGS
 
 BENCHMARKS = Path(__file__).parents[3] / 'tools' / 'benchmarks'
 NAMES = (
-    *('_tables', '_floor', '_clustering', 'estep', 'scaling'),
+    *('_tables', '_floor', '_clustering', 'estep', 'scaling', 'scale'),
     *('throughput', 'epoch_features'),
 )
 
@@ -117,6 +118,46 @@ def test_other_files_are_not_features(tools, tmp_path):
     torch.save(dict(state_dict={}), tmp_path / 'f.pt')
     with pytest.raises(ValueError, match='epoch_features'):
         tools['_clustering'].read_features(tmp_path / 'f.pt')
+
+
+def test_ranks_make_parts_of_the_same_features(tools):
+    part = tools['scale'].part
+    whole = part(0, 140_000, 8, 5)  # of three blocks
+    assert torch.allclose(whole.norm(dim=1), torch.ones(len(whole)))
+    cuts = (0, 10, 65_536, 131_071, 140_000)
+    parts = [part(a, b, 8, 5) for a, b in pairwise(cuts)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+@pytest.mark.parametrize(('ranks', 'at_once'), [(1, 1), (2, 2), (4, 2)])
+def test_a_prediction_by_hand(tools, monkeypatch, ranks, at_once):
+    scale = tools['scale']
+    monkeypatch.setattr(scale, 'usable_cores', lambda: 2)
+    args = scale.parse_args(['--clusters', '100', '--dims', '16'])
+    found = scale.predicted(1 << 20, ranks, 1e9, args)
+    # Three iterations and a pass, 2 N K D operations each.
+    work = 4 * 2 * (1 << 20) * 100 * 16
+    assert found['predicted_seconds'] == pytest.approx(work / 1e9 / at_once)
+    # Features, 36 bytes an image, blocks of scores, and a few centroids.
+    expected = 64 / ranks + 36 + 4
+    assert found['predicted_mib'] == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.campaign
+def test_a_large_clustering_is_compared_with_its_prediction(tools, tmp_path):
+    out = tmp_path / 'scale.json'
+    rows = tools['scale'].main(
+        [
+            *('--points', '60000', '--clusters', '20', '--dims', '8'),
+            *('--sample', '20000', '--ranks', '1', '2', '--json', str(out)),
+        ]
+    )
+    assert [row['ranks'] for row in rows] == [1, 2]
+    for row in json.loads(out.read_text())['rows']:
+        assert row['time_ratio'] == pytest.approx(
+            row['seconds'] / row['predicted_seconds']
+        )
+        assert row['mib'] > 4 * 60000 * 8 / row['ranks'] / 2**20
 
 
 @pytest.mark.campaign

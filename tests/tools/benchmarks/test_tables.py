@@ -7,7 +7,15 @@ import pytest
 from tools_modules import tool_modules
 
 NAMES = (
-    *('_provenance', '_tables', '_floor', '_clustering', 'estep', 'scaling'),
+    *(
+        '_provenance',
+        '_tables',
+        '_floor',
+        '_clustering',
+        'estep',
+        'scaling',
+        'scale',
+    ),
     *('throughput', '_goals', 'tables'),
 )
 
