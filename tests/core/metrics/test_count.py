@@ -58,8 +58,8 @@ def pairs_adjusted_rand(first, second):
 
 def test_candidates_grow_by_a_factor_and_stay_below_the_most():
     counts = candidate_counts(90, 1.3)
-    assert counts[:4] == [2, 3, 4, 5] and counts[-1] <= 90
-    later = [(a, b) for a, b in itertools.pairwise(counts) if a >= 10]
+    assert counts[:4] == [2, 3, 4, 5] and counts[-1] == 90
+    later = [(a, b) for a, b in itertools.pairwise(counts[:-1]) if a >= 10]
     assert all(1.2 < b / a < 1.4 for a, b in later)
     assert candidate_counts(1) == [] and candidate_counts(2) == [2]
 
@@ -182,13 +182,13 @@ def test_a_single_cloud_has_no_number(noise):
 def test_a_long_cloud_is_stable_and_has_no_number():
     """Plain stability would count two: a dominant direction is cut."""
     source = torch.Generator().manual_seed(0)
-    rows = torch.randn(300, 8, generator=source)
+    rows = torch.randn(600, 8, generator=source)
     rows[:, 0] *= 30
     rows = F.normalize(rows + 90 * torch.eye(8)[1], dim=1)
     found = count_kinds(rows, QUICK)
     two = found.candidates[0]
-    assert two.clusters == 2 and two.agreement > 0.85
-    assert two.expected_agreement > 0.85
+    assert two.clusters == 2 and two.agreement > 0.75
+    assert two.expected_agreement > 0.75
     assert found.number is None
 
 
@@ -198,7 +198,7 @@ def test_the_last_candidate_is_not_believed():
         rows, CountSettings(max_kinds=5, repeats=2, references=2)
     )
     assert found.number is None and 'raise max_kinds' in found.reason
-    assert found.candidates[-1].clusters in (4, 5)
+    assert found.candidates[-1].clusters == 5
 
 
 def test_too_few_images_say_so():
@@ -234,14 +234,14 @@ def test_of_many_images_some_are_drawn():
     rows, _ = kinds(1000, [1] * 4)
     found = count_kinds(rows, replace(QUICK, max_images=120))
     assert found.images == 120 and found.best.clusters == 4
-    assert found.candidates[-1].clusters <= 6  # 20 images per kind
+    assert found.candidates[-1].clusters == 6  # 20 images per kind
 
 
 @pytest.mark.parametrize(
     ('features', 'views', 'said'),
     [
-        (torch.ones(4), None, r'\(N, D\), got \(4,\)'),
-        (torch.full((9, 2), torch.nan), None, 'NaN or infinity in 9 of 9'),
+        (torch.ones(4), None, r'\(N, D\).* got \(4,\)'),
+        (torch.full((9, 2), torch.nan), None, 'in 9 of 9 rows'),
         (torch.ones(9, 2), (torch.ones(3, 2), torch.ones(4, 2)), r'\(M, 2\)'),
         (torch.ones(9, 2), (torch.ones(3, 3), torch.ones(3, 3)), r'\(M, 2\)'),
     ],

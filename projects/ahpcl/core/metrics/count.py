@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ahpcl.core.clustering.kmeans import spherical_kmeans
 from ahpcl.core.clustering.settings import KMeansSettings
+from ahpcl.core.inputs import check_features
 from ahpcl.core.metrics.count_evidence import (
     Halves,
     adjusted_rand,
@@ -140,7 +141,7 @@ class _Measured:
             structureless_like(rows, source)
             for _ in range(settings.references)
         ]
-        # (repeats, 3) and (references, 3): agreement, silhouette, tightness.
+        # (repeats, 3) and (references, 3), as `Halves` has them.
         self.rows: dict[int, tuple[Tensor, Tensor]] = {}
 
     def add(self, count: int) -> None:
@@ -282,9 +283,14 @@ def _problem(
             f'{settings.least_agreement:.2f} are needed'
         )
     if best.clusters == last:
+        remedy = (
+            'raise max_kinds'
+            if last == settings.max_kinds
+            else 'give more images or lower images_per_kind'
+        )
         return (
-            f'the largest candidate, {last}, is the best: there may be more; '
-            'raise max_kinds, or give more images'
+            f'the largest candidate, {last}, is the best, so that there may '
+            f'be more; {remedy} of CountSettings'
         )
     if high > settings.widest * low:
         return (
@@ -326,18 +332,7 @@ def _notes(
 
 def _unit_rows(features: Tensor) -> Tensor:
     """Return features as unit rows, float32 on the CPU."""
-    if features.ndim != 2 or 0 in features.shape:
-        raise ValueError(
-            f'expected features (N, D), got {tuple(features.shape)}'
-        )
-    rows = features.detach().cpu().float()
-    bad = int((~torch.isfinite(rows).all(dim=1)).sum())
-    if bad:
-        raise ValueError(
-            f'expected finite features, got NaN or infinity in {bad} of '
-            f'{len(rows)} rows; leave them out'
-        )
-    return F.normalize(rows, dim=1)
+    return F.normalize(check_features(features.detach().cpu()), dim=1)
 
 
 def _unit_views(

@@ -44,18 +44,20 @@ def candidate_counts(most: int, ratio: float = 1.25) -> list[int]:
     """Return numbers of clusters from 2 on that grow by a factor.
 
     Args:
-        most: The largest number allowed.
+        most: The largest number, which is the last one.
         ratio: Factor, above 1; neighbours differ by 1 at least.
 
     Examples:
         >>> candidate_counts(20)
-        [2, 3, 4, 5, 6, 8, 10, 12, 15, 19]
+        [2, 3, 4, 5, 6, 8, 10, 12, 15, 19, 20]
     """
     counts = []
     exact = 2.0
     while round(exact) <= most:
         counts.append(round(exact))
         exact = max(exact * ratio, counts[-1] + 1)
+    if counts and counts[-1] < most:
+        counts.append(most)
     return counts
 
 
@@ -79,16 +81,9 @@ def structureless_like(features: Tensor, generator: torch.Generator) -> Tensor:
         torch.Size([3, 3])
     """
     mean = features.mean(dim=0)
-    # Rows of a random matrix times the centred features have their
-    # covariance, whatever the width: no decomposition is needed.
     centred = (features - mean) / math.sqrt(max(len(features) - 1, 1))
-    if len(features) > features.shape[1]:
-        values, vectors = torch.linalg.eigh(
-            centred.double().t() @ centred.double()
-        )
-        scaled = vectors * values.clamp(min=0).sqrt()
-        centred = scaled.t().float()
-    draws = torch.randn(len(features), len(centred), generator=generator)
+    # Random mixtures of the centred rows have their covariance.
+    draws = torch.randn(len(features), len(features), generator=generator)
     return F.normalize(mean + draws @ centred, dim=1)
 
 
