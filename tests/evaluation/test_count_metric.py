@@ -20,10 +20,10 @@ def run(toy_run):
 
 def test_its_numbers_are_those_of_the_count():
     source = torch.Generator().manual_seed(0)
-    kinds = torch.randn(3, 8, generator=source).repeat(40, 1)
-    rows = kinds + 0.1 * torch.randn(120, 8, generator=source)
+    kinds = torch.randn(3, 8, generator=source).repeat(80, 1)
+    rows = kinds + 0.1 * torch.randn(240, 8, generator=source)
     metric = CountMetric(max_kinds=5)
-    found = metric.measure(rows, torch.full((120,), -1), torch.ones(120) > 0)
+    found = metric.measure(rows, torch.full((240,), -1), torch.ones(240) > 0)
     expected = count_kinds(rows, CountSettings(max_kinds=5))
     assert found['kinds'] == found['best'] == expected.number == 3
     assert (found['low'], found['high']) == expected.interval

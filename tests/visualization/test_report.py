@@ -178,7 +178,7 @@ def test_the_page_is_whole_and_asks_for_nothing(page):
     links = {a['href'][1:] for a in by_name(tags, 'a')}
     assert links <= set(ids)
     assert links == {
-        *('run', 'worth', 'curves', 'decisions', 'evaluation'),
+        *('run', 'worth', 'kinds', 'curves', 'decisions', 'evaluation'),
         *('clusters', 'explorer', 'gallery', 'esteps'),
     }
     assert len(page) < 1e6
@@ -201,6 +201,7 @@ def test_the_page_tells_the_run(page):
         '40, 20, 10, 5, 2',  # the rungs of the ladder
         'HPCLHead',
         'K = 10: ',
+        'Evidence, from 240 images',
         'Full config',
     ):
         assert wanted in text, wanted

@@ -40,11 +40,8 @@ RESULTS = ROOT / 'docs' / 'results' / 'count_kinds.json'
 WIDTH, NUMBER = 64, 1500
 MOST = 2000  # images, for all methods
 SIDE = 16  # of images whose pixels are features
-MADE = {
-    'far apart': 0.08,
-    'near': 0.14,
-    'overlapping': 0.2,
-}
+# Noise of every coordinate, and numbers of kinds.
+MADE = {'near': (0.14, (2, 5, 10, 30)), 'overlapping': (0.2, (10, 30))}
 NEAR_ENOUGH = 0.2
 
 
@@ -118,13 +115,12 @@ def evenly(rows: Tensor, most: int) -> Tensor:
 def made_sets() -> list[tuple[str, list[int], Tensor]]:
     """Mixtures of known numbers of kinds, and clouds without kinds."""
     sets = []
-    for place, (how, noise) in enumerate(MADE.items()):
-        for kinds in (2, 5, 10, 30):
+    for how, (noise, numbers) in MADE.items():
+        for kinds in numbers:
             rows = draw(Mixture(kinds, noise), NUMBER, WIDTH, 10 * kinds)
             sets.append((f'{kinds} kinds, {how}', [kinds], rows))
-        if place < 2:
-            rows = draw(Mixture(10, noise, uneven=True), NUMBER, WIDTH, 1)
-            sets.append((f'10 uneven kinds, {how}', [10], rows))
+    rows = draw(Mixture(10, 0.14, uneven=True), NUMBER, WIDTH, 1)
+    sets.append(('10 uneven kinds, near', [10], rows))
     sets.append(('one cloud', [1], draw(Mixture(1, 0.14), NUMBER, WIDTH, 2)))
     source = torch.Generator().manual_seed(3)
     scales = 0.85 ** torch.arange(WIDTH)
