@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ahpcl.core.metrics.count_result import KindCount
 from ahpcl.evaluation.count_metric import CountMetric, grey_views
 from ahpcl.evaluation.run_data import RunData
+from ahpcl.evaluation.tasks import build_tasks
 
 from .report_charts import counts_chart
 from .report_markup import paragraph, table
@@ -28,11 +29,16 @@ _HEADS = {
 def kinds_of_run(run: RunData, log: RunLog | None) -> str:
     """Count the kinds of the training images, and describe them.
 
+    The config's ``evaluation = dict(count=[...])`` says how, as for
+    ``ahpcl evaluate``.
+
     Args:
         run: A checkpoint.
         log: Log of the run, with the accuracies of its levels; None without.
     """
-    found = CountMetric().count(run.points, grey_views(run))
+    metric = build_tasks(['count'], run.config)['count'][0]
+    assert isinstance(metric, CountMetric)
+    found = metric.count(run.points, grey_views(run))
     accuracies = {}
     if log is not None and run.own_prototypes:
         for count in run.hierarchy.num_clusters:
