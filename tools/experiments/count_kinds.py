@@ -174,6 +174,7 @@ def run_set(
     name: str, config: str, checkpoint: str
 ) -> tuple[str, list[int], Tensor]:
     """Training images of a run, in the space of its prototypes."""
+    import _oracle  # noqa: F401  (registers what rows with labels use)
     from mmengine.config import Config
 
     import ahpcl  # noqa: F401  (patches mmselfsup before a config is read)
