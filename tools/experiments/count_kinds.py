@@ -51,7 +51,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--made', action='store_true', help='mixtures')
+    parser.add_argument(
+        '--made',
+        nargs='*',
+        metavar='WORD',
+        help='mixtures, or those whose names hold one of these words',
+    )
     parser.add_argument('--pixels', nargs='+', default=[], metavar='SET')
     parser.add_argument(
         '--run',
@@ -234,7 +239,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures and writes."""
     args = parse_args(argv)
     out = Path(args.out)
-    sets: list[Any] = made_sets() if args.made else []
+    sets: list[Any] = []
+    if args.made is not None:
+        sets += [
+            own
+            for own in made_sets()
+            if any(word in own[0] for word in args.made or [''])
+        ]
     sets += [pixel_set(name) for name in args.pixels]
     sets += [run_set(*own) for own in args.run]
     for name, truth, rows in sets:

@@ -272,8 +272,8 @@ def _problem(
     if best.support < settings.least_support or best.support < 2 * best.error:
         return (
             f'no number of clusters stands out: the best, {best.clusters}, '
-            f'is supported by {best.support:.2f}, where '
-            f'{settings.least_support:.2f} are needed; a cloud without '
+            f'is supported by {best.support:.3f}, where '
+            f'{settings.least_support:g} are needed; a cloud without '
             'structure does as well'
         )
     if best.agreement < settings.least_agreement:
