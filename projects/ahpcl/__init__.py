@@ -106,7 +106,8 @@ def cluster(items: Any, **options: Any) -> Clusters:
 
     Returns:
         :class:`ahpcl.api.cluster.Clusters`: the hierarchy, the assignment of
-        every image, ``assign`` for others, ``save`` and ``report``.
+        every image, ``kinds`` (how many there are), ``assign`` for others,
+        ``save`` and ``report``.
 
     Raises:
         ValueError: If the features are no finite (N, D), or an option does

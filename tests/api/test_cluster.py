@@ -1,11 +1,14 @@
 """Clusters without training: of features, and of frozen encoders."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import ahpcl
+from ahpcl.core.metrics import count_kinds
 
 
 def blobs(number=90, width=8, kinds=3):
@@ -46,6 +49,19 @@ def test_kinds_of_features_are_found_and_others_assigned():
         f'row {place}' for place in range(5)
     ]
     assert ahpcl.cluster(features).num_clusters == (7, 2)
+
+
+def test_kinds_are_counted_whatever_the_levels_are(tmp_path):
+    features, _ = blobs(kinds=4)
+    found = ahpcl.cluster(features, levels=[6, 2], seed=3)
+    rows = torch.from_numpy(features)
+    assert found.kinds == count_kinds(rows, seed=3)
+    assert found.kinds.best.clusters == 4
+    assert found.kinds is found.kinds  # counted once
+    found.save(tmp_path)
+    kept = json.loads((tmp_path / 'kinds.json').read_text())
+    assert kept['number'] == found.kinds.number
+    assert kept['reason'] == found.kinds.reason
 
 
 @pytest.mark.parametrize(
@@ -111,12 +127,14 @@ def test_a_frozen_encoder_serves_as_a_run(folder, tmp_path):
     assert [path.name for path in written] == [
         'images.csv',
         'features.npz',
+        'kinds.json',
         'encoder.safetensors',
         'encoder.safetensors.md',
         'report.html',
     ]
     page = (tmp_path / 'frozen' / 'report.html').read_text()
     assert 'K = 6' in page and 'timm_resnet18' in page
+    assert 'How many kinds?' in page and 'Not determined: ' in page
     encoder = ahpcl.load(tmp_path / 'frozen', device='cpu')
     again = encoder.assign(folder, nearest=1)
     for level, own in zip(found.assignment.levels, again.levels, strict=True):

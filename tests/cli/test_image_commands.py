@@ -152,7 +152,9 @@ def test_cluster_writes_a_folder_that_serves_as_a_run(
         2,
         '--no-report',
     )
-    assert 'K = 4: 4 clusters' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert 'K = 4: 4 clusters' in printed
+    assert 'kinds: not determined: ' in printed
     assert call('assign', out, setting.folder) == 0
     vectors = tmp_path / 'vectors.npz'
     call('embed', setting.run, setting.folder, '--out', vectors)

@@ -17,12 +17,14 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from ahpcl.core.metrics import Candidate, KindCount
 from ahpcl.evaluation.run_data import RunData
 from ahpcl.utils.text import from_utf8
 from ahpcl.visualization.clusters import by_distance
 from ahpcl.visualization.log_panels import Stay
 from ahpcl.visualization.report import report_page, write_page
 from ahpcl.visualization.report_charts import (
+    counts_chart,
     ladder_chart,
     line_chart,
     size_chart,
@@ -34,6 +36,7 @@ from ahpcl.visualization.report_explorer import (
     explorer,
 )
 from ahpcl.visualization.report_files import find_checkpoint, find_config
+from ahpcl.visualization.report_kinds import kinds_part
 from ahpcl.visualization.report_markup import escape, script_json, table
 from commands import Command
 
@@ -118,6 +121,49 @@ def by_name(tags, name):
 # ---- the page -------------------------------------------------------------
 
 
+def answer(number, reason='halves agree'):
+    rows = tuple(
+        Candidate(
+            count, support, 0.01, 0.9, 0.2, 0.5, 0.1, 0.8, 0.7, views=None
+        )
+        for count, support in ((2, 0.1), (5, 0.375), (9, 0.2))
+    )
+    return KindCount(number, (4, 6), reason, ('look <twice>',), 80, rows)
+
+
+def test_kinds_are_a_number_an_interval_and_evidence():
+    text = kinds_part(answer(5), {10: 81.25})
+    tags = Tags(text)
+    words = ' '.join(tags.text)
+    assert 'About 5, between 4 and 6: halves agree.' in words
+    assert 'Look <twice>.' in words
+    heads = by_name(tags, 'th')
+    assert len(heads) == 8 + 2  # without views; and of the levels
+    assert '0.375' in words and '81.25' in words
+    assert len(by_name(tags, 'polyline')) == 3
+    marks = [a for a in by_name(tags, 'path') if a.get('class') == 'mark']
+    assert len(marks) == 2  # the ends of the interval
+    best = [a for a in by_name(tags, 'tr') if a.get('class') == 'best']
+    assert len(best) == 1
+
+
+def test_kinds_that_are_not_determined_say_why():
+    text = kinds_part(answer(None, 'the cloud does as well'))
+    assert 'Not determined: the cloud does as well.' in text
+    assert 'About' not in text and 'class="warning"' in text
+    few = KindCount(None, None, 'too few images', (), 9, ())
+    assert kinds_part(few) == (
+        '<p class="warning">Not determined: too few images.</p>'
+    )
+
+
+def test_counts_are_in_steps_of_equal_ratio():
+    text = counts_chart({'a': [(2, 0.0), (4, 1.0), (8, 0.5)]}, title='A')
+    x = [float(attrs['cx']) for attrs in by_name(Tags(text), 'circle')]
+    assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.2)
+    assert re.findall(r'middle">(\d+)<', text) == ['2', '4', '8']
+
+
 def test_the_page_is_whole_and_asks_for_nothing(page):
     tags = Tags(page)
     for _, attrs in tags.found:
@@ -132,7 +178,7 @@ def test_the_page_is_whole_and_asks_for_nothing(page):
     links = {a['href'][1:] for a in by_name(tags, 'a')}
     assert links <= set(ids)
     assert links == {
-        *('run', 'worth', 'curves', 'decisions', 'evaluation'),
+        *('run', 'worth', 'kinds', 'curves', 'decisions', 'evaluation'),
         *('clusters', 'explorer', 'gallery', 'esteps'),
     }
     assert len(page) < 1e6
@@ -155,6 +201,7 @@ def test_the_page_tells_the_run(page):
         '40, 20, 10, 5, 2',  # the rungs of the ladder
         'HPCLHead',
         'K = 10: ',
+        'Evidence, from 240 images',
         'Full config',
     ):
         assert wanted in text, wanted

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ahpcl.core import ClusterLadder, PrototypeHierarchy, build_hierarchy
+from ahpcl.core.metrics import KindCount, count_kinds
 from ahpcl.datasets.manifest import Manifest
 from ahpcl.engine.training_index import INDEX, TrainingIndex
 from ahpcl.evaluation.cluster_table import write_table
 from ahpcl.evaluation.run_data import fresh_rungs
+from ahpcl.utils.atomic_write import atomic_write
 
 from .assignment import Assigner, Assignment
 from .cluster_report import write_cluster_report
@@ -50,6 +54,16 @@ class Clusters:
     encoder: Encoder | None
     skipped: tuple[str, ...]
     _assigner: Assigner
+    _seed: int
+
+    @cached_property
+    def kinds(self) -> KindCount:
+        """How many kinds there are: number, interval, reason and evidence.
+
+        It is counted at the first look, which takes seconds, whatever the
+        levels are; see :func:`ahpcl.core.metrics.count_kinds`.
+        """
+        return count_kinds(torch.from_numpy(self.features), seed=self._seed)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,9 +107,10 @@ class Clusters:
     ) -> list[Path]:
         """Write what was found.
 
-        ``images.csv``, a row for every image; ``features.npz``; where images
-        were given ``encoder.safetensors``, with which :func:`ahpcl.load`
-        takes the folder for a run, and ``report.html``.
+        ``images.csv``, a row for every image; ``features.npz``;
+        ``kinds.json``, how many kinds there are; where images were given
+        ``encoder.safetensors``, with which :func:`ahpcl.load` takes the
+        folder for a run, and ``report.html``.
 
         Args:
             folder: Folder to write to; it is made.
@@ -109,13 +124,20 @@ class Clusters:
         self.assignment.save(files[0])
         names = np.array(self.names, dtype=np.str_)
         write_table(dict(path=names, feature=self.features), files[1])
+        files.append(out / 'kinds.json')
+        with atomic_write(files[-1]) as beside:
+            text = json.dumps(self.kinds.as_dict(), indent=1)
+            beside.write_text(text + '\n', 'utf-8')
         if self.encoder is None:
             return files
         files.append(out / PORTABLE_NAME)
         export_encoder(
-            self.encoder.files, self.encoder.parts, self.encoder.size, files[2]
+            self.encoder.files,
+            self.encoder.parts,
+            self.encoder.size,
+            files[-1],
         )
-        files.append(files[2].with_name(f'{PORTABLE_NAME}.md'))
+        files.append(files[-1].with_name(f'{PORTABLE_NAME}.md'))
         if report:
             files.append(out / 'report.html')
             self.report(files[-1])
@@ -124,7 +146,7 @@ class Clusters:
     def report(
         self, path: str | os.PathLike, *, max_images: int = 2000
     ) -> Path:
-        """Write one HTML page: sizes, an explorer, a gallery.
+        """Write one HTML page: kinds, sizes, an explorer, a gallery.
 
         Args:
             path: File to write.
@@ -146,6 +168,7 @@ class Clusters:
             self.encoder.config,
             str(self.encoder.files.path),
             max_images,
+            self.kinds,
         )
 
 
@@ -233,6 +256,7 @@ def cluster(
         encoder=found,
         skipped=skipped,
         _assigner=assigner,
+        _seed=seed,
     )
 
 

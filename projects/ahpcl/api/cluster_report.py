@@ -13,6 +13,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ahpcl.core import PrototypeHierarchy
+from ahpcl.core.metrics import KindCount
 from ahpcl.datasets.decode import read_image
 from ahpcl.evaluation.feature_set import FeatureSet
 from ahpcl.evaluation.images import shown
@@ -23,6 +24,7 @@ from ahpcl.visualization.report import (
     write_page,
 )
 from ahpcl.visualization.report_explorer import explorer
+from ahpcl.visualization.report_kinds import kinds_part
 from ahpcl.visualization.report_markup import (
     escape,
     facts,
@@ -90,6 +92,7 @@ def write_cluster_report(
     config: Config,
     name: str,
     max_images: int,
+    kinds: KindCount,
 ) -> Path:
     """Write the page.
 
@@ -101,6 +104,7 @@ def write_cluster_report(
         config: What the encoder is built from.
         name: Name of the encoder.
         max_images: Most images that are shown.
+        kinds: How many kinds there are.
 
     Returns:
         The file.
@@ -121,6 +125,7 @@ def write_cluster_report(
         ('about', 'About'): facts(
             [(key, value) for key, value in about if value is not None]
         ),
+        ('kinds', 'How many kinds?'): kinds_part(kinds),
         ('clusters', 'Clusters'): clusters(run),
         ('explorer', 'Hierarchy explorer'): explorer_part(run, found),
         ('gallery', 'Prototype gallery'): gallery_part(found),

@@ -7,10 +7,10 @@ r"""Cluster images by an encoder that is not trained.
 
 Nothing is downloaded: weights come from a file, a state dict or safetensors
 under the names of timm or torchvision; --weights random is an untrained
-encoder. The folder gets images.csv, features.npz, report.html and
-encoder.safetensors, with which it serves as a run: ahpcl assign, similar,
-export. Features come from an .npz with an array 'feature' (as "ahpcl embed"
-writes it), or from a .npy.
+encoder. The folder gets images.csv, features.npz, kinds.json (how many kinds
+are there?), report.html and encoder.safetensors, with which it serves as a
+run: ahpcl assign, similar, export. Features come from an .npz with an array
+'feature' (as "ahpcl embed" writes it), or from a .npy.
 """
 
 from __future__ import annotations
@@ -89,6 +89,9 @@ def main(args: argparse.Namespace) -> int:
             f'K = {level.num_clusters}: {int((sizes > 0).sum())} clusters of '
             f'{int(sizes.min())} to {int(sizes.max())} images'
         )
+    say(f'kinds: {found.kinds.describe()}')
+    for note in found.kinds.notes:
+        say(f'  {note}')
     for file in found.save(args.out, report=not args.no_report):
         say(f'wrote {file}')
     if found.skipped:

@@ -8,9 +8,9 @@ Prints tables and writes <folder>/evaluation/<checkpoint>_<split>.json, after
 every task. The folder is --work-dir, else that of the checkpoint. Tasks that
 an earlier evaluation of the same features measured stay in the file, where
 'kept' names them. Without a checkpoint it measures the untrained encoder.
-Tasks: knn, linear, fewshot, cluster, health (the default); svm, semisup, which
-take longer; or 'all'. `evaluation = dict(knn=[...])` in a config changes the
-metrics of a task.
+Tasks: knn, linear, fewshot, cluster, health (the default); count (how many
+kinds are there?), svm, semisup, which take longer; or 'all'.
+`evaluation = dict(knn=[...])` in a config changes the metrics of a task.
 """
 
 from __future__ import annotations
@@ -153,8 +153,9 @@ def with_earlier(
     ):
         old = {k: v for k, v in earlier.get(part, {}).items() if k in wanted}
         merged[part] = {**old, **found[part]}
-    if 'cluster' in kept and 'prototypes' in earlier:
-        merged['prototypes'] = earlier['prototypes']
+    for task, part in (('cluster', 'prototypes'), ('count', 'kinds')):
+        if task in kept and part in earlier:
+            merged[part] = earlier[part]
     return merged
 
 

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ahpcl.core.metrics import KindCount
+
 SCORES = (
     *('nmi', 'ami', 'ari', 'hungarian', 'purity', 'pair_precision'),
     'silhouette',
@@ -51,6 +53,35 @@ def tables_of(results: dict[str, Any]) -> Iterator[tuple[str, Table]]:
                 'most of their finer cluster are in, %'
             )
             yield title, agreement_table(quality)
+    if 'kinds' in results:
+        yield kinds_title(results['kinds']), kinds_table(results['kinds'])
+
+
+def kinds_title(kinds: dict[str, Any]) -> str:
+    """How many kinds there are, and why."""
+    found = KindCount(**kinds)
+    return '; '.join((f'kinds: {found.describe()}', *found.notes))
+
+
+def kinds_table(kinds: dict[str, Any]) -> Table:
+    """Every candidate number of kinds, with its evidence."""
+    table = make_table()
+    heads = dict(
+        clusters='K',
+        support='support',
+        agreement='halves agree',
+        expected_agreement='without structure',
+        silhouette='silhouette',
+        expected_silhouette='without structure',
+        restarts='restarts agree',
+        tightness='tightness',
+        views='grey',
+    )
+    for head in heads.values():
+        table.add_column(head, justify='right')
+    for row in kinds['candidates']:
+        table.add_row(*(shown(row[name]) for name in heads))
+    return table
 
 
 def metric_title(results: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Registered metrics on features, and evaluation of a finished run."""
 
 from .cluster_metric import ClusterMetric
+from .count_metric import CountMetric
 from .evaluate import evaluate
 from .feature_metric import FeatureMetric
 from .feature_set import FeatureSet
@@ -14,6 +15,7 @@ from .svm_metric import SVMMetric
 
 __all__ = [
     'ClusterMetric',
+    'CountMetric',
     'FeatureMetric',
     'FeatureSet',
     'FewShotMetric',

@@ -13,6 +13,7 @@ from torch import Tensor
 from ahpcl.core.metrics.feature_health import alignment
 from ahpcl.engine.two_views import two_view_features
 
+from .count_metric import CountMetric, grey_views, numbers_of
 from .feature_metric import FeatureMetric
 from .feature_set import FeatureSet
 from .prototype_quality import prototype_quality
@@ -47,7 +48,9 @@ def evaluate(
     Returns:
         ``metrics`` by name, ``tasks`` with the names that each gave,
         ``seconds`` by task, ``prototypes`` (see :func:`prototype_quality`),
-        and what was measured; ``digest`` tells its features apart.
+        ``kinds`` (see :class:`ahpcl.core.metrics.KindCount`, of the training
+        images, in the space of the prototypes), and what was measured;
+        ``digest`` tells its features apart.
 
     Raises:
         ValueError: If a task is unknown or the images do not allow it;
@@ -91,7 +94,12 @@ def evaluate(
         start = time.perf_counter()
         named: dict[str, float] = {}
         for metric in parts:
-            found = _measure(metric, run, features, labels, query)
+            if isinstance(metric, CountMetric):
+                kinds = metric.count(run.points, grey_views(run))
+                results['kinds'] = kinds.as_dict()
+                found = numbers_of(kinds)
+            else:
+                found = _measure(metric, run, features, labels, query)
             named.update(
                 {f'{metric.prefix}/{key}': v for key, v in found.items()}
             )

@@ -26,6 +26,7 @@ TASKS: dict[str, list[dict]] = {
         )
     ],
     'cluster': [dict(type='ClusterMetric')],
+    'count': [dict(type='CountMetric')],
     'svm': [dict(type='SVMMetric')],
     'semisup': [dict(type='FineTuneMetric')],
     'health': [dict(type='HealthMetric')],

@@ -11,6 +11,7 @@ from ahpcl.evaluation.run_data import RunData
 from ahpcl.utils.atomic_write import atomic_write
 
 from .report_explorer import FARTHEST, NEAREST, Explorer, explorer
+from .report_kinds import kinds_of_run
 from .report_log import curves, decisions, esteps
 from .report_markup import escape, page, paragraph, section
 from .report_quality import clusters, evaluations
@@ -57,6 +58,7 @@ def report_page(
     parts = {
         ('run', 'Run'): run_summary(run, log, folder),
         ('worth', 'Was it worth training?'): worth(run, pretrained),
+        ('kinds', 'How many kinds?'): kinds_of_run(run, log),
         ('curves', 'Curves'): _of_log(log, problem, curves),
         ('decisions', 'Decisions'): _of_log(log, problem, decisions),
         ('evaluation', 'Evaluation'): evaluations(run, folder, Path(config)),

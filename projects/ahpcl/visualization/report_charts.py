@@ -76,6 +76,45 @@ def line_chart(
     )
 
 
+def counts_chart(
+    lines: dict[str, Points], *, title: str, marks: Sequence[float] = ()
+) -> str:
+    """Draw lines over numbers of clusters, in steps of equal ratio.
+
+    Args:
+        lines: Pairs of (K, value) by the label of the line, K rising.
+        title: What is shown.
+        marks: Numbers of dashed lines.
+    """
+    counts = sorted({count for line in lines.values() for count, _ in line})
+    values = [value for line in lines.values() for _, value in line]
+    scale = _ticks(min(values), max(values), 5)
+    low, high = math.log(counts[0] / 1.1), math.log(counts[-1] * 1.1)
+    axes = _Axes(_WIDTH, _HEIGHT, (low, high), (scale[0], scale[-1]))
+    parts = axes.frame(scale, [])
+    parts += axes.named([(math.log(n), number(n)) for n in _spread(counts)])
+    parts += [axes.dashed(math.log(mark)) for mark in marks]
+    legend = []
+    for place, (name, line) in enumerate(lines.items()):
+        hue = _hue(place, len(lines))
+        drawn = [(axes.x(math.log(n)), axes.y(value)) for n, value in line]
+        path = ' '.join(f'{x:.1f},{y:.1f}' for x, y in drawn)
+        parts.append(
+            f'<g class="line" style="--h:{hue}"><title>{escape(name)}'
+            f'</title><polyline points="{path}"/>'
+        )
+        parts += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.8"/>' for x, y in drawn
+        ]
+        parts.append('</g>')
+        legend.append(f'<li style="--h:{hue}"><i></i>{escape(name)}</li>')
+    return (
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
+        f'{axes.svg(parts, f"{title} over the number of clusters")}'
+        f'<ul class="legend">{"".join(legend)}</ul></figure>'
+    )
+
+
 def ladder_chart(
     periods: Sequence[Stay], raised: Sequence[int], last: float
 ) -> str:
@@ -197,14 +236,17 @@ class _Axes:
                 f'{self.width - _RIGHT}"/><text x="{_LEFT - 6}" '
                 f'y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>'
             )
+        return parts + self.named([(own, number(own)) for own in across])
+
+    def named(self, places: Sequence[tuple[float, str]]) -> list[str]:
+        """Draw ticks with names at the lower edge."""
         base = self.height - _BOTTOM
-        for value in across:
-            parts.append(
-                f'<path class="tick" d="M{self.x(value):.1f} {base}v4"/>'
-                f'<text x="{self.x(value):.1f}" y="{base + 18}" '
-                f'text-anchor="middle">{escape(number(value))}</text>'
-            )
-        return parts
+        return [
+            f'<path class="tick" d="M{self.x(value):.1f} {base}v4"/>'
+            f'<text x="{self.x(value):.1f}" y="{base + 18}" '
+            f'text-anchor="middle">{escape(name)}</text>'
+            for value, name in places
+        ]
 
     def dashed(self, value: float) -> str:
         return (
@@ -260,6 +302,16 @@ def _apart(counts: Sequence[int], axes: _Axes) -> list[int]:
         y = axes.y(math.log(rung))
         if not kept or y - axes.y(math.log(kept[-1])) >= 12:
             kept.append(rung)
+    return kept
+
+
+def _spread(counts: Sequence[float]) -> list[int]:
+    """Return numbers with room for them on an axis of equal ratios."""
+    least = max((counts[-1] / counts[0]) ** (1 / 9), 1.2)
+    kept = [int(counts[0])]
+    for count in counts[1:]:
+        if count >= least * kept[-1]:
+            kept.append(int(count))
     return kept
 
 

@@ -19,6 +19,12 @@ from ahpcl.core.metrics.cluster_quality import (
     level_agreement,
     silhouette,
 )
+from ahpcl.core.metrics.count import count_kinds
+from ahpcl.core.metrics.count_result import (
+    Candidate,
+    CountSettings,
+    KindCount,
+)
 from ahpcl.core.metrics.episodes import (
     EpisodeResult,
     few_shot_episodes,
@@ -52,11 +58,14 @@ from ahpcl.core.metrics.neighbours import (
 from ahpcl.core.metrics.topk import topk_accuracy
 
 __all__ = [
+    'Candidate',
     'ClassShares',
     'ClusterSizes',
     'ClusteringAgreement',
     'Confusion',
+    'CountSettings',
     'EpisodeResult',
+    'KindCount',
     'LowShotResult',
     'ProbeResult',
     'alignment',
@@ -66,6 +75,7 @@ __all__ = [
     'clustering_agreement',
     'collapse_alarms',
     'confusion',
+    'count_kinds',
     'feature_health',
     'few_shot_episodes',
     'grouping_report',
