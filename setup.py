@@ -84,7 +84,7 @@ INSTALL = [
     'torchvision>=0.19',
     'numpy>=1.24',
     'Pillow>=10',
-    'opencv-python>=4.5',
+    'opencv-python>=4.6.0.66',
     'scikit-learn>=1.3',
     # Hue, blur and rotation of views that are made on the device.
     'kornia>=0.7',

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .api.encoder import Encoder
     from .api.train import Run
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 with compat.quiet_imports():
     compat.apply_all()

@@ -8,9 +8,10 @@ package is healthy. :func:`apply_all` runs once, when ``ahpcl`` is imported;
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from . import (
     checkpoints,
@@ -50,6 +51,12 @@ FIXES: tuple[Fix, ...] = (
     log_text.LOG_TEXT,
 )
 
+# Beginnings of what mmcv says of MultiScaleDeformableAttention.
+_UNUSED_OPERATOR = (
+    'Fail to import ``MultiScaleDeformableAttention``',
+    '``MultiScaleDeformableAttention`` has been moved',
+)
+
 _RECORDS: dict[str, Record] = {}
 
 
@@ -72,13 +79,18 @@ def apply_all() -> tuple[str, ...]:
 
 @contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Drops a warning of what nothing here uses, while it is imported.
+    """Drops warnings of what nothing here uses, while it is imported.
 
-    mmcv-lite warns of an operator of transformers that it lacks whenever its
-    transformers are imported, and mmcls imports them.
+    mmcv-lite warns of an operator of transformers that it lacks when its
+    transformers are imported, which happens once in a process: here, as mmcls
+    and MMPretrain import them later, with the first model. The full mmcv
+    warns that the operator has moved.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='Fail to import ``MultiSca')
+        for message in _UNUSED_OPERATOR:
+            warnings.filterwarnings('ignore', message=message)
+        with suppress(ImportError):
+            importlib.import_module('mmcv.cnn.bricks.transformer')
         yield
 
 
