@@ -112,8 +112,14 @@ def build(folder: Path) -> Path:
     again = folder / 'from_sdist'
     subprocess.run([*pip, '-w', str(again), str(sdist)], check=True)
     (wheel,) = (folder / 'dist').glob('*.whl')
-    if contents(wheel) != contents(again / wheel.name):
-        raise RuntimeError(f'{sdist} builds another wheel than the commit')
+    differing = dict(
+        contents(wheel).items() ^ contents(again / wheel.name).items()
+    )
+    if differing:
+        raise RuntimeError(
+            f'expected {sdist.name} to build the wheel of the commit, but '
+            f'these files differ: {", ".join(sorted(differing))}'
+        )
     return wheel
 
 
