@@ -128,12 +128,14 @@ def render(report: Mapping[str, Any]) -> str:
     """The report as a Markdown page.
 
     Args:
-        report: ``version``, ``commit``, ``wheel``, ``machine``, ``date``,
-            ``skipped`` (a reason per Python), ``rows`` as
+        report: ``version``, ``machine``, ``date``, ``skipped`` (a reason per
+            Python), ``rows`` as
             :func:`check.run_row` answers them.
     """
     head = ['Python', 'framework', 'requirements', 'torch', 'result']
     seconds = [f'{column}, s' for column in COLUMNS]
+    named = dict.fromkeys(row['commit'][:10] for row in report['rows'])
+    commits = f'commit {", ".join(named)}'
     lines = [
         f'# What {report["version"]} was tested on',
         '',
@@ -146,8 +148,9 @@ def render(report: Mapping[str, Any]) -> str:
         'requirement that `setup.py` admits. A dash is a step that the row '
         'does not have.',
         '',
-        f'{report["date"]}, commit {report["commit"][:12]}, '
-        f'{report["machine"]}. `make release-check` measures it again.',
+        f'{report["date"]}, {commits}, {report["machine"]}. pip did '
+        'not compile to bytecode, and the machine did other work meanwhile.',
+        '`make release-check` measures it again.',
         '',
         '| ' + ' | '.join([*head, *seconds]) + ' |',
         '|' + '---|' * (len(head) + len(seconds)),

@@ -15,7 +15,6 @@ docs/tested.json, row by row, and docs/tested.md is made of it.
 from __future__ import annotations
 
 import argparse
-import email
 import json
 import os
 import platform
@@ -24,25 +23,23 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from _build import ROOT, build, required
 from _plan import (
     NAMED,
     PYTHONS,
     Row,
     installs,
     lowest,
-    plain_requirements,
     plan,
     render,
     warnings_in,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'docs' / 'tested.json'
 _LIMIT = 1800  # seconds of a step
 _DIGITS = """
@@ -86,60 +83,6 @@ def find_python(version: str) -> tuple[str | None, str]:
     if candidates:
         return None, f'{", ".join(candidates)} does not run'
     return None, f'no python{version} on the PATH nor in {pyenv}'
-
-
-def build(folder: Path) -> Path:
-    """Builds wheel and sdist of the commit; returns the wheel.
-
-    Raises:
-        RuntimeError: If the sdist builds another wheel.
-    """
-    source = folder / 'source'
-    source.mkdir(parents=True)
-    archive = folder / 'commit.tar'
-    subprocess.run(
-        ['git', 'archive', '-o', str(archive), 'HEAD'], cwd=ROOT, check=True
-    )
-    shutil.unpack_archive(archive, source)
-    pip = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps']
-    subprocess.run([*pip, '-w', str(folder / 'dist'), str(source)], check=True)
-    subprocess.run(
-        [sys.executable, 'setup.py', '-q', 'sdist', '-d', str(folder)],
-        cwd=source,
-        check=True,
-    )
-    (sdist,) = folder.glob('*.tar.gz')
-    again = folder / 'from_sdist'
-    subprocess.run([*pip, '-w', str(again), str(sdist)], check=True)
-    (wheel,) = (folder / 'dist').glob('*.whl')
-    differing = dict(
-        contents(wheel).items() ^ contents(again / wheel.name).items()
-    )
-    if differing:
-        raise RuntimeError(
-            f'expected {sdist.name} to build the wheel of the commit, but '
-            f'these files differ: {", ".join(sorted(differing))}'
-        )
-    return wheel
-
-
-def contents(wheel: Path) -> dict[str, int]:
-    """The checksums of the files of a wheel, but of its list of them."""
-    with zipfile.ZipFile(wheel) as archive:
-        return {
-            info.filename: info.CRC
-            for info in archive.infolist()
-            if not info.filename.endswith('/RECORD')
-        }
-
-
-def required(wheel: Path) -> tuple[str, list]:
-    """Version and plain requirements of a wheel."""
-    with zipfile.ZipFile(wheel) as archive:
-        name = next(n for n in archive.namelist() if n.endswith('/METADATA'))
-        message = email.message_from_bytes(archive.read(name))
-    lines = message.get_all('Requires-Dist')
-    return message['Version'], plain_requirements(lines)
 
 
 class Steps:
@@ -223,7 +166,9 @@ def run_row(
         pip = bin_folder / 'pip'
         arguments = installs(row, str(wheel), requirements, str(constraints))
         for call in arguments:
-            steps.run('install', pip, '-q', *call)
+            # Bytecode of packages this large takes longer than the rest.
+            name, *rest = call
+            steps.run('install', pip, '-q', name, '--no-compile', *rest)
         found = _versions(steps, bin_folder / 'python')
         if row.framework == 'mmselfsup':
             steps.run('check', pip, 'check')
@@ -238,6 +183,7 @@ def run_row(
     notes += dict.fromkeys(steps.warnings)
     return {
         **row._asdict(),
+        'commit': _commit(),
         'result': 'FAIL' if notes else 'pass',
         'seconds': steps.seconds,
         'found': found,
@@ -331,7 +277,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = {
             'version': version,
             'date': datetime.now(timezone.utc).date().isoformat(),
-            'commit': _commit(),
             'machine': f'{platform.system()} {platform.machine()}, CPU',
             'skipped': skipped,
             'rows': [],
