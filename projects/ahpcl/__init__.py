@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = '0.2.0'
 
 with compat.quiet_imports():
+    compat.import_transformers()
     compat.apply_all()
 
     # Registration comes after the patches, because it imports mmselfsup.

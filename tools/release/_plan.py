@@ -168,6 +168,13 @@ def render(report: Mapping[str, Any]) -> str:
         lines.append('| ' + ' | '.join(cells) + ' |')
         name = f'{row["python"]}, {row["framework"]}, {row["versions"]}'
         notes += [f'- {name}: {text}' for text in row['notes']]
+    ran = {Row(*(row[key] for key in Row._fields)) for row in report['rows']}
+    pythons = [p for p in PYTHONS if p not in report['skipped']]
+    notes += [
+        f'- {", ".join(row)}: **not run**'
+        for row in plan(pythons)
+        if row not in ran
+    ]
     lines += ['', *notes, ''] if notes else ['']
     lines += ['Versions:', '']
     for row in sorted(report['rows'], key=_order):

@@ -8,27 +8,35 @@ package is healthy. :func:`apply_all` runs once, when ``ahpcl`` is imported;
 
 from __future__ import annotations
 
-import importlib
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
-from . import (
-    checkpoints,
-    clustering,
-    configs,
-    distributed,
-    frameworks,
-    loaders,
-    log_text,
-    packages,
-    photometric,
-    registries,
-    runners,
-)
-from .fix import Fix, Record, settle
+from .quiet import import_transformers, quiet_imports
 
-__all__ = ['FIXES', 'Fix', 'Record', 'apply_all', 'quiet_imports', 'status']
+with quiet_imports():
+    from . import (
+        checkpoints,
+        clustering,
+        configs,
+        distributed,
+        frameworks,
+        loaders,
+        log_text,
+        packages,
+        photometric,
+        registries,
+        runners,
+    )
+    from .fix import Fix, Record, settle
+
+__all__ = [
+    'FIXES',
+    'Fix',
+    'Record',
+    'apply_all',
+    'import_transformers',
+    'quiet_imports',
+    'status',
+]
 
 FIXES: tuple[Fix, ...] = (
     packages.PKG_RESOURCES,
@@ -51,12 +59,6 @@ FIXES: tuple[Fix, ...] = (
     log_text.LOG_TEXT,
 )
 
-# Beginnings of what mmcv says of MultiScaleDeformableAttention.
-_UNUSED_OPERATOR = (
-    'Fail to import ``MultiScaleDeformableAttention``',
-    '``MultiScaleDeformableAttention`` has been moved',
-)
-
 _RECORDS: dict[str, Record] = {}
 
 
@@ -75,23 +77,6 @@ def apply_all() -> tuple[str, ...]:
         if fix.name not in _RECORDS:
             _RECORDS[fix.name] = settle(fix)
     return tuple(name for name, record in _RECORDS.items() if record.applied)
-
-
-@contextmanager
-def quiet_imports() -> Iterator[None]:
-    """Drops warnings of what nothing here uses, while it is imported.
-
-    mmcv-lite warns of an operator of transformers that it lacks when its
-    transformers are imported, which happens once in a process: here, as mmcls
-    and MMPretrain import them later, with the first model. The full mmcv
-    warns that the operator has moved.
-    """
-    with warnings.catch_warnings():
-        for message in _UNUSED_OPERATOR:
-            warnings.filterwarnings('ignore', message=message)
-        with suppress(ImportError):
-            importlib.import_module('mmcv.cnn.bricks.transformer')
-        yield
 
 
 def status() -> tuple[Record, ...]:

@@ -153,6 +153,8 @@ def test_a_row_that_is_run_again_replaces_its_own(tools, tmp_path):
     assert '| 3.10 | mmselfsup | newest | 2.14.1 | pass | 81 | - |' in page
     assert page.index('| 3.9 |') < page.index('| 3.10 |')
     assert 'Python 3.13 was skipped: no python3.13' in page
+    assert '- 3.12, mmpretrain, newest: **not run**' in page
+    assert '3.13, mmselfsup' not in page
     save(report(row('3.11', 'FAIL'), version='0.3.0'), path)
     assert len(json.loads(path.read_text())['rows']) == 1
     page = path.with_suffix('.md').read_text()
