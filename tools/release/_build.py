@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def build(folder: Path) -> Path:
-    """Builds wheel and sdist of the commit; returns the wheel.
+def build(folder: Path, commit: str) -> Path:
+    """Builds wheel and sdist of a commit; returns the wheel.
 
     Raises:
         RuntimeError: If the sdist builds another wheel.
@@ -25,7 +25,7 @@ def build(folder: Path) -> Path:
     source.mkdir(parents=True)
     archive = folder / 'commit.tar'
     subprocess.run(
-        ['git', 'archive', '-o', str(archive), 'HEAD'], cwd=ROOT, check=True
+        ['git', 'archive', '-o', str(archive), commit], cwd=ROOT, check=True
     )
     shutil.unpack_archive(archive, source)
     pip = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps']

@@ -183,7 +183,6 @@ def run_row(
     notes += dict.fromkeys(steps.warnings)
     return {
         **row._asdict(),
-        'commit': _commit(),
         'result': 'FAIL' if notes else 'pass',
         'seconds': steps.seconds,
         'found': found,
@@ -272,7 +271,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
-        wheel = build(folder / 'built')
+        commit = _commit()
+        wheel = build(folder / 'built', commit)
         version, requirements = required(wheel)
         report = {
             'version': version,
@@ -287,6 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             assert python is not None
             place = folder / name.replace('/', '_')
             found = run_row(row, python, wheel, requirements, place)
+            found['commit'] = commit
             seconds = ', '.join(
                 f'{k} {v}' for k, v in found['seconds'].items()
             )
