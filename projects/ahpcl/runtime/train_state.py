@@ -316,7 +316,7 @@ def kept_state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
             'what is saved from now on is of this version; going on from '
             f'such checkpoints {REMOVAL}',
             FutureWarning,
-            stacklevel=2,
+            stacklevel=1,  # here: it is said once, whoever reads
         )
     if 'means' in kept:
         del kept['means'], kept['linkage']
