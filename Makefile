@@ -2,7 +2,8 @@ PYTHON ?= python
 # Tests at once, each on one thread and in 2 GiB.
 WORKERS ?= 2
 
-.PHONY: help check test test-fast campaigns demo experiments docs clean
+.PHONY: help check test test-fast campaigns demo experiments docs \
+	release-check clean
 
 help:
 	@echo 'make check      lint, format and types'
@@ -12,6 +13,7 @@ help:
 	@echo 'make demo       train on the digits that scikit-learn brings along'
 	@echo 'make experiments  pending rows of the experiments, for an hour (BUDGET=8h)'
 	@echo 'make docs       the site, docs/_build/html/index.html (extra docs)'
+	@echo 'make release-check  the wheel on every Python, an hour and 6 GB of disk'
 	@echo 'make clean      remove caches and build products'
 
 check:
@@ -37,6 +39,9 @@ experiments:
 
 docs:
 	$(PYTHON) -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+release-check:
+	$(PYTHON) tools/release/check.py
 
 clean:
 	rm -rf docs/_build

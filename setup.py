@@ -84,10 +84,10 @@ INSTALL = [
     'torchvision>=0.19',
     'numpy>=1.24',
     'Pillow>=10',
-    'opencv-python>=4.5',
+    'opencv-python>=4.6.0.66',
     'scikit-learn>=1.3',
     # Hue, blur and rotation of views that are made on the device.
-    'kornia>=0.7',
+    'kornia>=0.7.4',
     # k-means on a CPU; there are wheels for this platform alone.
     'superkmeans>=0.2; platform_system == "Linux" and '
     'platform_machine == "x86_64"',

@@ -54,6 +54,25 @@ def test_a_missing_requirement_is_named_with_its_command(monkeypatch, capsys):
     assert 'can NOT run' in text
 
 
+def test_mmpretrain_stands_in_for_mmselfsup(monkeypatch, capsys):
+    versions = {'mmpretrain': '1.2.0', 'mmselfsup': None, 'mmcls': None}
+    original = doctor.version_of
+    monkeypatch.setattr(
+        doctor, 'version_of', lambda n: versions.get(n, original(n))
+    )
+    imported = []
+    monkeypatch.setattr(
+        doctor.importlib, 'import_module', lambda n: imported.append(n)
+    )
+    assert doctor.main([]) == 0
+    assert 'mmpretrain      1.2.0' in capsys.readouterr().out
+    assert 'mmpretrain.models' in imported
+    assert 'mmselfsup.models' not in imported
+    versions['mmselfsup'] = '1.0.0'
+    assert doctor.main([]) == 1  # mmcls is missing beside mmselfsup
+    assert 'mmcls is missing' in capsys.readouterr().out
+
+
 def test_a_broken_import_is_a_problem(monkeypatch, capsys):
     def broken(name):
         raise RuntimeError('operator torchvision::nms does not exist')

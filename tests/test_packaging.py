@@ -1,6 +1,7 @@
 """What an install brings along, read from what setuptools builds."""
 
 import email
+import json
 import os
 import re
 import shutil
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 import ahpcl
+from ahpcl.utils.deprecation import REMOVAL
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(
@@ -68,7 +71,7 @@ def files(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
     }
 
 
-SHIPPED = files(ROOT / 'configs', ('.py',)) | files(
+SHIPPED = files(ROOT / 'configs', ('.py', '.yml', '.json')) | files(
     ROOT / 'tools', ('.py', '.sh')
 )
 
@@ -155,6 +158,27 @@ def test_the_version_is_the_packages(wheel):
     name = next(n for n in wheel.namelist() if n.endswith('/METADATA'))
     message = email.message_from_bytes(wheel.read(name))
     assert message['Version'] == ahpcl.__version__
+
+
+def test_every_place_names_one_version():
+    text = (ROOT / 'CHANGELOG.md').read_text('utf-8')
+    sections = re.findall(r'^## (.*)$', text, re.MULTILINE)
+    assert sections[0] == '[Unreleased]'
+    found = re.fullmatch(r'\[([\d.]+)\] - ([\d-]{10})', sections[1])
+    citation = (ROOT / 'CITATION.cff').read_text('utf-8')
+    assert f'\nversion: {found[1]}\n' in citation
+    assert f'\ndate-released: {found[2]}\n' in citation
+    # Between releases the version may be ahead, as in 0.3.0.dev0.
+    assert Version(ahpcl.__version__) >= Version(found[1])
+    tested = json.loads((ROOT / 'docs' / 'tested.json').read_text())
+    assert tested['version'] == found[1]
+
+
+def test_what_is_deprecated_goes_in_a_later_version():
+    removed_in = re.search(r'in ([\d.]+) \(not before [\d-]{10}\)', REMOVAL)
+    assert Version(removed_in[1]) > Version(ahpcl.__version__)
+    for page in ('CHANGELOG.md', 'docs/migration.md'):
+        assert REMOVAL in (ROOT / page).read_text('utf-8'), page
 
 
 def named(requirements, extra=None) -> set[str]:

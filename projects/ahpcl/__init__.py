@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from .api.encoder import Encoder
     from .api.train import Run
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 with compat.quiet_imports():
+    compat.import_transformers()
     compat.apply_all()
 
     # Registration comes after the patches, because it imports mmselfsup.

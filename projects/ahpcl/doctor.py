@@ -21,8 +21,6 @@ REQUIRED = (
     'torchvision',
     'mmengine',
     'mmcv-lite',
-    'mmcls',
-    'mmselfsup',
     'numpy',
     'Pillow',
     'opencv-python',
@@ -30,6 +28,9 @@ REQUIRED = (
     'kornia',
     'tensorboard',
 )
+# The framework is one of these; where both are there, it is the first.
+_MMSELFSUP = ('mmcls', 'mmselfsup')
+_MMPRETRAIN = ('mmpretrain',)
 # Distribution, what it brings, and the command for it.
 OPTIONAL = (
     ('faiss-cpu', 'k-means backend', 'pip install "ahpcl[faiss]"'),
@@ -76,6 +77,20 @@ def version_of(name: str) -> str | None:
     return None
 
 
+def required() -> tuple[str, ...]:
+    """Names the distributions that training needs here.
+
+    Returns:
+        Those of :data:`REQUIRED`, and of the framework: MMPretrain's where it
+        is installed and mmselfsup is not, else mmselfsup's.
+    """
+    is_successor = (
+        version_of('mmselfsup') is None
+        and version_of('mmpretrain') is not None
+    )
+    return (*REQUIRED, *(_MMPRETRAIN if is_successor else _MMSELFSUP))
+
+
 def _compat() -> tuple[list[dict[str, Any]], list[str]]:
     """Return the fixes and the warnings of :mod:`ahpcl.compat`."""
     from ahpcl import compat
@@ -109,7 +124,8 @@ def _accelerators() -> list[dict[str, Any]]:
 def _import_problems() -> list[str]:
     """Lists which modules can't be imported, and why."""
     problems = []
-    for module in ('ahpcl', 'mmselfsup.models', 'mmcls.models', 'sklearn'):
+    framework = [f'{n}.models' for n in required() if n not in REQUIRED]
+    for module in ('ahpcl', *framework, 'sklearn'):
         try:
             importlib.import_module(module)
         except Exception as error:  # whatever a broken install raises
@@ -126,7 +142,7 @@ def examine() -> dict[str, Any]:
         (None, or why not), warnings, problems with their remedy, and whether
         training ``can_train``.
     """
-    versions = {name: version_of(name) for name in REQUIRED}
+    versions = {name: version_of(name) for name in required()}
     problems = [
         f'{name} is missing: pip install ahpcl (or pip install -e .)'
         for name, version in versions.items()

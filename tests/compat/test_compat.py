@@ -32,6 +32,7 @@ from ahpcl.compat import (
     registries,
 )
 from ahpcl.compat.fix import Fix, settle
+from ahpcl.compat.quiet import DROPPED
 
 HELPERS = Path(__file__).parents[1] / 'helpers'
 
@@ -544,3 +545,49 @@ def test_the_process_group_ends_before_the_interpreter(state):
     )
     expected = 'open: True' if state == 'bare' else 'open: False'
     assert expected in done.stdout.splitlines(), done.stdout + done.stderr
+
+
+# ---- warnings ------------------------------------------------------------
+
+
+def imported(*modules):
+    """Imports modules in a process of their own; returns what is said."""
+    done = subprocess.run(
+        [sys.executable, '-c', f'import {", ".join(modules)}'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONWARNINGS': 'default'},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.mark.slow  # two fresh interpreters import torch
+def test_an_operator_that_nothing_uses_is_no_warning():
+    transformer = 'mmcv.cnn.bricks.transformer'
+    assert 'MultiScaleDeformableAttention' in imported(transformer)
+    said = imported('ahpcl', transformer)
+    assert 'Warning' not in said
+
+
+def test_only_what_nothing_uses_is_dropped():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('default')
+        with compat.quiet_imports():
+            warnings.warn('of another', stacklevel=1)
+            with warnings.catch_warnings():  # as torch does
+                warnings.simplefilter('always')
+                for text in (*DROPPED, 'of a third'):
+                    warnings.warn(text, DeprecationWarning, stacklevel=1)
+    said = [str(one.message) for one in caught]
+    assert said == ['of another', 'of a third']
+
+
+def test_warnings_are_shown_where_an_import_fails():
+    with (
+        pytest.warns(UserWarning, match='of another'),
+        pytest.raises(ImportError),
+        compat.quiet_imports(),
+    ):
+        warnings.warn('of another', stacklevel=1)
+        raise ImportError

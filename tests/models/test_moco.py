@@ -11,6 +11,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from ahpcl.models import AHPCL
+from ahpcl.utils.deprecation import REMOVAL
 from small_encoders import CONTRAST, NECK, build
 
 HOST = 'mmselfsup.MoCo'
@@ -351,8 +352,9 @@ def test_the_old_name_builds_ahpcl_and_says_so():
         queue_len=8,
         feat_dim=6,
     )
-    with pytest.warns(FutureWarning, match='without an AdaptiveClusterHook'):
+    with pytest.warns(FutureWarning, match='AdaptiveClusterHook') as said:
         model = MODELS.build(old)
+    assert REMOVAL in str(said[0].message)
     assert type(model) is AHPCL
     assert model.head.temperature == 0.07
     assert len(model.queue) == 8

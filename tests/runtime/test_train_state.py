@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from ahpcl.runtime import train_state
 from ahpcl.runtime.train_state import TrainState, kept_state
+from ahpcl.utils.deprecation import REMOVAL
 
 
 class FakeRunner:
@@ -286,7 +287,9 @@ def of_a_rank(number, **hooks):
 
 def test_0_1_at_the_end_of_an_epoch():
     old = dict(ahpcl=ahpcl_of_0_1())
-    kept = kept_state(old)
+    with pytest.warns(FutureWarning, match='of version 0.1') as said:
+        kept = kept_state(old)
+    assert REMOVAL in str(said[0].message)
     new = {'bank', 'closing', 'index'}
     assert set(kept) == {'ladder', 'policy', 'hierarchy', 'log'} | new
     assert all(kept[name] is None for name in new)

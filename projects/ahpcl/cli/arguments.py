@@ -29,6 +29,7 @@ from ahpcl.datasets.image_size import (
     pipeline_sizes,
     set_image_size,
 )
+from ahpcl.utils.deprecation import REMOVAL
 from ahpcl.utils.text import print_any_name
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def read_config(path: str) -> Config:
         old = read_old_path(path)
         if old is None:
             raise SystemExit(unknown_scale() or str(error)) from None
-        say(f'warning: {path} is deprecated and ends with 0.3: it is {old[1]}')
+        say(f'warning: {path} is now {old[1]}; the old path {REMOVAL}')
         return old[0]
 
 

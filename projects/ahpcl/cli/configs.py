@@ -89,7 +89,7 @@ def read_variant(name: str, scale: str | None) -> Config:
 
 
 def read_old_path(path: str) -> tuple[Config, str] | None:
-    """Reads a config of version 0.1 whose file is gone; ends with 0.3.
+    """Reads a config of version 0.1 whose file is gone.
 
     A method had a file for every data set (``baselines/pcl_tin100.py``), and
     an experiment that changes one key had a file, too.

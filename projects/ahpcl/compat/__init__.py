@@ -9,25 +9,34 @@ package is healthy. :func:`apply_all` runs once, when ``ahpcl`` is imported;
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from . import (
-    checkpoints,
-    clustering,
-    configs,
-    distributed,
-    frameworks,
-    loaders,
-    log_text,
-    packages,
-    photometric,
-    registries,
-    runners,
-)
-from .fix import Fix, Record, settle
+from .quiet import import_transformers, quiet_imports
 
-__all__ = ['FIXES', 'Fix', 'Record', 'apply_all', 'quiet_imports', 'status']
+with quiet_imports():
+    from . import (
+        checkpoints,
+        clustering,
+        configs,
+        distributed,
+        frameworks,
+        loaders,
+        log_text,
+        packages,
+        photometric,
+        registries,
+        runners,
+    )
+    from .fix import Fix, Record, settle
+
+__all__ = [
+    'FIXES',
+    'Fix',
+    'Record',
+    'apply_all',
+    'import_transformers',
+    'quiet_imports',
+    'status',
+]
 
 FIXES: tuple[Fix, ...] = (
     packages.PKG_RESOURCES,
@@ -68,18 +77,6 @@ def apply_all() -> tuple[str, ...]:
         if fix.name not in _RECORDS:
             _RECORDS[fix.name] = settle(fix)
     return tuple(name for name, record in _RECORDS.items() if record.applied)
-
-
-@contextmanager
-def quiet_imports() -> Iterator[None]:
-    """Drops a warning of what nothing here uses, while it is imported.
-
-    mmcv-lite warns of an operator of transformers that it lacks whenever its
-    transformers are imported, and mmcls imports them.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='Fail to import ``MultiSca')
-        yield
 
 
 def status() -> tuple[Record, ...]:

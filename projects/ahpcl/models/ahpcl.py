@@ -209,7 +209,7 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         """Bring the weights of an older version up to date, in place.
 
         Version 0.1 did not count the steps, and its ``MoCoBaseline`` kept the
-        key encoder under another name. Version 0.3 will refuse both.
+        key encoder under another name.
 
         Args:
             state: The state dict of this model, or of one that contains it.

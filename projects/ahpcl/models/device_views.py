@@ -34,7 +34,7 @@ class DeviceViews(ViewPreprocessor):
                 type='DeviceViews', views=[__data.view_pipeline], num_views=[2]
             )
         )
-        train_dataloader = dict(dataset=dict(pipeline=__data.raw_pipeline))
+        train_dataloader = dict(dataset=dict(pipeline=__data.train_pipeline))
 
     Views follow the same distribution as on the CPU, not the same draws: a
     view is a function of (seed, epoch, sample_idx, view), the same on every

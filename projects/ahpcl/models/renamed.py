@@ -1,4 +1,4 @@
-"""Models of version 0.1 that configs may still name; gone in version 0.3."""
+"""Models of version 0.1 that configs may still name, with a warning."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import warnings
 from typing import Any
 
 from mmengine.registry import MODELS
+
+from ahpcl.utils.deprecation import REMOVAL
 
 from .ahpcl import AHPCL
 
@@ -23,7 +25,7 @@ def moco_baseline(head: dict | None = None, **options: Any) -> AHPCL:
         "'MoCoBaseline' is now 'AHPCL' without an AdaptiveClusterHook: change "
         "the type in the config, and the head to dict(type='HPCLHead', "
         "loss_inst=dict(type='InfoNCELoss', temperature=...)); the old name "
-        'goes with version 0.3',
+        f'{REMOVAL}',
         FutureWarning,
         stacklevel=2,
     )

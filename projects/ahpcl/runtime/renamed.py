@@ -1,4 +1,4 @@
-"""Names of version 0.1 that configs may still use; gone in version 0.3."""
+"""Names of version 0.1 that configs may still use, with a warning."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mmengine.registry import HOOKS
 
 from ahpcl.runtime.atomic_checkpoint_hook import AtomicCheckpointHook
 from ahpcl.runtime.safe_checkpoint_hook import SafeCheckpointHook
+from ahpcl.utils.deprecation import REMOVAL
 
 _RENAMED: dict[str, type[Hook]] = {
     'WholeCheckpointHook': AtomicCheckpointHook,
@@ -21,7 +22,7 @@ def _register(old: str, new: type[Hook]) -> None:
     def build(**options: Any) -> Hook:
         warnings.warn(
             f'{old!r} is now called {new.__name__!r}: change the type in the '
-            f'config; the old name goes with version 0.3',
+            f'config; the old name {REMOVAL}',
             FutureWarning,
             stacklevel=2,
         )

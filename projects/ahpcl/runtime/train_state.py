@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from mmengine.runner import Runner
 from mmengine.utils import apply_to
 
 from ahpcl.runtime.run_images import IMAGES, RunImages
+from ahpcl.utils.deprecation import REMOVAL
 from ahpcl.utils.ranks import sync_batch_norm_stats, unwrap
 
 #: Where a checkpoint holds it.
@@ -308,7 +310,15 @@ def kept_state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         kept.setdefault('closing', None)
         kept.setdefault('index', None)
     within = checkpoint.get('within_epoch')
-    if 'means' in kept:  # of 0.1
+    if 'means' in kept or within is not None:  # of 0.1
+        warnings.warn(
+            'this checkpoint is of version 0.1: it goes on as before, and '
+            'what is saved from now on is of this version; going on from '
+            f'such checkpoints {REMOVAL}',
+            FutureWarning,
+            stacklevel=1,  # here: it is said once, whoever reads
+        )
+    if 'means' in kept:
         del kept['means'], kept['linkage']
         kept.setdefault('bank', None)
         if within is None:
