@@ -2,10 +2,11 @@
 
 Importing this package patches what is broken between mmselfsup, mmengine and
 today's stack (:mod:`ahpcl.compat`) and registers the components in mmengine's
-root registries. Besides it lets idle threads sleep, where torch is not loaded
-yet. It does nothing else. mmselfsup may be absent: then the models
-of :mod:`ahpcl.baselines` that build on its classes say so when they are asked
-for. What people call, such as :func:`load`, is imported when it is called.
+root registries. Besides it lets idle threads sleep where other programs are at
+work, if torch is not loaded yet. It does nothing else. mmselfsup may be
+absent: then the models of :mod:`ahpcl.baselines` that build on its classes say
+so when they are asked for. What people call, such as :func:`load`, is imported
+when it is called.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-# Before torch is loaded: OpenMP's idle threads sleep. Otherwise they wait in a
-# busy loop, which makes small models many times slower where loaders or other
-# programs want the cores. A value of your own is kept.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+from ._idle_threads import let_idle_threads_sleep
 
-from . import compat
+let_idle_threads_sleep()  # before torch is loaded
+
+from . import compat  # noqa: E402
 
 if TYPE_CHECKING:
     from .api.cluster import Clusters

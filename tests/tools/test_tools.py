@@ -13,6 +13,8 @@ import torch
 from mmengine.config import Config
 
 import processes
+from ahpcl import _idle_threads
+from ahpcl._idle_threads import let_idle_threads_sleep, others_at_work
 from ahpcl.cli import arguments
 from commands import Command
 from ranks import free_port
@@ -388,25 +390,32 @@ def test_two_processes_train_one_model_on_the_cpu(toy):
     assert not any(key.startswith('module.') for key in state)
 
 
-def test_idle_threads_sleep_before_torch_is_loaded(monkeypatch):
-    probe = (
-        'import sys; sys.path.insert(0, "tools"); import _threads, os;'
-        'assert "torch" not in sys.modules;'
-        'print(os.environ["OMP_WAIT_POLICY"])'
-    )
-    for given, expected in ((None, 'PASSIVE'), ('ACTIVE', 'ACTIVE')):
-        env = {k: v for k, v in os.environ.items() if k != 'OMP_WAIT_POLICY'}
+def test_idle_threads_sleep_where_others_are_at_work(tmp_path, monkeypatch):
+    load = tmp_path / 'loadavg'
+    for running, expected in ((1, False), (2, True), (9, True)):
+        load.write_text(f'0.52 0.58 0.59 {running}/467 12345\n')
+        assert others_at_work(load) is expected
+    load.write_text('')
+    assert others_at_work(load) and others_at_work(tmp_path / 'none')
+    name = 'OMP_WAIT_POLICY'
+    for given, busy, expected in (
+        (None, False, None),
+        (None, True, 'PASSIVE'),
+        ('ACTIVE', True, 'ACTIVE'),
+    ):
+        monkeypatch.delenv(name, raising=False)
         if given:
-            env['OMP_WAIT_POLICY'] = given
-        done = subprocess.run(
-            [sys.executable, '-c', probe],
-            cwd=ROOT,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.strip() == expected
+            monkeypatch.setenv(name, given)
+        monkeypatch.setattr(_idle_threads, 'others_at_work', lambda b=busy: b)
+        let_idle_threads_sleep()
+        assert os.environ.get(name) == expected
+
+
+def test_idle_threads_are_told_before_torch_is_loaded():
+    package = (ROOT / 'projects' / 'ahpcl' / '__init__.py').read_text()
+    told = package.index('let_idle_threads_sleep()')
+    assert told < package.index('from . import compat')
+    assert 'torch' not in _idle_threads.__dict__
     lines = (ROOT / 'tools' / 'train.py').read_text().splitlines()
     loaded = [
         n

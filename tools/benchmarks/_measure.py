@@ -5,21 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
-import os
 import resource
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-
-import contextlib
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _threads  # noqa: F401  # isort: skip  (before torch)
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
