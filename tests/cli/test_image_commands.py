@@ -4,6 +4,7 @@ import argparse
 import csv
 import importlib
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -168,3 +169,16 @@ def test_cluster_writes_a_folder_that_serves_as_a_run(
     np.savez(tmp_path / 'other.npz', x=np.ones((3, 3)))
     with pytest.raises(ValueError, match="'feature'"):
         call('cluster', tmp_path / 'other.npz', '--out', out)
+
+
+def test_cluster_asks_for_safetensors_before_it_reads(
+    setting, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, 'safetensors.torch', None)
+    with pytest.raises(ImportError, match=r'ahpcl\[export\]'):
+        call('cluster', 'nowhere', '--encoder', 'nothing', '--out', tmp_path)
+    # Features alone need it not.
+    vectors, out = tmp_path / 'vectors.npz', tmp_path / 'own'
+    call('embed', setting.run, setting.folder, '--out', vectors)
+    call('cluster', vectors, '--out', out, '--levels', 2)
+    assert (out / 'images.csv').is_file()

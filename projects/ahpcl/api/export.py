@@ -214,16 +214,27 @@ def _save(path: Path, content: dict[str, Any]) -> None:
             torch.save(content, beside)
 
 
-def _save_safetensors(
-    tensors: dict[str, Tensor], path: Path, told: dict[str, str]
-) -> None:
+def check_safetensors() -> None:
+    """Refuse to go on where safetensors cannot be written.
+
+    Raises:
+        ImportError: If safetensors is not installed.
+    """
     try:
-        from safetensors.torch import save_file
+        import safetensors.torch  # noqa: F401
     except ImportError as error:
         raise ImportError(
             'expected safetensors, got none; install it with: pip install '
             '"ahpcl[export]"'
         ) from error
+
+
+def _save_safetensors(
+    tensors: dict[str, Tensor], path: Path, told: dict[str, str]
+) -> None:
+    check_safetensors()
+    from safetensors.torch import save_file
+
     save_file(
         {k: v.contiguous() for k, v in tensors.items()}, path, metadata=told
     )

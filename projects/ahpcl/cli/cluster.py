@@ -68,8 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     from ahpcl.api import cluster
+    from ahpcl.api.cluster import is_features
+    from ahpcl.api.export import check_safetensors
 
     items, names = read_items(args.images)
+    if not is_features(items):
+        # The folder gets its encoder last, after all the work.
+        check_safetensors()
     found = cluster(
         items,
         encoder=args.encoder,
