@@ -44,9 +44,9 @@ SETS = {
         'choices were made on the other 285, on which all figures are.',
         licence=CODE_LICENCE,
         licence_name=None,
-        data_licence="The images are scikit-learn's `load_digits`: the test "
-        'part of *Optical Recognition of Handwritten Digits* (E. Alpaydin '
-        'and C. Kaynak, UCI Machine Learning Repository, 1998, '
+        data_licence="scikit-learn's `load_digits`: the test part of "
+        '*Optical Recognition of Handwritten Digits* (E. Alpaydin and '
+        'C. Kaynak, UCI Machine Learning Repository, 1998, '
         '<https://doi.org/10.24432/C50P49>), under CC BY 4.0: name them.',
         limits=(
             'Digits of 8 x 8 px, enlarged to 16. Nothing was measured on '

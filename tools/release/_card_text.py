@@ -7,7 +7,8 @@ from typing import Any
 
 import _experiments  # noqa: F401  # isort: skip
 from _card_sets import CODE_LICENCE, ImageSet
-from _leaders import Method, Standing
+from _lead_text import lead_lines, verdict
+from _leaders import Standing
 from _plan import Plan, Row
 from _question_tables import METRICS
 from _tables import markdown
@@ -22,7 +23,6 @@ from ahpcl.api.model_card import (
 )
 from ahpcl.api.preprocessing import Normalise, Preprocessing
 
-_SHOWN = 5  # rivals in the table
 _REFERENCES = {
     'untrained': 'untrained encoder',
     'pixels': 'pixels',
@@ -84,15 +84,14 @@ def card_text(
     return render_card(
         front,
         f'Model card: {images.title}',
-        'The encoder of these images that leads the ledger of the '
-        f'experiments, trained without labels: `{method}`, seed '
-        f'{found.seed}. Leading is not being told apart: see '
-        'below. `tools/release/model_cards.py` writes this card from '
+        'An encoder of these images that was trained without labels: '
+        f'`{method}`, seed {found.seed}. {verdict(found)} '
+        '`tools/release/model_cards.py` writes this card from '
         '`docs/results/ledger.jsonl`.',
         {
             'What it is': _what(found, images, config),
             'What was measured': _measured(found, images),
-            'Does it lead?': _leads(found),
+            'Does it lead?': lead_lines(found),
             'How to get it': _rebuild(found, images, rebuilt),
             'How to use it': [
                 '<!-- not run: the weights are not in the repository -->',
@@ -107,7 +106,7 @@ def card_text(
             'Licence': [
                 f'- Code: {CODE_LICENCE}. A US patent concerns the training '
                 'of PCL and its like: see `docs/licences.md`.',
-                f'- Images: {images.data_licence}',
+                f'- Data: {images.data_licence}',
             ],
         },
     )
@@ -144,8 +143,11 @@ def _what(found: Standing, images: ImageSet, config: Config) -> list[str]:
         f'{budget[way] / budget["images"]:.1f} {way}'
         for way in ('forward', 'backward')
     )
+    renamed = ''
+    if entry['variant'] != found.leader.variant:
+        renamed = f' (variant `{found.leader.variant}` of the plan today)'
     return [
-        f'- Row: `{entry["row"]}` of `configs/experiments/plan.yml`, seed '
+        f'- Row: `{entry["row"]}`{renamed} of the experiments, seed '
         f'{found.seed}, at commit `{entry["commit"]}`, on '
         f'{machine["cpu"]} with Python {machine["python"]} and torch '
         f'{machine["torch"]}',
@@ -201,85 +203,6 @@ def _measured(found: Standing, images: ImageSet) -> list[str]:
         f'On the test part, with {len(found.test.runs)} fresh seeds: '
         f'{text} of kNN.',
     ]
-
-
-def _leads(found: Standing) -> list[str]:
-    own = found.leader.interval(found.metric).text()
-    if not found.rivals:
-        lines = [
-            f'Not known: `{found.leader.variant}` ({own} of kNN) is the only '
-            'method that needs no labels with two seeds or more here. This '
-            'card says which encoder there is, not which is best.'
-        ]
-    else:
-        number = len(found.rivals)
-        near = sum(r.overlaps for r in found.rivals)
-        apart = sum(r.told_apart for r in found.rivals)
-        lines = [
-            f'Of {number + 1} methods that need no labels and have two seeds '
-            f'or more, `{found.leader.variant}` has the highest mean of kNN, '
-            'the metric that choices are made by: '
-            f'{own}. **The intervals of {near} of the other {number} overlap '
-            f'its own**; by paired differences, corrected for {number} '
-            f'comparisons (Holm), {apart} are told apart from it. The '
-            'highest of many means is also too high: fresh images would show '
-            'less.',
-            '',
-            _rivals(found),
-        ]
-    if found.single:
-        some = ', '.join(
-            f'`{m.variant}` {m.interval(found.metric).mean:.2f}'
-            for m in found.single[:_SHOWN]
-        )
-        rest = len(found.single) - _SHOWN
-        lines += [
-            '',
-            'With one seed, so without an interval and not counted: '
-            f'{some}{f", and {rest} lower ones" if rest > 0 else ""}.',
-        ]
-    return lines
-
-
-def _rivals(found: Standing) -> str:
-    """The leader and the next ones, as a table."""
-    rows = [_line(found.leader, found.metric)]
-    for rival in found.rivals[:_SHOWN]:
-        lead = None if rival.lead is None else rival.lead.text(signed=True)
-        rows.append(
-            _line(rival.method, found.metric)
-            | dict(
-                lead=lead,
-                overlaps='yes' if rival.overlaps else 'no',
-                apart='yes' if rival.told_apart else 'no',
-            )
-        )
-    columns = dict(
-        method=('method', ''),
-        seeds=('seeds', 'd'),
-        value=('kNN', ''),
-        lead=('lead over it, paired', ''),
-        overlaps=('intervals overlap', ''),
-        apart=('told apart', ''),
-        epochs=('epochs', 'd'),
-        forward=('passes forward', '.1f'),
-        backward=('backward', '.1f'),
-    )
-    rest = len(found.rivals) - _SHOWN
-    more = f'\n\n{rest} more are behind these.' if rest > 0 else ''
-    return markdown(rows, columns) + more
-
-
-def _line(method: Method, metric: str) -> dict[str, Any]:
-    budget = method.runs[min(method.runs)]['budget']
-    return dict(
-        method=f'`{method.variant}`',
-        seeds=len(method.values(metric)),
-        value=method.interval(metric).text(),
-        epochs=budget['epochs'],
-        forward=budget['forward'] / budget['images'],
-        backward=budget['backward'] / budget['images'],
-    )
 
 
 def _rebuild(

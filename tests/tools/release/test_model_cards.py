@@ -1,6 +1,7 @@
 """The cards say what the ledger says, and a rebuild is compared with it."""
 
 import json
+import re
 import subprocess
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ HERE = dict(device='cpu', cpu='A', torch='2', threads=1, rounding='aa')
 def tools():
     names = (
         *('_experiments', '_plan', '_ledger', '_leaders', '_card_sets'),
-        *('_card_text', '_rebuild', 'model_cards'),
+        *('_lead_text', '_card_text', '_rebuild', 'model_cards'),
     )
     with tool_modules('release', *names) as modules:
         yield SimpleNamespace(
@@ -100,35 +101,60 @@ def test_what_needs_labels_or_has_one_seed_does_not_lead(tools, tmp_path):
 def test_who_leads_is_not_said_to_be_told_apart(tools, tmp_path):
     values = dict(ahpcl=[92, 91, 93], pcl=[90, 92, 92], odc=[20, 19.1, 21.2])
     found = found_in(tools, tmp_path, values)
-    text = '\n'.join(tools.card_text._leads(found))
+    text = '\n'.join(tools.lead_text.lead_lines(found))
     assert '**The intervals of 1 of the other 2 overlap its own**' in text
-    assert '1 are told apart' in text
+    assert 'told apart from it is 1.' in text
     pcl, odc = (
         next(x for x in text.split('\n') if x.startswith(f'| `{name}`'))
         for name in ('pcl', 'odc')
     )
     assert '| yes | no |' in pcl and '| no | yes |' in odc
     alone = found_in(tools, tmp_path, dict(mocov2=[50, 51], ahpcl=[60]))
-    text = '\n'.join(tools.card_text._leads(alone))
+    text = '\n'.join(tools.lead_text.lead_lines(alone))
     assert text.startswith('Not known: `mocov2`') and '`ahpcl` 60.00' in text
     with pytest.raises(ValueError, match='2 seeds or more'):
         found_in(tools, tmp_path, dict(mocov2=[50], oracle=[60, 61]))
 
 
+def source_of(name, variants, folder):
+    """The text that a config of the experiments is made of."""
+    text = ''
+    while name in variants:
+        text += str(variants[name])
+        name = variants[name]['config']
+    path = folder / f'{name}.py'
+    while path.is_file():
+        own = path.read_text()
+        text += own
+        base = re.search(r"^_base_ = '([\w./]+)'", own, re.MULTILINE)
+        if base is None:
+            break
+        path = path.parent / base[1]
+    return text
+
+
 def test_configs_that_look_at_labels_are_known_by_name(tools):
     looking = ('OracleClustering', 'OtherClassNegatives', 'TruePurity')
+    counting = ".pop('data').classes"
     plan = tools.plan.read_plan(tools.plan.PLAN)
+    variants = yaml.safe_load(tools.plan.PLAN.read_text())['variants']
     names = {
-        row.config: row.scale
-        for row in plan.rows
-        if row.scale in tools.card_sets.SETS
+        row.config for row in plan.rows if row.scale in tools.card_sets.SETS
     }
-    counting = {'fixed_classes', 'ladder_with_classes'}
-    for name, scale in names.items():
-        config = tools.plan.read_config(name, scale)
-        looks = any(word in str(config._cfg_dict) for word in looking)
-        method = tools.leaders.Method(name, {0: dict(config=name)})
-        assert method.needs_labels == (looks or name in counting), name
+    found = {
+        name
+        for name in names
+        if any(
+            word in source_of(name, variants, tools.plan.CONFIGS)
+            for word in (*looking, counting)
+        )
+    }
+    assert {'oracle_fine', 'true_purity_images', 'fixed_classes'} <= found
+    assert found == {
+        name
+        for name in names
+        if tools.leaders.Method(name, {0: dict(config=name)}).needs_labels
+    }
 
 
 def test_the_cards_are_what_the_ledger_says(tools, tmp_path, capsys):
@@ -174,7 +200,7 @@ def test_figures_are_equal_or_where_a_further_seed_would_be(tools, tmp_path):
 
 
 ROW = """
-import argparse, json, os, pathlib, sys, torch
+import argparse, json, os, pathlib, shutil
 parser = argparse.ArgumentParser()
 parser.add_argument('row')
 for name in ('out', 'work-dir', 'ledger', 'threads'):
@@ -185,7 +211,7 @@ assert os.environ['PYTHONPATH'] == str(tree / 'projects')
 assert (tree / 'data' / 'image').read_text() == 'pixels'
 folder = pathlib.Path(args.work_dir, args.row, 'd')
 folder.mkdir(parents=True)
-torch.save(dict(state_dict=dict(of=torch.ones(1))), folder / 'epoch_1.pth')
+shutil.copy(tree / 'data' / 'weights', folder / 'epoch_1.pth')
 commit = os.popen('git rev-parse HEAD').read().strip()
 told = dict(digest='d', commit=commit, version=VERSION, threads=args.threads)
 pathlib.Path(args.out).write_text(json.dumps(told))
@@ -200,6 +226,8 @@ def repository(tmp_path):
     path.parent.mkdir(parents=True)
     (root / 'data').mkdir()
     (root / 'data' / 'image').write_text('pixels')
+    weights = dict(state_dict=dict(of=torch.ones(1)))
+    torch.save(weights, root / 'data' / 'weights')
     (root / '.gitignore').write_text('data\n')
 
     def git(*arguments):
@@ -231,7 +259,7 @@ def test_a_row_is_trained_by_the_code_of_its_commit(
     assert torch.load(checkpoint)['state_dict']['of'] == 1
     assert len(repository.git('worktree', 'list').split('\n')) == 1
     assert (repository.root / 'data' / 'image').is_file()
-    with pytest.raises(ValueError, match=r'the commit 0123 .* unshallow'):
+    with pytest.raises(ValueError, match=r'the commit 0123 .*unshallow'):
         again(dict(given, commit='0123'), tmp_path / 'out', *where)
     (tmp_path / 'other').mkdir()
     with pytest.raises(RuntimeError, match='the digest e of the ledger'):
