@@ -221,7 +221,9 @@ def _rebuild(
         'On a machine that rounds as the one of the row they must be equal. '
         'On another one training is like that with another seed: each '
         'must lie where a further seed would, with 95 % for all of them '
-        'together (prediction intervals from the seeds of the ledger).',
+        'together (prediction intervals from the seeds of the ledger). With '
+        'so few seeds these are wide: such a check finds a broken build, not '
+        'a small difference.',
         '',
     ]
     if rebuilt is None:
