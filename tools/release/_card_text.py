@@ -85,7 +85,7 @@ def card_text(
         front,
         f'Model card: {images.title}',
         'An encoder of these images that was trained without labels: '
-        f'`{method}`, seed {found.seed}. {verdict(found)} '
+        f'*{method}*, seed {found.seed}. {verdict(found)} '
         '`tools/release/model_cards.py` writes this card from '
         '`docs/results/ledger.jsonl`.',
         {
@@ -145,7 +145,7 @@ def _what(found: Standing, images: ImageSet, config: Config) -> list[str]:
     )
     renamed = ''
     if entry['variant'] != found.leader.variant:
-        renamed = f' (variant `{found.leader.variant}` of the plan today)'
+        renamed = f' (variant *{found.leader.variant}* of the plan today)'
     return [
         f'- Row: `{entry["row"]}`{renamed} of the experiments, seed '
         f'{found.seed}, at commit `{entry["commit"]}`, on '
@@ -237,9 +237,14 @@ def _came_out(
     """What a rebuild gave, as kept in rebuilt.json."""
     machine = rebuilt['hardware']
     same = 'like' if rebuilt['exact'] else 'unlike'
+    figures = {
+        name: rebuilt['figures'][key]
+        for key, name in names.items()
+        if key in rebuilt['figures']
+    }
     rows = [
         dict(
-            name=names.get(key, key),
+            name=name,
             row=f'{figure["row"]:.2f}',
             found=f'{figure["found"]:.2f}',
             allowed='equal'
@@ -247,7 +252,7 @@ def _came_out(
             else f'{figure["low"]:.2f} to {figure["high"]:.2f}',
             fits='yes' if figure['fits'] else '**no**',
         )
-        for key, figure in rebuilt['figures'].items()
+        for name, figure in figures.items()
     ]
     columns = dict(
         name=('', ''),

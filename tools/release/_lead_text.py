@@ -31,7 +31,7 @@ def lead_lines(found: Standing) -> list[str]:
     own = found.leader.interval(found.metric).text()
     if not found.rivals:
         lines = [
-            f'Not known: `{found.leader.variant}` ({own} of kNN) is the only '
+            f'Not known: *{found.leader.variant}* ({own} of kNN) is the only '
             'method that needs no labels with two seeds or more here. This '
             'card says which encoder there is, not which is best.'
         ]
@@ -41,7 +41,7 @@ def lead_lines(found: Standing) -> list[str]:
         apart = sum(r.told_apart for r in found.rivals)
         lines = [
             f'Of {number + 1} methods that need no labels and have two seeds '
-            f'or more, `{found.leader.variant}` has the highest mean of kNN, '
+            f'or more, *{found.leader.variant}* has the highest mean of kNN, '
             'the metric that choices are made by: '
             f'{own}. **The intervals of {near} of the other {number} overlap '
             f'its own**; by paired differences, corrected for {number} '
@@ -53,7 +53,7 @@ def lead_lines(found: Standing) -> list[str]:
         ]
     if found.single:
         some = ', '.join(
-            f'`{m.variant}` {m.interval(found.metric).mean:.2f}'
+            f'*{m.variant}* {m.interval(found.metric).mean:.2f}'
             for m in found.single[:_SHOWN]
         )
         rest = len(found.single) - _SHOWN
@@ -108,7 +108,7 @@ def _rivals(found: Standing) -> str:
 def _line(method: Method, metric: str) -> dict[str, Any]:
     budget = method.runs[min(method.runs)]['budget']
     return dict(
-        method=f'`{method.variant}`',
+        method=f'*{method.variant}*',
         seeds=len(method.values(metric)),
         value=method.interval(metric).text(),
         epochs=budget['epochs'],

@@ -105,13 +105,13 @@ def test_who_leads_is_not_said_to_be_told_apart(tools, tmp_path):
     assert '**The intervals of 1 of the other 2 overlap its own**' in text
     assert 'told apart from it is 1.' in text
     pcl, odc = (
-        next(x for x in text.split('\n') if x.startswith(f'| `{name}`'))
+        next(x for x in text.split('\n') if x.startswith(f'| *{name}*'))
         for name in ('pcl', 'odc')
     )
     assert '| yes | no |' in pcl and '| no | yes |' in odc
     alone = found_in(tools, tmp_path, dict(mocov2=[50, 51], ahpcl=[60]))
     text = '\n'.join(tools.lead_text.lead_lines(alone))
-    assert text.startswith('Not known: `mocov2`') and '`ahpcl` 60.00' in text
+    assert text.startswith('Not known: *mocov2*') and '*ahpcl* 60.00' in text
     with pytest.raises(ValueError, match='2 seeds or more'):
         found_in(tools, tmp_path, dict(mocov2=[50], oracle=[60, 61]))
 
