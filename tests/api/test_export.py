@@ -125,7 +125,7 @@ def test_safetensors_hold_all_that_load_needs(finished, tmp_path):
     for private in (b'work_dir', b'optimizer', b'queue'):
         assert private not in text
     card = path.with_name('encoder.safetensors.md').read_text()
-    assert card.startswith('---\nlicense: "apache-2.0"\nlibrary_name: ahpcl')
+    assert card.startswith('---\nlicense: apache-2.0\nlibrary_name: ahpcl')
     assert 'knn/top1' in card and '240' in card
     assert 'held-out training images' in card
     third = tmp_path / 'third.safetensors'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from _intervals import Interval, holm, interval, p_value, paired, unpaired
@@ -130,21 +131,25 @@ def verdict(difference: Interval) -> str:
 def _same_hardware(
     runs: dict[int, dict[str, Any]], base: dict[int, dict[str, Any]]
 ) -> bool:
-    """Whether all pairs ran on like processors: else they round unlike.
+    """Whether all pairs ran on like processors: else they round unlike."""
+    return all(
+        round_alike(
+            runs[seed].get('hardware', {}), base[seed].get('hardware', {})
+        )
+        for seed in runs.keys() & base.keys()
+    )
+
+
+def round_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two machines of the ledger compute the same, bit for bit.
 
     By their names, and by how they round where both rows say it.
     """
-    pairs = [
-        (runs[seed].get('hardware', {}), base[seed].get('hardware', {}))
-        for seed in runs.keys() & base.keys()
-    ]
     fields = ('device', 'cpu', 'torch', 'threads')
-    named = all(a.get(f) == b.get(f) for a, b in pairs for f in fields)
-    return named and all(
-        a['rounding'] == b['rounding']
-        for a, b in pairs
-        if 'rounding' in a and 'rounding' in b
-    )
+    if any(one.get(f) != other.get(f) for f in fields):
+        return False
+    known = 'rounding' in one and 'rounding' in other
+    return not known or one['rounding'] == other['rounding']
 
 
 def table(plan: Plan, question: str, chosen: Entries) -> str:

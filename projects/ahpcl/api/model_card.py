@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
+
+import yaml
+from mmengine.config import Config
 
 from ahpcl.core import PrototypeHierarchy
 from ahpcl.datasets.pixel_format import DTYPE_RANGES, PixelFormat
@@ -13,7 +16,7 @@ from ahpcl.engine.training_index import INDEX
 from ahpcl.visualization.run_log import RunLog
 
 from .encoder_parts import EncoderParts
-from .preprocessing import Preprocessing
+from .preprocessing import Normalise, Preprocessing
 from .run_files import RunFiles
 
 _LIBRARIES = {
@@ -60,46 +63,73 @@ def model_card(
         parts: Its encoders.
         facts: What the export is.
     """
-    lines = [
-        '---',
-        f'license: {json.dumps(facts.licence)}',
-        f'library_name: {_LIBRARIES[facts.format]}',
-        'pipeline_tag: image-feature-extraction',
-        'tags:',
-        '- self-supervised-learning',
-        '- image-feature-extraction',
-        f'- {facts.format}',
-        '---',
-        '',
-        f'# {facts.file}',
-        '',
+    size = 'of any size'
+    if facts.size is not None:
+        size = f'{facts.size[0]} x {facts.size[1]} px'
+    return render_card(
+        front_matter(
+            facts.licence, _LIBRARIES[facts.format], tags=[facts.format]
+        ),
+        facts.file,
         f'{_article(_method(files))} encoder of images, trained without '
         f'labels by ahpcl{_version()}.',
-        '',
-        '## What it is',
-        '',
-        f'- Encoder: {_backbone(files)}',
-        f'- Trained: {_trained(files)}',
-        f'- Images: {_images(files)}',
-        f'- Gives: {_space(facts.space)}',
-        *_preprocessing(files, parts, facts),
-        '',
-        '## How to use it',
-        '',
-        '```python',
-        *facts.usage,
-        '```',
-        '',
-        '## What was measured',
-        '',
-        *_figures(files),
-        '',
-        '## Licence',
-        '',
-        f'{facts.licence}. That of the training images holds besides.',
-        '',
-    ]
-    return '\n'.join(lines)
+        {
+            'What it is': [
+                f'- Encoder: {backbone_text(files.config)}',
+                f'- Trained: {_trained(files)}',
+                f'- Images: {_images(files)}',
+                f'- Gives: {space_text(facts.space)}',
+                *preprocessing_lines(
+                    files.config, parts.normalise, size, facts.preprocess
+                ),
+            ],
+            'How to use it': ['```python', *facts.usage, '```'],
+            'What was measured': _figures(files),
+            'Licence': [
+                f'{facts.licence}. That of the training images holds besides.'
+            ],
+        },
+    )
+
+
+def front_matter(
+    licence: str, library: str, tags: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return what hubs read of every encoder: licence, library, tags.
+
+    Args:
+        licence: What is said of the licence.
+        library: Name of the library that loads it.
+        tags: More tags.
+    """
+    task = 'image-feature-extraction'
+    return {
+        'license': licence,
+        'library_name': library,
+        'pipeline_tag': task,
+        'tags': ['self-supervised-learning', task, *tags],
+    }
+
+
+def render_card(
+    front: Mapping[str, Any],
+    title: str,
+    summary: str,
+    sections: Mapping[str, Sequence[str]],
+) -> str:
+    """Write a card: YAML front matter, then Markdown.
+
+    Args:
+        front: What hubs read, such as of :func:`front_matter`.
+        title: Heading of the card.
+        summary: What it is, in a sentence or two.
+        sections: Lines of every section by its heading.
+    """
+    told = yaml.safe_dump(dict(front), sort_keys=False, allow_unicode=True)
+    parts = [f'---\n{told}---', f'# {title}', summary]
+    for heading, lines in sections.items():
+        parts += [f'## {heading}', '\n'.join(lines)]
+    return '\n\n'.join(parts) + '\n'
 
 
 def _version() -> str:
@@ -117,8 +147,9 @@ def _article(method: str) -> str:
     return f'{"An" if method[:1] in "AEIO" else "A"} {method}'
 
 
-def _backbone(files: RunFiles) -> str:
-    settings: dict[str, Any] = dict(files.config.model.backbone)
+def backbone_text(config: Config) -> str:
+    """Name the backbone of a config and its settings."""
+    settings: dict[str, Any] = dict(config.model.backbone)
     kind = settings.pop('type')
     shown = ', '.join(
         f'{key}={value!r}'
@@ -141,7 +172,8 @@ def _images(files: RunFiles) -> str:
     return f'{len(first.assignments):,}'
 
 
-def _space(space: str) -> str:
+def space_text(space: str) -> str:
+    """Say what the features of a space are; 'both' for all."""
     said = {
         'features': 'the pooled features of the query backbone (the space '
         '`features`), by which everything was measured',
@@ -153,25 +185,33 @@ def _space(space: str) -> str:
     return said[space]
 
 
-def _preprocessing(
-    files: RunFiles, parts: EncoderParts, facts: ExportFacts
+def preprocessing_lines(
+    config: Config,
+    normalise: Normalise,
+    size: str,
+    in_graph: bool = False,
 ) -> list[str]:
-    size = 'of any size'
-    if facts.size is not None:
-        size = f'{facts.size[0]} x {facts.size[1]} px'
+    """Say how an image becomes what an encoder takes.
+
+    Args:
+        config: Config of the run.
+        normalise: What its preprocessor does to pixels.
+        size: What is said of the size of the images.
+        in_graph: Whether the normalisation is part of the export.
+    """
+    found = Preprocessing.of(config)
     steps = [
         _step(step)
-        for hook in [_pipeline(files)]
-        for step in hook
+        for step in found.pipeline
         if not str(step['type']).rpartition('.')[2].startswith('Load')
     ]
     fit = ', '.join(steps) or 'none: the images of the run are of that size'
     lines = [f'- Size: {size}; resizing and cropping: {fit}']
-    pixels = Preprocessing.of(files.config).pixels
+    pixels = found.pixels
     number = pixels.channels
     if pixels.ranges:
         lines.append(f'- Depth: {_depth(pixels)}')
-    if facts.preprocess:
+    if in_graph:
         channels = 'R, G, B' if number == 3 else 'in the order of the files'
         lines.append(
             f'- In: uint8 (batch, height, width, {number}), channels '
@@ -179,8 +219,8 @@ def _preprocessing(
             'graph'
         )
         return lines
-    mean, std = parts.normalise.mean, parts.normalise.std
-    channels = 'R, G, B' if parts.normalise.swap else 'B, G, R'
+    mean, std = normalise.mean, normalise.std
+    channels = 'R, G, B' if normalise.swap else 'B, G, R'
     if number != 3:
         channels = 'in the order of the files'
     if mean is None or std is None:
@@ -208,10 +248,6 @@ def _depth(pixels: PixelFormat) -> str:
         f'{"; ".join(said)} becomes 0 to 255, rounded and clipped, before '
         'anything else'
     )
-
-
-def _pipeline(files: RunFiles) -> list[dict]:
-    return Preprocessing.of(files.config).pipeline
 
 
 def _step(step: dict) -> str:
