@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ._idle_threads import let_idle_threads_sleep
+from .utils.idle_threads import let_idle_threads_sleep
 
 let_idle_threads_sleep()  # before torch is loaded
 

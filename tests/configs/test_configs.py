@@ -308,14 +308,15 @@ def test_every_config_that_the_pages_name_is_there(cli):
         found
         for page in pages
         for found in re.findall(
-            r'(?<![\w/])configs/[\w/]+\.py', page.read_text('utf-8')
+            r'(?<![\w/])configs/[\w/]+\.py(?!::)', page.read_text('utf-8')
         )
     }
     assert len(named) > 10
     gone = [name for name in named if not (root / name).is_file()]
-    # The one that says that paths of before still work.
-    assert gone == ['configs/baselines/mocov2_tin100_cpu.py']
-    cli.read_config(str(root / gone[0]))
+    # Paths of before, where a page says that they still work.
+    assert 'configs/baselines/mocov2_tin100_cpu.py' in gone
+    for name in gone:
+        cli.read_config(str(root / name))
 
 
 def test_an_unknown_scale_is_named_with_those_that_there_are(cli, monkeypatch):

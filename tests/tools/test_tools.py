@@ -13,9 +13,9 @@ import torch
 from mmengine.config import Config
 
 import processes
-from ahpcl import _idle_threads
-from ahpcl._idle_threads import let_idle_threads_sleep, others_at_work
 from ahpcl.cli import arguments
+from ahpcl.utils import idle_threads
+from ahpcl.utils.idle_threads import let_idle_threads_sleep, others_at_work
 from commands import Command
 from ranks import free_port
 
@@ -406,7 +406,7 @@ def test_idle_threads_sleep_where_others_are_at_work(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
         if given:
             monkeypatch.setenv(name, given)
-        monkeypatch.setattr(_idle_threads, 'others_at_work', lambda b=busy: b)
+        monkeypatch.setattr(idle_threads, 'others_at_work', lambda b=busy: b)
         let_idle_threads_sleep()
         assert os.environ.get(name) == expected
 
@@ -415,7 +415,7 @@ def test_idle_threads_are_told_before_torch_is_loaded():
     package = (ROOT / 'projects' / 'ahpcl' / '__init__.py').read_text()
     told = package.index('let_idle_threads_sleep()')
     assert told < package.index('from . import compat')
-    assert 'torch' not in _idle_threads.__dict__
+    assert 'torch' not in idle_threads.__dict__
     lines = (ROOT / 'tools' / 'train.py').read_text().splitlines()
     loaded = [
         n

@@ -15,7 +15,7 @@ from torch import nn
 _KEY = 'experiment_cost'
 
 
-@HOOKS.register_module()
+@HOOKS.register_module(force=True)
 class CostHook(Hook):
     """Counts images through the encoders, and seconds, without validation.
 

@@ -16,7 +16,7 @@ from ahpcl.runtime.optimizer_state import align_optimizer_state
 from ahpcl.utils.ranks import unwrap
 
 
-@HOOKS.register_module()
+@HOOKS.register_module(force=True)
 class ForkHook(Hook):
     """Takes over weights, optimizer and schedules of another run.
 
@@ -43,7 +43,7 @@ class ForkHook(Hook):
         unwrap(runner.model).start_training(runner.seed, runner.iter)
 
 
-@HOOKS.register_module()
+@HOOKS.register_module(force=True)
 class StopAfterHook(Hook):
     """Ends a run after an epoch, with the schedules of the whole run.
 

@@ -27,7 +27,7 @@ from ahpcl.core.clustering.rows import unit_rows
 from ahpcl.engine import Clusterer, ClusterRequest
 
 
-@TASK_UTILS.register_module()
+@TASK_UTILS.register_module(force=True)
 @dataclass
 class OracleClustering(Clusterer):
     """One cluster for every class, or several, in place of a k-means.
@@ -109,7 +109,7 @@ def _within_classes(
     return found
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class OtherClassNegatives(nn.Module):
     """Keeps as negatives the prototypes that are not of the query's class.
 
@@ -153,7 +153,7 @@ class OtherClassNegatives(nn.Module):
         ]
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class TruePurityProtoNCE(nn.Module):
     """The prototype loss over all prototypes, weighted by true purity.
 
