@@ -269,12 +269,12 @@ def _problem(
 ) -> str | None:
     """Say why the best candidate is not believed; None if it is."""
     low, high = interval
-    if best.support < settings.least_support or best.support < 2 * best.error:
+    needed = max(settings.least_support, 2 * best.error)
+    if best.support < needed:
         return (
             f'no number of clusters stands out: the best, {best.clusters}, '
-            f'is supported by {best.support:.3f}, where '
-            f'{settings.least_support:g} are needed; a cloud without '
-            'structure does as well'
+            f'is supported by {best.support:.3f}, where {needed:.3f} are '
+            'needed; a cloud without structure does as well'
         )
     if best.agreement < settings.least_agreement:
         return (
