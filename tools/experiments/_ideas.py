@@ -1,0 +1,172 @@
+"""Ideas on trial for gate 2c. One process; a stopped row starts again.
+
+What gains by the rows moves into the package, the rest goes and leaves its
+rows and a line on the results' page.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS, TASK_UTILS
+from torch import Tensor, nn
+
+from ahpcl.core import PrototypeHierarchy
+from ahpcl.core.clustering.rows import unit_rows
+from ahpcl.engine import ClusterRequest, KMeansClustering
+
+# Which images are the core of a level of so many clusters, (N,) bool.
+_CORES: dict[int, Tensor] = {}
+
+
+@TASK_UTILS.register_module(force=True)
+class CoreClustering(KMeansClustering):
+    """k-means that also says which images are the core of a level.
+
+    Args:
+        share: The core is this share of all images, those that are nearest
+            to their centroids, whatever their cluster.
+        settings: As of :class:`KMeansClustering`.
+    """
+
+    def __init__(self, *, share: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        if not 0 < share <= 1:
+            raise ValueError(f'expected a share in (0, 1], got {share}')
+        self.share = share
+
+    def __call__(
+        self, features: Tensor, request: ClusterRequest
+    ) -> PrototypeHierarchy:
+        """Cluster, and keep the cores for the loss."""
+        hierarchy = super().__call__(features, request)
+        points = unit_rows(features.float())
+        for level in hierarchy.levels:
+            distances = level.distances(points)
+            count = max(round(self.share * len(distances)), 1)
+            limit = distances.kthvalue(count).values
+            _CORES[level.num_clusters] = (distances <= limit).cpu()
+        return hierarchy
+
+
+@MODELS.register_module(force=True)
+class TrialProtoLoss(nn.Module):
+    """The prototype loss with parts of it left out.
+
+    Args:
+        core: Only images of the core count (needs `CoreClustering`); the
+            loss is the mean over them.
+        negatives: False attracts a query to its prototype and pushes it from
+            none: 2 - 2 q . c, the form of BYOL.
+    """
+
+    def __init__(self, core: bool = False, negatives: bool = True) -> None:
+        super().__init__()
+        self.core = core
+        self.negatives = negatives
+
+    def forward(
+        self,
+        query: Tensor,
+        level: Any,
+        sample_idx: Tensor,
+        label_smoothing: float = 0.0,
+        generator: Any = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(B, D), a level, (B,) to the loss and the accuracy in percent."""
+        index = sample_idx.cpu()
+        target = level.assignments.cpu()[index].to(query.device)
+        cosines = query @ level.centroids.t()
+        logits = cosines / level.concentration
+        right = (logits.detach().argmax(1) == target).float()
+        if self.negatives:
+            losses = F.cross_entropy(
+                logits,
+                target,
+                label_smoothing=label_smoothing,
+                reduction='none',
+            )
+        else:
+            losses = 2 - 2 * cosines.gather(1, target[:, None])[:, 0]
+        weights = torch.ones_like(losses)
+        if self.core:
+            weights = _CORES[level.num_clusters][index].to(losses)
+        loss = (weights * losses).sum() / weights.sum().clamp(min=1)
+        return loss, 100 * right.mean()
+
+
+@MODELS.register_module(force=True)
+class FarNegatives(nn.Module):
+    """Leaves the prototypes nearest to the own one out of the negatives.
+
+    Args:
+        share: Of a level's prototypes, the own one included. With C kinds of
+            equal size 1 / C of the prototypes are of the own kind.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        if not 0 < share < 1:
+            raise ValueError(f'expected a share in (0, 1), got {share}')
+        self.share = share
+
+    def check_linkage(self, linkage: str) -> None:
+        """Accept every linkage."""
+
+    def check(self, hierarchy: PrototypeHierarchy) -> None:
+        """Accept every hierarchy."""
+
+    def key_masks(self, *args: Any) -> None:
+        """All keys."""
+
+    @torch.no_grad()
+    def prototype_masks(
+        self, hierarchy: Any, sample_idx: Tensor, generator: Any
+    ) -> list[Tensor]:
+        """Masks (B, K), one per level."""
+        masks = []
+        for level in hierarchy.levels:
+            own = level.assignments.cpu()[sample_idx.cpu()]
+            own = own.to(level.centroids.device)
+            cosines = level.centroids[own] @ level.centroids.t()
+            near = cosines.topk(max(int(self.share * len(cosines[0])), 1)).indices
+            mask = torch.ones_like(cosines, dtype=torch.bool)
+            masks.append(mask.scatter_(1, near, False))
+        return masks
+
+
+@MODELS.register_module(force=True)
+class PredictionLoss(nn.Module):
+    """BYOL's instance term: predict the other view's key, no negatives.
+
+    Grill et al., "Bootstrap your own latent" (NeurIPS 2020), eq. 2. The
+    accuracy is that of the prediction among the key and the queue.
+
+    Args:
+        dim: Of queries and keys.
+        hidden: Width of the predictor.
+        temperature: To which the concentrations of clusters are scaled.
+    """
+
+    def __init__(
+        self, dim: int = 128, hidden: int = 256, temperature: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.predictor = nn.Sequential(
+            nn.Linear(dim, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, dim),
+        )
+
+    def forward(
+        self, query: Tensor, key: Tensor, queue: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(B, D), (B, D), (D, Q) to the loss and the accuracy in percent."""
+        predicted = F.normalize(self.predictor(query), dim=1)
+        own = (predicted * key).sum(1)
+        others = (predicted.detach() @ queue).max(1).values
+        return (2 - 2 * own).mean(), 100 * (own > others).float().mean()
