@@ -92,6 +92,12 @@ class TrialProtoLoss(nn.Module):
             losses = 2 - 2 * cosines.gather(1, target[:, None])[:, 0]
         weights = torch.ones_like(losses)
         if self.core:
+            if level.num_clusters not in _CORES:
+                raise ValueError(
+                    f'expected the core of {level.num_clusters} clusters, got '
+                    'none; a row with a core cannot be resumed: delete its '
+                    'folder in work_dirs/experiments, and it starts again'
+                )
             weights = _CORES[level.num_clusters][index].to(losses)
         loss = (weights * losses).sum() / weights.sum().clamp(min=1)
         return loss, 100 * right.mean()
@@ -131,7 +137,8 @@ class FarNegatives(nn.Module):
             own = level.assignments.cpu()[sample_idx.cpu()]
             own = own.to(level.centroids.device)
             cosines = level.centroids[own] @ level.centroids.t()
-            near = cosines.topk(max(int(self.share * len(cosines[0])), 1)).indices
+            count = max(int(self.share * level.num_clusters), 1)
+            near = cosines.topk(count).indices
             mask = torch.ones_like(cosines, dtype=torch.bool)
             masks.append(mask.scatter_(1, near, False))
         return masks

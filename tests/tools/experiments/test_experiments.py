@@ -39,7 +39,7 @@ open(out, 'w').write(json.dumps(entry))
 def tools():
     names = (
         *('_paths', '_plan', '_ledger', '_intervals', '_replay'),
-        *('_row_queue', '_oracle', '_provenance'),
+        *('_row_queue', '_oracle', '_ideas', '_provenance'),
         *('row', 'run', 'table'),
     )
     with tool_modules('experiments', *names) as modules:
@@ -88,7 +88,7 @@ def test_every_planned_row_has_a_config_that_builds(tools):
         for hook in config.custom_hooks:
             HOOKS.build(hook)
         assert planned.planned, f'{planned.name}: run.py --plan-rows'
-    scales = {'cpu', 'cifar10', 'digits', 'digits_full'}
+    scales = {'cpu', 'cifar10', 'cifar10_small', 'digits', 'digits_full'}
     scales |= {'gpu', 'gpu_short', 'gpu_classes'}
     assert scales == {scale for scale, _ in seen}
 
@@ -219,7 +219,9 @@ def test_a_variant_changes_what_it_says(tools):
 def test_an_unknown_config_or_scale_is_named(tools):
     with pytest.raises(ValueError, match=r'/nothing\.py'):
         tools.plan.read_config('nothing', 'cpu')
-    with pytest.raises(ValueError, match='cifar10, cpu, digits'):
+    with pytest.raises(
+        ValueError, match='cifar10, cifar10_small, cpu, digits'
+    ):
         tools.plan.read_config('ahpcl', 'tpu')
 
 

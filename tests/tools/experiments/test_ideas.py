@@ -1,0 +1,94 @@
+"""What is on trial for gate 2c, against obvious loops."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ahpcl.core import PrototypeHierarchy, PrototypeLevel, proto_nce
+from ahpcl.engine import ClusterRequest
+from tools_modules import tool_modules
+
+
+@pytest.fixture(scope='module')
+def ideas():
+    with tool_modules('experiments', '_paths', '_ideas') as modules:
+        yield modules['_ideas']
+
+
+@pytest.fixture
+def level():
+    generator = torch.manual_seed(0)
+    return PrototypeLevel(
+        F.normalize(torch.randn(20, 8, generator=generator), dim=1),
+        torch.randint(20, (50,), generator=generator),
+        torch.rand(20, generator=generator) + 0.1,
+    )
+
+
+@pytest.fixture
+def query():
+    generator = torch.manual_seed(1)
+    return F.normalize(torch.randn(6, 8, generator=generator), dim=1)
+
+
+INDEX = torch.tensor([3, 9, 14, 22, 30, 41])
+
+
+def test_nothing_left_out_is_the_prototype_loss(ideas, level, query):
+    loss, accuracy = ideas.TrialProtoLoss()(query, level, INDEX, 0.1)
+    wanted = proto_nce(query, level, INDEX, label_smoothing=0.1)
+    torch.testing.assert_close((loss, accuracy), wanted)
+
+
+def test_without_negatives_a_query_is_drawn_to_its_prototype(
+    ideas, level, query
+):
+    loss, _ = ideas.TrialProtoLoss(negatives=False)(query, level, INDEX)
+    distances = [
+        float((q - level.centroids[level.assignments[i]]).square().sum())
+        for q, i in zip(query, INDEX, strict=True)
+    ]
+    assert float(loss) == pytest.approx(sum(distances) / len(distances))
+
+
+def test_only_the_core_counts(ideas):
+    generator = torch.manual_seed(2)
+    features = F.normalize(torch.randn(200, 8, generator=generator), dim=1)
+    clusters = ideas.CoreClustering(share=0.25, n_init=1)
+    request = ClusterRequest((7,), 'independent', temperature=0.2, seed=3)
+    (level,) = clusters(features, request).levels
+    distances = [
+        float((x - level.centroids[c]).norm())
+        for x, c in zip(features, level.assignments, strict=True)
+    ]
+    core = sorted(range(200), key=distances.__getitem__)[:50]
+    rest = sorted(set(range(200)) - set(core))
+    index = torch.tensor(core[:3] + rest[:3])
+    trial = ideas.TrialProtoLoss(core=True)
+    loss, _ = trial(features[index], level, index)
+    wanted, _ = proto_nce(features[index[:3]], level, index[:3])
+    torch.testing.assert_close(loss, wanted)
+    nothing, _ = trial(features[rest[:3]], level, torch.tensor(rest[:3]))
+    assert float(nothing) == 0
+
+
+def test_the_nearest_prototypes_are_no_negatives(ideas, level):
+    selection = ideas.FarNegatives(share=0.2)
+    (mask,) = selection.prototype_masks(
+        PrototypeHierarchy([level]), INDEX, None
+    )
+    for row, image in zip(mask, INDEX, strict=True):
+        own = level.centroids[level.assignments[image]]
+        order = sorted(
+            range(20), key=lambda k: -float(own @ level.centroids[k])
+        )
+        assert sorted((~row).nonzero().flatten().tolist()) == sorted(order[:4])
+
+
+def test_a_prediction_learns_without_negatives(ideas, query):
+    loss = ideas.PredictionLoss(dim=8, hidden=16)
+    queue = F.normalize(torch.randn(8, 5), dim=0)
+    value, _ = loss(query, query, queue)
+    value.backward()
+    assert 0 <= float(value) <= 4
+    assert all(p.grad is not None for p in loss.parameters())
