@@ -159,6 +159,11 @@ def _goals() -> list[Goal]:
                 f'clustering, share of the epoch, {config}',
                 *('', 3, True, ' %', lambda r: _share(r, 'clustering')),
             ),
+            Goal(
+                report,
+                f'split batch norm, share of the step, {config}',
+                *('', 10, True, ' %', lambda r: r.get('norm_share')),
+            ),
         ]
     recipe = 'PCL recipe, faiss-cpu'
     clustering = 'gpu_check/clustering'

@@ -19,9 +19,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
@@ -44,6 +45,7 @@ import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a c
 from ahpcl.cli.arguments import add_config_options, apply_options, read_config
 from ahpcl.core import KMeansSettings, build_hierarchy
 from ahpcl.engine import EStep, KMeansClustering
+from ahpcl.models import split_batchnorm
 from ahpcl.models.feature_bank import FeatureBank
 
 COLUMNS = dict(
@@ -339,6 +341,41 @@ def estep_share(
     return found
 
 
+def norm_share(trainer: Trainer, iterations: int) -> float | None:
+    """Percent of a step that split batch norm takes, forward and backward.
+
+    None on a GPU, where the calls that are timed only start the work.
+    """
+    if trainer.device.type != 'cpu':
+        return None
+    seconds = {'step': 0.0, 'norm': 0.0}
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            result = function(*args, **kwargs)
+            seconds[name] += time.perf_counter() - start
+            return result
+
+        return call
+
+    parts = split_batchnorm._NormaliseParts
+    with (
+        mock.patch.object(
+            split_batchnorm.SplitBatchNorm,
+            'forward',
+            timed('norm', split_batchnorm.SplitBatchNorm.forward),
+        ),
+        mock.patch.object(
+            parts, 'backward', staticmethod(timed('norm', parts.backward))
+        ),
+    ):
+        step = timed('step', trainer.step)
+        for _ in range(iterations):
+            step(trainer.next_batch())
+    return 100 * seconds['norm'] / seconds['step']
+
+
 def features_of(cfg: Config) -> str:
     """Where an E-step of the config has its features from."""
     hook = next(h for h in cfg.custom_hooks if 'ladder' in h)
@@ -385,6 +422,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
             configs[first],
             batch / statistics.median(trainers[first].rates),
         )
+        norm = norm_share(trainers[first], args.iterations)
     rates = dict(matmul=matmul_rate(device), copy=copy_rate(device))
     for row in rows:
         row['ratio'] = row['rate'] / rows[0]['rate']
@@ -408,6 +446,8 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
             f'  {kind}: {value["share"]:.1f} %, of it clustering '
             f'{value["clustering"]:.1f} %'
         )
+    if norm is not None:
+        print(f'\nsplit batch norm, share of the step: {norm:.1f} %')
     if args.json:
         write_json(
             args.json,
@@ -418,6 +458,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
                 # The kind that the config has is `as configured` with these.
                 features=features_of(configs[first]),
                 estep_share=share,
+                norm_share=norm,
                 rows=rows,
             ),
         )

@@ -80,6 +80,7 @@ def test_goals_by_hand(tools):
     share = dict(share=20.0, clustering=2.5)
     throughput = dict(
         features='bank',
+        norm_share=7.5,
         estep_share={
             'as configured, extract': dict(share=50.0, clustering=40.0),
             'as configured, bank': share,
@@ -119,6 +120,9 @@ def test_goals_by_hand(tools):
     assert 'not reached' in measured(f'E-step, share of the epoch, {digits}')
     assert measured(f'clustering, share of the epoch, {digits}') == (
         '2.50 %: reached'
+    )
+    assert measured(f'split batch norm, share of the step, {digits}') == (
+        '7.50 %: reached'
     )
     # The best engine at every K, and then the worst K.
     assert measured('clustering, GPU') == '20.00 x: **not reached**'

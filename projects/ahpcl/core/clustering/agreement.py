@@ -12,6 +12,7 @@ from ahpcl.core.validation import whole_number
 __all__ = [
     'ClusterSizes',
     'ClusteringAgreement',
+    'adjusted_rand',
     'cluster_sizes',
     'clustering_agreement',
     'contingency',
@@ -76,7 +77,24 @@ def clustering_agreement(a: Tensor, b: Tensor) -> ClusteringAgreement:
     return ClusteringAgreement(
         nmi=float(metrics.normalized_mutual_info_score(first, second)),
         ami=_adjusted_mutual_information(a.cpu(), b.cpu()),
-        ari=float(metrics.adjusted_rand_score(first, second)),
+        ari=adjusted_rand(a, b),
+    )
+
+
+def adjusted_rand(first: Tensor, second: Tensor) -> float:
+    """Return the adjusted Rand index of two groupings, (N,) each.
+
+    Raises:
+        ImportError: If scikit-learn is not installed.
+
+    Examples:
+        >>> adjusted_rand(torch.tensor([0, 0, 1]), torch.tensor([5, 5, 2]))
+        1.0
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(
+        adjusted_rand_score(first.cpu().numpy(), second.cpu().numpy())
     )
 
 

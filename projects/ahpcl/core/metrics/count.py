@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ahpcl.core.clustering.agreement import adjusted_rand
 from ahpcl.core.clustering.kmeans import spherical_kmeans
 from ahpcl.core.clustering.settings import KMeansSettings
 from ahpcl.core.inputs import check_features
 from ahpcl.core.metrics.count_evidence import (
     Halves,
-    adjusted_rand,
     candidate_counts,
     compare_halves,
     restart_agreement,

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ahpcl.core.clustering.agreement import adjusted_rand
 from ahpcl.core.clustering.kmeans import spherical_kmeans
 from ahpcl.core.clustering.settings import KMeansSettings
 from ahpcl.core.seeding import seed_from
 
 __all__ = [
     'Halves',
-    'adjusted_rand',
     'candidate_counts',
     'compare_halves',
     'cosine_silhouette',
@@ -177,23 +177,6 @@ def restart_agreement(
         for second in found[:place]
     ]
     return sum(scores) / len(scores)
-
-
-def adjusted_rand(first: Tensor, second: Tensor) -> float:
-    """Return the adjusted Rand index of two groupings, (N,) each.
-
-    Raises:
-        ImportError: If scikit-learn is not installed.
-
-    Examples:
-        >>> adjusted_rand(torch.tensor([0, 0, 1]), torch.tensor([5, 5, 2]))
-        1.0
-    """
-    from sklearn.metrics import adjusted_rand_score
-
-    return float(
-        adjusted_rand_score(first.cpu().numpy(), second.cpu().numpy())
-    )
 
 
 def cosine_silhouette(
