@@ -22,7 +22,8 @@ check:
 	$(PYTHON) -m mypy -p ahpcl.core
 
 test:
-	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile -m 'not campaign'
+	$(PYTHON) -m pytest -n $(WORKERS) --dist worksteal --durations 15 \
+		-m 'not campaign'
 
 test-fast:
 	$(PYTHON) -m pytest -m 'not slow and not campaign'
