@@ -60,17 +60,13 @@ def run_summary(run: RunData, log: RunLog | None, work_dir: Path) -> str:
         whole.append(('epochs in the log', len(log.epochs) or None))
         whole.append(('parts of the log', len(log.files)))
     environment = _environment(log)
+    versions = [paragraph('of this report'), facts(_installed())]
+    if environment:
+        versions += [paragraph('of the run, by its log'), facts(environment)]
     parts = [
         facts(whole),
-        '<h3>Settings</h3>',
-        facts(config_summary(run.config)),
-        '<h3>Versions</h3>',
-    ]
-    if environment:
-        parts += [paragraph('of the run, by its log'), facts(environment)]
-    parts += [
-        paragraph('of this report'),
-        facts(_installed()),
+        folded('Settings', facts(config_summary(run.config))),
+        folded('Versions', '\n'.join(versions)),
         folded(
             'Full config',
             f'<pre tabindex="0">{escape(run.config.pretty_text)}</pre>',
