@@ -169,6 +169,7 @@ def run_row(
             # Bytecode of packages this large takes longer than the rest.
             name, *rest = call
             steps.run('install', pip, '-q', name, '--no-compile', *rest)
+        _compile(steps, bin_folder / 'python', row.framework)
         found = _versions(steps, bin_folder / 'python')
         if row.framework == 'mmselfsup':
             steps.run('check', pip, 'check')
@@ -209,6 +210,16 @@ def use(steps: Steps, bin_folder: Path, version: str) -> None:
     embed = ('run', 'digits', '--out', 'features.npz')
     steps.run('embed', ahpcl, 'embed', *embed, watch=True)
     steps.run('digits', python, '-c', _EMBEDDED)
+
+
+def _compile(steps: Steps, python: Path, framework: str) -> None:
+    """Compiles the framework as pip does, without its syntax warnings."""
+    where = (
+        f'import importlib.util as u; print(u.find_spec({framework!r}).origin)'
+    )
+    package = Path(steps.run('install', python, '-c', where).strip()).parent
+    compiling = ('-W', 'ignore', '-m', 'compileall', '-q', package)
+    steps.run('install', python, *compiling)
 
 
 def _versions(steps: Steps, python: Path) -> dict[str, str]:
