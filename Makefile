@@ -22,7 +22,7 @@ check:
 	$(PYTHON) -m mypy -p ahpcl.core
 
 test:
-	$(PYTHON) -m pytest -n $(WORKERS) --dist worksteal --durations 15 \
+	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile --durations 15 \
 		-m 'not campaign'
 
 test-fast:
