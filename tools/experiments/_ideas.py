@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from _oracle import PrototypeSelection
 from mmengine.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
 
@@ -104,7 +105,7 @@ class TrialProtoLoss(nn.Module):
 
 
 @MODELS.register_module(force=True)
-class FarNegatives(nn.Module):
+class FarNegatives(PrototypeSelection):
     """Leaves the prototypes nearest to the own one out of the negatives.
 
     Args:
@@ -117,15 +118,6 @@ class FarNegatives(nn.Module):
         if not 0 < share < 1:
             raise ValueError(f'expected a share in (0, 1), got {share}')
         self.share = share
-
-    def check_linkage(self, linkage: str) -> None:
-        """Accept every linkage."""
-
-    def check(self, hierarchy: PrototypeHierarchy) -> None:
-        """Accept every hierarchy."""
-
-    def key_masks(self, *args: Any) -> None:
-        """All keys."""
 
     @torch.no_grad()
     def prototype_masks(

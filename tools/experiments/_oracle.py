@@ -109,8 +109,21 @@ def _within_classes(
     return found
 
 
+class PrototypeSelection(nn.Module):
+    """Selects among prototypes only, of whatever levels there are."""
+
+    def check_linkage(self, linkage: str) -> None:
+        """Accept every linkage."""
+
+    def check(self, hierarchy: PrototypeHierarchy) -> None:
+        """Accept every hierarchy."""
+
+    def key_masks(self, *args: Any) -> None:
+        """All keys."""
+
+
 @MODELS.register_module(force=True)
-class OtherClassNegatives(nn.Module):
+class OtherClassNegatives(PrototypeSelection):
     """Keeps as negatives the prototypes that are not of the query's class.
 
     A prototype is of the class that most images of its cluster have. Keys of
@@ -124,15 +137,6 @@ class OtherClassNegatives(nn.Module):
         super().__init__()
         self.labels = labels_of(dataset)
         self._known: tuple[Any, list[Tensor]] = (None, [])
-
-    def check_linkage(self, linkage: str) -> None:
-        """Accept every linkage."""
-
-    def check(self, hierarchy: PrototypeHierarchy) -> None:
-        """Accept every hierarchy."""
-
-    def key_masks(self, *args: Any) -> None:
-        """All keys."""
 
     @torch.no_grad()
     def prototype_masks(

@@ -149,7 +149,8 @@ def render(report: Mapping[str, Any]) -> str:
         'does not have.',
         '',
         f'{report["date"]}, {commits}, {report["machine"]}. pip did '
-        'not compile to bytecode, and the machine did other work meanwhile.',
+        'not compile to bytecode but where said, and the machine did other '
+        'work meanwhile.',
         '`make release-check` measures it again.',
         '',
         '| ' + ' | '.join([*head, *seconds]) + ' |',

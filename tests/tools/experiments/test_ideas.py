@@ -11,7 +11,7 @@ from tools_modules import tool_modules
 
 @pytest.fixture(scope='module')
 def ideas():
-    with tool_modules('experiments', '_paths', '_ideas') as modules:
+    with tool_modules('experiments', '_paths', '_oracle', '_ideas') as modules:
         yield modules['_ideas']
 
 
@@ -85,10 +85,21 @@ def test_the_nearest_prototypes_are_no_negatives(ideas, level):
         assert sorted((~row).nonzero().flatten().tolist()) == sorted(order[:4])
 
 
-def test_a_prediction_learns_without_negatives(ideas, query):
-    loss = ideas.PredictionLoss(dim=8, hidden=16)
-    queue = F.normalize(torch.randn(8, 5), dim=0)
-    value, _ = loss(query, query, queue)
+def test_a_prediction_is_compared_with_the_key(ideas, query):
+    loss = ideas.PredictionLoss(dim=8, hidden=16).eval()
+    keys = query.flip(0)
+    queue = F.normalize(
+        torch.randn(8, 5, generator=torch.manual_seed(3)), dim=0
+    )
+    value, accuracy = loss(query, keys, queue)
+    squares, hits = [], []
+    for row, key in zip(loss.predictor(query), keys, strict=True):
+        predicted = row / row.norm()
+        squares.append(float((predicted - key).square().sum()))
+        hits.append(
+            all(predicted @ key > predicted @ other for other in queue.t())
+        )
+    assert float(value) == pytest.approx(sum(squares) / 6)
+    assert float(accuracy) == pytest.approx(100 * sum(hits) / 6)
     value.backward()
-    assert 0 <= float(value) <= 4
     assert all(p.grad is not None for p in loss.parameters())
