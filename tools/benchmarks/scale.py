@@ -3,7 +3,9 @@
 
 One k-means of three iterations from given centroids (a warm start) over made
 features, of which every rank makes and holds its own part. The rate of the
-formulas is measured on a sample first, in one process.
+formulas is measured on samples first, with as many processes as the cores run
+at once, each on a sample of its own. Every prediction is printed before its
+clustering begins.
 
 python tools/benchmarks/scale.py --json docs/benchmarks/scale.json
 """
@@ -33,6 +35,7 @@ from ahpcl.engine.rank_shards import RankShards
 
 COLUMNS = dict(
     ranks=('ranks', 'd'),
+    gflops=('GFLOP/s of a process', '.1f'),
     seconds=('s', '.1f'),
     predicted_seconds=('predicted, s', '.1f'),
     time_ratio=('ratio', '.2f'),
@@ -56,7 +59,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--dims', type=int, default=128)
     parser.add_argument('--ranks', type=int, nargs='+', default=[1, 2, 4])
     parser.add_argument(
-        '--sample', type=int, default=500_000, help='points for the rate'
+        '--sample',
+        type=int,
+        default=500_000,
+        help='points of a process for the rate',
     )
     parser.add_argument('--threads', type=int, default=1, help='of a process')
     parser.add_argument('--json', help='file for the figures')
@@ -112,6 +118,11 @@ def clustering(points: int, args: argparse.Namespace) -> dict[str, Any]:
     return dict(ranks=ranks, seconds=float(most[0]), mib=float(most[1] + held))
 
 
+def at_once(ranks: int, threads: int) -> int:
+    """How many of so many processes have cores of their own."""
+    return min(ranks, max(1, usable_cores() // threads))
+
+
 def predicted(
     points: int, ranks: int, rate: float, args: argparse.Namespace
 ) -> dict[str, float]:
@@ -120,19 +131,33 @@ def predicted(
     Args:
         points: N.
         ranks: W; no more work at once than there are cores.
-        rate: Operations per second of one process.
+        rate: Operations per second of one of the processes that work at once.
         args: K, D and threads.
     """
     clusters, dims = args.clusters, args.dims
-    work = 2.0 * points * clusters * dims * (ITERATIONS + 1)
-    at_once = min(ranks, max(1, usable_cores() // args.threads))
+    work = operations(points, args)
     held = 4.0 * points * dims / ranks + 16.0 * clusters * dims
     # While equal images are found, measured at 3 M x 8 in one process.
     per_image = 105.0
     return dict(
-        predicted_seconds=work / (rate * at_once),
+        predicted_seconds=work / (rate * at_once(ranks, args.threads)),
         predicted_mib=(held + per_image * points) / 2**20 + 4,
     )
+
+
+def operations(points: int, args: argparse.Namespace) -> float:
+    """Of the iterations and the exact pass."""
+    return 2.0 * points * args.clusters * args.dims * (ITERATIONS + 1)
+
+
+def rates(args: argparse.Namespace) -> dict[int, float]:
+    """Operations per second of a process, by how many work at once."""
+    sample = min(args.sample, args.points)
+    found = {}
+    for processes in sorted({at_once(n, args.threads) for n in args.ranks}):
+        row = _on_ranks(processes, sample * processes, args)
+        found[processes] = operations(sample, args) / row['seconds']
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -146,43 +171,42 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
             Path(args.as_rank).write_text(json.dumps(row))
         torch.distributed.destroy_process_group()
         return []
-    sample = min(args.sample, args.points)
-    seconds = clustering(sample, args)['seconds']
-    work = 2.0 * sample * args.clusters * args.dims * (ITERATIONS + 1)
-    rate = work / seconds
-    rows = []
+    measured_rates = rates(args)
+    expected = []
     for ranks in args.ranks:
-        row = _on_ranks(ranks, args)
+        rate = measured_rates[at_once(ranks, args.threads)]
+        row = dict(ranks=ranks, gflops=rate / 1e9)
         row.update(predicted(args.points, ranks, rate, args))
+        expected.append(row)
+        print('predicted:', row, flush=True)
+    rows = []
+    for before in expected:
+        row = {**before, **_on_ranks(before['ranks'], args.points, args)}
         row['time_ratio'] = row['seconds'] / row['predicted_seconds']
         row['memory_ratio'] = row['mib'] / row['predicted_mib']
         rows.append(row)
-        print(row, flush=True)
+        print('measured:', row, flush=True)
     print(
         f'\n{machine()["cpu"]}, {os.cpu_count()} core(s), {args.threads} '
         f'thread(s) a process; {args.points} x {args.dims}, K = '
-        f'{args.clusters}, {ITERATIONS} iterations and an exact pass; rate '
-        f'{rate / 1e9:.0f} GFLOP/s from {sample} points\n'
+        f'{args.clusters}, {ITERATIONS} iterations and an exact pass\n'
     )
     print(markdown(rows, COLUMNS))
     if args.json:
         write_json(
             args.json,
-            dict(
-                machine=machine(_CPU),
-                settings=vars(args),
-                rates=dict(search=rate),
-                rows=rows,
-            ),
+            dict(machine=machine(_CPU), settings=vars(args), rows=rows),
         )
     return rows
 
 
-def _on_ranks(ranks: int, args: argparse.Namespace) -> dict[str, Any]:
+def _on_ranks(
+    ranks: int, points: int, args: argparse.Namespace
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / 'row.json'
         options = [
-            *('--points', str(args.points), '--dims', str(args.dims)),
+            *('--points', str(points), '--dims', str(args.dims)),
             *('--clusters', str(args.clusters), '--as-rank', str(target)),
             *('--threads', str(args.threads)),
         ]

@@ -139,9 +139,9 @@ def scale_table(report: Mapping[str, Any]) -> str:
     """Of `scale.py`."""
     known = report['settings']
     return (
-        f'{known["points"]:,} x {known["dims"]}, K = {known["clusters"]}; the '
-        f'formulas take {report["rates"]["search"] / 1e9:.0f} GFLOP/s of a '
-        f'process, measured with {known["sample"]:,} points.\n\n'
+        f'{known["points"]:,} x {known["dims"]}, K = {known["clusters"]}; '
+        f'rates were measured beforehand, with {known["sample"]:,} points of '
+        'a process and as many processes as work at once.\n\n'
         f'{markdown(report["rows"], scale.COLUMNS)}'
     )
 
