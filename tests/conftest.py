@@ -1,6 +1,5 @@
 """What every test starts from."""
 
-import gc
 import os
 from types import SimpleNamespace
 
@@ -19,16 +18,6 @@ torch.set_num_threads(1)
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 
-def pytest_collection_finish():
-    """Leaves the modules out of the collections of garbage.
-
-    mmengine collects once for every data set that it builds, which takes a
-    quarter of a second as long as all that torch brings along counts.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(autouse=True)
 def _scope_and_seed():
     init_default_scope('mmselfsup')
@@ -42,6 +31,21 @@ def _configs_as_they_are():
         patch.setattr(
             'mmengine.config.config.FormatCode',
             lambda text, **_: (text, True),
+        )
+        yield
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _no_collections_for_data_sets():
+    """mmengine collects all garbage of the process for every data set.
+
+    With what torch brings along that takes longer than the rest of a run on
+    a few images. Python still collects by itself.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'mmengine.dataset.base_dataset.gc',
+            SimpleNamespace(collect=lambda: 0),
         )
         yield
 
