@@ -138,8 +138,8 @@ def test_a_prediction_by_hand(tools, monkeypatch, ranks, at_once):
     # Three iterations and a pass, 2 N K D operations each.
     work = 4 * 2 * (1 << 20) * 100 * 16
     assert found['predicted_seconds'] == pytest.approx(work / 1e9 / at_once)
-    # Features, 105 bytes an image, blocks of scores, and a few centroids.
-    expected = 64 / ranks + 105 + 4
+    # Features, 64 bytes an image, 64 MiB, and a few centroids.
+    expected = 64 / ranks + 64 + 64
     assert found['predicted_mib'] == pytest.approx(expected, abs=0.1)
 
 

@@ -14,7 +14,15 @@ __all__ = [
     'unit_rows',
 ]
 
-_ROWS = 65536
+
+def _blocks(rows: Tensor) -> list[slice]:
+    """Parts to compute one after the other.
+
+    On a CPU so few rows that what is computed of them stays in the cache of
+    a core; elsewhere more, as every operation is sent to the device.
+    """
+    size = 4096 if rows.device.type == 'cpu' else 65536
+    return [slice(start, start + size) for start in range(0, len(rows), size)]
 
 
 def unit_rows(rows: Tensor, fallback: Tensor | None = None) -> Tensor:
@@ -124,8 +132,7 @@ def distances_to(
         tensor([0.0000, 1.4142])
     """
     result = features.new_empty(len(features))
-    for start in range(0, len(features), _ROWS):
-        part = slice(start, start + _ROWS)
+    for part in _blocks(features):
         difference = features[part] - centroids[assignments[part]]
         result[part] = difference.norm(dim=1)
     return result
@@ -154,17 +161,17 @@ def row_hashes(features: Tensor, *, by_direction: bool = False) -> Tensor:
     odd = torch.randint(
         -bound, bound, (2, features.shape[1]), generator=generator
     ).to(features.device)
-    hashes = [torch.zeros_like(features[:0, 0], dtype=torch.long)]
-    for start in range(0, len(features), _ROWS):
-        part = features[start : start + _ROWS]
+    hashes = torch.empty_like(features[:, 0], dtype=torch.long)
+    for rows in _blocks(features):
+        part = features[rows]
         part = (unit_rows(part) if by_direction else part) + 0.0
         bits = part.contiguous().view(torch.int32).to(torch.long)
         # Mixed before it is summed: bit patterns of simple numbers end in
         # many zeros, which a product alone would keep.
         bits = (bits + odd[0]) * (bits * 2 + odd[1] * 2 + 1)
         bits = bits ^ (bits >> 29)
-        hashes.append((bits * (odd[1] * 2 + 1)).sum(dim=1))
-    return torch.cat(hashes)
+        hashes[rows] = (bits * (odd[1] * 2 + 1)).sum(dim=1)
+    return hashes
 
 
 def distinct_ids(features: Tensor) -> Tensor:
