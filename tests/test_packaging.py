@@ -127,6 +127,16 @@ def test_an_editable_install_links_to_the_checkout(built):
         assert not os.path.isabs(os.readlink(mim / name))
 
 
+def test_the_page_installs_the_same_beside_mmpretrain(requirements):
+    """All that the wheel asks for but mmselfsup and its mmcls."""
+    page = (ROOT / 'docs' / 'install.md').read_text('utf-8')
+    (line,) = re.findall(r'pip install mmpretrain (.*\\\n.*)', page)
+    named = {Requirement(text) for text in re.findall(r"'([^']+)'", line)}
+    elsewhere = {'mmselfsup', 'mmcls', 'superkmeans'}
+    plain = {r for r in requirements if 'extra ==' not in str(r.marker or '')}
+    assert named == {r for r in plain if r.name not in elsewhere}
+
+
 def test_an_installed_package_finds_its_configs(wheel, tmp_path):
     wheel.extractall(tmp_path)
     script = (

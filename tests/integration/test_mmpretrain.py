@@ -24,8 +24,13 @@ pytestmark = [
 ]
 
 
-def run(python, program, config, folder, epochs, *arguments, fails=False):
-    """Trains in a process of its own; answers what it printed."""
+def run(
+    python, program, config, folder, epochs, *arguments, fails=False, **also
+):
+    """Trains in a process of its own; answers what it printed.
+
+    `also` is added to its environment.
+    """
     done = subprocess.run(
         [
             *(python, program, config, '--work-dir', folder),
@@ -34,7 +39,12 @@ def run(python, program, config, folder, epochs, *arguments, fails=False):
             *(f'train_cfg.max_epochs={epochs}', *SHORT),
         ],
         cwd=ROOT,
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
+        env={
+            **os.environ,
+            'CUDA_VISIBLE_DEVICES': '',
+            'OMP_NUM_THREADS': '1',
+            **also,
+        },
         capture_output=True,
         text=True,
         timeout=600,
@@ -101,6 +111,19 @@ def test_is_the_same_run_under_mmselfsup_and_goes_on_there(tmp_path, whole):
         assert_same(weights(folder, 2), weights(one, 2))
 
 
+def test_where_both_are_installed_mmselfsup_is_used_and_said(tmp_path, whole):
+    asked = 'import sysconfig; print(sysconfig.get_path("purelib"))'
+    there = subprocess.run(
+        [PYTHON, '-c', asked], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    printed = run(
+        *(sys.executable, 'tools/train.py', CONFIG, tmp_path, 2),
+        PYTHONPATH=there,
+    )
+    assert 'mmselfsup and MMPretrain are both installed' in printed
+    assert_same(weights(tmp_path, 2), weights(whole, 2))
+
+
 def test_moco_trains_and_the_report_is_made(tmp_path, mmpretrain_train):
     run(PYTHON, mmpretrain_train, 'configs/baselines/mocov2.py', tmp_path, 1)
     subprocess.run(
@@ -112,25 +135,8 @@ def test_moco_trains_and_the_report_is_made(tmp_path, mmpretrain_train):
     assert list(tmp_path.glob('**/*.html'))
 
 
-def test_photographs_and_an_encoder_by_its_name_there(tmp_path):
-    """Its RandomResizedCrop and GaussianBlur have device counterparts."""
-    import numpy as np
-    from PIL import Image
-
-    images = tmp_path / 'images'
-    images.mkdir()
-    draws = np.random.default_rng(0)
-    for number in range(48):
-        pixels = draws.integers(0, 255, (40, 48, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(images / f'{number}.png')
-    config = tmp_path / 'vit.py'
-    config.write_text(
-        f"""
-_base_ = '{ROOT / 'configs/ahpcl_folder.py'}'
-model = dict(
-    queue_len=16,
-    backbone=dict(
-        _delete_=True,
+ENCODERS = {
+    'ViT': dict(
         type='mmpretrain.VisionTransformer',
         arch=dict(
             embed_dims=32, num_layers=1, num_heads=2, feedforward_channels=32
@@ -139,6 +145,46 @@ model = dict(
         patch_size=28,
         out_type='cls_token',
     ),
+    'ConvNeXt': dict(
+        type='mmpretrain.ConvNeXt',
+        arch=dict(depths=[1, 1, 1, 1], channels=[8, 8, 16, 32]),
+    ),
+}
+
+
+@pytest.fixture(scope='module')
+def photographs(tmp_path_factory):
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp('photographs')
+    draws = np.random.default_rng(0)
+    for number in range(48):
+        pixels = draws.integers(0, 255, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f'{number}.png')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ('encoder', 'method', 'program'),
+    [
+        ('ViT', 'ahpcl', 'ours'),
+        ('ConvNeXt', 'ahpcl', 'its own'),
+        ('ConvNeXt', 'mocov2', 'ours'),
+        ('ViT', 'mocov2', 'its own'),
+    ],
+)
+def test_a_folder_and_an_encoder_by_its_name_there(
+    tmp_path, photographs, mmpretrain_train, encoder, method, program
+):
+    """Its RandomResizedCrop and GaussianBlur have device counterparts."""
+    config = tmp_path / f'{method}_folder.py'
+    config.write_text(
+        f"""
+_base_ = '{ROOT / 'configs/ahpcl_folder.py'}'
+model = dict(
+    queue_len=16,
+    backbone=dict(_delete_=True, **{ENCODERS[encoder]!r}),
     neck=dict(
         _delete_=True,
         type='NonLinearNeck',
@@ -151,22 +197,26 @@ model = dict(
     ),
 )
 train_dataloader = dict(
-    batch_size=16, num_workers=0, persistent_workers=False
+    batch_size=16,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root={str(photographs)!r}),
 )
+__hook = dict(
+    _base_.custom_hooks[0],
+    ladder=dict(type='ClusterLadder', rungs=[8, 4], window=2),
+    warmup_epochs=0,
+)
+__hook['extract_dataloader'].dataset.data_root = {str(photographs)!r}
 custom_hooks = [
-    dict(
-        _base_.custom_hooks[0],
-        ladder=dict(type='ClusterLadder', rungs=[8, 4], window=2),
-        warmup_epochs=0,
-    )
+    __hook if {method == 'ahpcl'} else dict(type='SyncBuffersHook')
 ]
 """
     )
-    printed = run(
-        *(PYTHON, 'tools/train.py', config, tmp_path / 'run', 1),
-        *('--data', images),
-    )
-    assert 'acc_proto_k8' in printed
+    own = mmpretrain_train if program == 'its own' else 'tools/train.py'
+    printed = run(PYTHON, own, config, tmp_path / 'run', 1)
+    assert ('acc_proto_k8' in printed) == (method == 'ahpcl')
+    assert (tmp_path / 'run' / 'epoch_1.pth').is_file()
 
 
 def test_a_baseline_says_what_it_needs(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ahpcl.compat.frameworks import both_frameworks
 from ahpcl.runtime.start_checks import fitting_batch
 from ahpcl.utils.setting_error import Problems, SettingError, written_options
 from commands import Command
@@ -38,6 +39,19 @@ def one_epoch(work_dir):
         *('train_cfg.max_epochs=2', 'default_hooks.checkpoint.interval=9'),
         *('train_dataloader.num_workers=0', 'randomness.seed=1'),
     ]
+
+
+@pytest.mark.parametrize('absent', [None, 'mmselfsup', 'mmpretrain'])
+def test_two_frameworks_are_a_line(monkeypatch, absent):
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            'importlib.util.find_spec',
+            lambda name: None if name == absent else object(),
+        )
+        said = both_frameworks()
+    assert (said is None) == (absent is not None)
+    if said:
+        assert 'uninstall mmselfsup and mmcls' in said
 
 
 @pytest.mark.parametrize('images', [40, 7, 30])

@@ -23,7 +23,7 @@ cluster_hook = dict(
         max_epochs=[(1, 10), (100, 14), (800, 16)],
     ),
     # A rung that is new starts from k-means++ seeds, once; then it goes on
-    # from the images of its clusters, and every 5 epochs it starts anew: 8
+    # from the images of its clusters, and every 5 epochs it starts again: 8
     # iterations per epoch instead of the 100 of PCL's recipe. On the digits,
     # whose features move fast at first, the objective of any ten epochs was
     # at most 0.05 % above the recipe's in the mean; 0.56 % every 10 epochs,

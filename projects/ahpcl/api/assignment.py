@@ -218,7 +218,8 @@ class Assigner:
         """Assign images.
 
         Args:
-            features: In the space of the prototypes, (N, D); normalised here.
+            features: Vectors in the space of the prototypes, (N, D); they are
+                normalised.
             names: Name of every image.
             nearest: How many training images to name, from 0.
             skipped: Names of images that are left out.

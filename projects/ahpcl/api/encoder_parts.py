@@ -33,7 +33,7 @@ class EncoderParts(nn.Module):
     """Query backbone, and key encoder where there is one, in eval mode.
 
     Args:
-        normalise: From pixels to what the backbones take.
+        normalise: Module that turns pixels into what the backbones take.
         backbone: Query backbone.
         key_backbone: Key backbone; None for a method without.
         key_neck: Projection of the key backbone's features; None where the

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from ahpcl.compat.frameworks import scope_of
 from ahpcl.core import KMeansSettings, spherical_kmeans
 from ahpcl.engine.extraction import preprocessed
+from ahpcl.models.protocols import EncodesKeys
 from ahpcl.utils.random_state import random_state_kept
 
 _UNTIMED, _LEAST_STEPS, _MOST_STEPS = 2, 4, 40
@@ -137,7 +138,7 @@ def _image_seconds(config: Config, model: Any, seconds: float) -> float:
     settings = config.get('extract_dataloader')
     for hook in config.get('custom_hooks') or []:
         settings = hook.get('extract_dataloader') or settings
-    if settings is None or not hasattr(model, 'extract_keys'):
+    if settings is None or not isinstance(model, EncodesKeys):
         return 0.0
     model.eval()
     begun, images = time.perf_counter(), 0

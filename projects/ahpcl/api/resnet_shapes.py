@@ -77,7 +77,7 @@ def find_shape(backbone: Mapping[str, Tensor]) -> ResNetShape:
     """Tells the architecture from the shapes of the weights.
 
     Args:
-        backbone: In torchvision's names.
+        backbone: Weights under torchvision's names.
 
     Returns:
         The architecture nearest to them; it may differ in other keys.

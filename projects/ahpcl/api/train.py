@@ -129,7 +129,7 @@ def train(
             raise ValueError(
                 f'expected a folder without a run for out, got {target} with '
                 f'{checkpoint.name}: resume=True (--resume) goes on with it, '
-                'another out begins anew'
+                'another out starts a new one'
             )
         with quiet_log():
             request = Request(

@@ -64,7 +64,7 @@ def label_images(
         maker: Makes labels of rows.
         encode: Preprocessed images to rows.
         num_classes: K.
-        seed: Of the maker's draws.
+        seed: Seed of the maker's draws.
 
     Raises:
         FloatingPointError: if a row is NaN or infinite.

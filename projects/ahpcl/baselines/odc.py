@@ -88,7 +88,7 @@ class OnlineDeepClustering(PooledFeatures, ODC):
 
         Args:
             num_images: N.
-            batch_size: Of all ranks together.
+            batch_size: Images of a batch, over all ranks.
             view_shapes: (C, H, W) of every view of an image.
 
         Raises:
@@ -180,7 +180,7 @@ class OnlineDeepClustering(PooledFeatures, ODC):
         """Initialise the classifier afresh, as its ``init_cfg`` says.
 
         Args:
-            seed: Of the draw; the global random state stays as it is.
+            seed: Seed of the draw; the global random state is kept.
         """
         reinitialise(self.head, seed)
 

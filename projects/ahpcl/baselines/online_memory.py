@@ -175,7 +175,7 @@ class OnlineClusteringMemory(BaseModule):
         """Give up small clusters and split large ones; a collective call.
 
         Args:
-            seed: Of the splits.
+            seed: Seed of the splits.
 
         Returns:
             How many clusters were small.

@@ -136,7 +136,7 @@ class PseudoLabelClassifier(PooledFeatures, DeepCluster):
 
         Args:
             num_images: N.
-            batch_size: Of all ranks together.
+            batch_size: Images of a batch, over all ranks.
             view_shapes: (C, H, W) of every view of an image.
 
         Raises:

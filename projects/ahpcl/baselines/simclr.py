@@ -70,7 +70,7 @@ class SimCLRBaseline(PooledFeatures, SimCLR):
 
         Args:
             num_images: N.
-            batch_size: Of all ranks together.
+            batch_size: Images of a batch, over all ranks.
             view_shapes: (C, H, W) of every view of an image.
 
         Raises:

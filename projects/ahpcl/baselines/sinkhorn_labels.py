@@ -21,7 +21,7 @@ class SinkhornLabels:
     Attributes:
         power: Lambda of the paper.
         max_iter: Rounds of Sinkhorn and Knopp at most.
-        tolerance: Of the label sizes, see
+        tolerance: Tolerance of the label sizes, see
             :func:`ahpcl.core.equal_labels`.
     """
 

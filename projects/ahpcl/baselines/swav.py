@@ -71,7 +71,7 @@ class SwAVBaseline(PooledFeatures, SwAV):
 
         Args:
             num_images: N.
-            batch_size: Of all ranks together.
+            batch_size: Images of a batch, over all ranks.
             view_shapes: (C, H, W) of every view of an image.
 
         Raises:

@@ -31,8 +31,8 @@ class SwappedPredictionLoss(nn.Module):
         num_prototypes: K, or one K for each of several sets of prototypes,
             whose losses are averaged.
         sinkhorn_iterations: Rounds of the codes.
-        epsilon: Of the codes, the smaller the harder.
-        temperature: Of the predictions.
+        epsilon: Temperature of the codes; the smaller, the harder they are.
+        temperature: Temperature of the predictions.
         crops_for_assign: Views whose codes are predicted.
         queue_len: Features of all ranks together that are kept for each of
             these views; 0 for none.

@@ -166,7 +166,7 @@ def apply_options(
     Args:
         cfg: Changed in place.
         options: Dotted keys and their values.
-        data: Of ``--data``: the folder of the images; None for that of the
+        data: The folder of the images (``--data``); None for that of the
             config.
 
     Raises:

@@ -20,7 +20,6 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +37,7 @@ from ahpcl.core.metrics.neighbours import (
 from ahpcl.evaluation.cluster_table import prototype_table
 from ahpcl.evaluation.images import encode_image
 from ahpcl.evaluation.run_data import RunData
+from ahpcl.utils.atomic_write import atomic_write
 from ahpcl.utils.text import as_utf8
 
 
@@ -203,10 +203,9 @@ def execute(args: argparse.Namespace) -> Any:
             if not run.own_prototypes:
                 say(f'{run.name} holds no prototypes: no odd clusters')
         if args.json:
-            target = Path(args.json)
-            target.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(found, indent=1, allow_nan=False)
-            target.write_text(f'{text}\n', 'utf-8')
+            with atomic_write(args.json) as beside:
+                beside.write_text(f'{text}\n', 'utf-8')
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f'error: {error}') from None
     return found

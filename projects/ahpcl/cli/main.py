@@ -87,7 +87,7 @@ def call(
         prog: Name of the program in its help; None for that of the process.
 
     Returns:
-        The exit code. What a user can mend is said in one line: our messages
+        The exit code. What a user can put right is one line: our messages
         say what they expected, others come with where they are from.
     """
     try:

@@ -36,6 +36,7 @@ from ahpcl.cli.console import say
 from ahpcl.compat.frameworks import scope_of
 from ahpcl.core import ClusterLadder
 from ahpcl.engine import build_ladder
+from ahpcl.utils.atomic_write import atomic_write
 from ahpcl.visualization.policy_signals import Signals, read_signals
 from ahpcl.visualization.report_files import find_config
 
@@ -200,7 +201,7 @@ def replay(
     """Shows the signals to a policy, epoch by epoch.
 
     Args:
-        signals: In order.
+        signals: Signals of the epochs, in order.
         policy: Is changed.
         ladder: Is changed.
 
@@ -284,8 +285,8 @@ def execute(args: argparse.Namespace) -> list[dict[str, Any]]:
     Console(width=width).print(table_of(rows))
     say(verdict(rows))
     if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(rows, indent=1) + '\n', 'utf-8')
+        with atomic_write(args.json) as beside:
+            beside.write_text(json.dumps(rows, indent=1) + '\n', 'utf-8')
     return rows
 
 

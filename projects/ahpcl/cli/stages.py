@@ -56,7 +56,7 @@ def stage_features(
     """Pooled features (B, C) of every output of a stage.
 
     Args:
-        model: Of mmselfsup or ours, or a classifier of mmcls.
+        model: Model of mmselfsup or ours, or mmcls's classifier.
         inputs: Images, as its data preprocessor gives them.
         samples: Samples of these images.
         stage: One of :data:`STAGES`.
@@ -91,7 +91,7 @@ def extract(
     """Features of all images by the name of their file.
 
     Args:
-        model: In eval mode, on the device.
+        model: Model in eval mode, on the device.
         loader: Over the images, in order.
         stage: One of :data:`STAGES`.
         device: Device of the model.

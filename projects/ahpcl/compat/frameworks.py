@@ -33,6 +33,21 @@ def scope_of(config: Mapping[str, Any]) -> str:
     return 'mmpretrain' if scope in _absent() else scope
 
 
+def both_frameworks() -> str | None:
+    """Say which framework is used where both are installed.
+
+    Returns:
+        A line for the log; None where one of them is absent.
+    """
+    for name in ('mmselfsup', 'mmpretrain'):
+        if importlib.util.find_spec(name) is None:
+            return None
+    return (
+        'mmselfsup and MMPretrain are both installed: components are those of '
+        'mmselfsup; uninstall mmselfsup and mmcls to use those of MMPretrain'
+    )
+
+
 def _absent() -> tuple[str, ...]:
     """Former packages that are absent where MMPretrain is installed."""
     if importlib.util.find_spec('mmpretrain') is None:

@@ -19,7 +19,7 @@ def write_any_text(handler: logging.Handler) -> None:
     r"""Let a handler write bytes that are no UTF-8 as ``\udcXX``.
 
     Args:
-        handler: Of a file or a stream; others stay as they are.
+        handler: Handler of a file or a stream; others stay as they are.
     """
     reconfigure = getattr(
         getattr(handler, 'stream', None), 'reconfigure', None

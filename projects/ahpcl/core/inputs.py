@@ -15,6 +15,7 @@ __all__ = [
     'check_counts',
     'check_features',
     'check_init',
+    'check_rows',
     'check_weights',
 ]
 
@@ -56,6 +57,37 @@ def check_features(features: Tensor, *, may_be_empty: bool = False) -> Tensor:
             f'{int(bad.nonzero()[0])} first; training has probably diverged'
         )
     return features
+
+
+def check_rows(
+    rows: Tensor, what: str = 'features', *, may_be_empty: bool = False
+) -> None:
+    """Refuse features to measure by that are no finite rows.
+
+    Args:
+        rows: Features, (N, D), of any floating-point type.
+        what: Name of the features, for the message.
+        may_be_empty: Whether N may be 0.
+
+    Raises:
+        ValueError: If they are not (N, D), are empty, or hold NaN or
+            infinity.
+
+    Examples:
+        >>> check_rows(torch.ones(2, 3))
+    """
+    empty = 0 in rows.shape and not may_be_empty
+    if rows.ndim != 2 or empty:
+        raise ValueError(
+            f'expected {what} of shape (N, D), not empty, got '
+            f'{tuple(rows.shape)}'
+        )
+    if not bool(torch.isfinite(rows).all()):
+        bad = int((~torch.isfinite(rows)).any(dim=1).sum())
+        raise ValueError(
+            f'expected finite {what}, got {bad} rows with NaN or infinity; '
+            'the encoder has diverged'
+        )
 
 
 def check_init(init: Tensor, num_clusters: int, features: Tensor) -> Tensor:

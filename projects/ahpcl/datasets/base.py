@@ -72,7 +72,8 @@ class ImageListDataset(DecodedDataset):
             ``(low, high)`` these, ``dict(percentiles=(low, high))`` others,
             ``dict(uint16=(low, high), ...)`` a pair for every type. 8-bit
             files stay as they are with the first two.
-        pages: Of a TIFF, ``'first'`` or all of them as ``'bands'``.
+        pages: Which pages of a TIFF are read: ``'first'``, or all of them
+            as ``'bands'``.
         show_bands: Three bands, from 0, that pictures show as red, green and
             blue where images have other than three; the first ones by
             default.

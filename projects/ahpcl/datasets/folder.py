@@ -277,7 +277,7 @@ class UnlabelledFolder(ImageListDataset):
         """Add the label of its class to every entry, and list the classes.
 
         Args:
-            entries: Of all folders.
+            entries: Entries of all folders.
             images: Every folder, and the names of its images, in their order.
         """
         found = [

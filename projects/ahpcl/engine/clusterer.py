@@ -57,9 +57,9 @@ class Clusterer(ABC):
         """Check that every window of a ladder can be clustered.
 
         Args:
-            ladder: Of the run.
+            ladder: Ladder of the run.
             num_images: N.
-            linkage: Of the run.
+            linkage: Linkage of the run.
             device: Where the features will be.
 
         Raises:

@@ -128,7 +128,7 @@ class EStep:
             num_clusters: The rungs in use.
             temperature: tau, the mean of the concentrations.
             seed: Seed of the run; k-means draws by (seed, epoch, K).
-            epoch: From 0.
+            epoch: Number of the epoch, from 0.
             previous: The hierarchy of the E-step before.
             places: Where every image was in it, (N,) int64, -1 for new ones;
                 None where they are the same.

@@ -30,7 +30,7 @@ class TrainingIndex:
             64 MiB.
         exemplars: The images nearest to every prototype, nearest first,
             (K, up to 10) int64 for every level; None where there are keys.
-        threshold: From which distance on an image is unlike any of them;
+        threshold: Distance from which on an image is unlike any of them;
             None where there were too few to tell.
         agreement: Share of the training images, at every level, that are
             assigned as by the clustering itself: 1 but for clusterings that

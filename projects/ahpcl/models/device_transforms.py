@@ -33,7 +33,7 @@ def on_device(transform: Any) -> Transform:
     """What a pipeline's transform does, for a batch.
 
     Args:
-        transform: Of the pipeline, built.
+        transform: A built transform of the pipeline.
 
     Raises:
         NoCounterpartError: If there is none for it, or not with its options.
@@ -370,7 +370,7 @@ def compose(transforms: Sequence[Any]) -> Transform:
     """Return a pipeline, one transform after the other.
 
     Args:
-        transforms: Of the pipeline, built.
+        transforms: Built transforms of the pipeline.
 
     Raises:
         NoCounterpartError: See :func:`on_device`.

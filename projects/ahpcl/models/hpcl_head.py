@@ -28,10 +28,10 @@ class HPCLHead(BaseModule):
     Args:
         loss_inst: Config of the instance loss.
         loss_proto: Config of the prototype loss.
-        proto_weight: Of L_proto; 0 for instance contrast that is watched by
-            prototypes.
-        inst_weight: Of L_inst once there are prototypes; 0 for prototype
-            contrast alone.
+        proto_weight: Weight of L_proto; 0 for instance contrast that is
+            watched by prototypes.
+        inst_weight: Weight of L_inst once there are prototypes; 0 for
+            prototype contrast alone.
         selection: Config of the selection of negatives once there are
             prototypes, such as :class:`HierarchicalSelection`; None for all.
         signal: Config of a prototype loss whose accuracies are reported in

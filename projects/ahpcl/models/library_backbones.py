@@ -170,8 +170,8 @@ class TorchvisionBackbone(_LibraryBackbone):
 
     Args:
         model_name: Name as ``torchvision.models.get_model`` takes it.
-        pooling: Of a vision transformer: 'token' (class token, None too) or
-            'avg', the mean of the others.
+        pooling: Output of a vision transformer: 'token' (class token, None
+            too) or 'avg', the mean of the others.
         weights: File of torchvision's weights to start from, a state dict or
             safetensors; None for random ones. Nothing is downloaded.
         init_cfg: As in mmengine.

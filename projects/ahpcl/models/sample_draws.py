@@ -20,8 +20,8 @@ class SampleDraws:
     and none is waited for.
 
     Args:
-        seed: Of the run.
-        epoch: From 0.
+        seed: Seed of the run.
+        epoch: Number of the epoch, from 0.
         samples: ``sample_idx``, (B,) int64 on the CPU.
         view: Number of the view.
     """

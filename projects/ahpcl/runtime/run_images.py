@@ -66,7 +66,8 @@ class RunImages:
         """Refuse what a checkpoint keeps of another number of images.
 
         Args:
-            kept: Of so many images; those that it lists, if it lists any.
+            kept: Number of images of a checkpoint, which counts only if it
+                does not list them.
 
         Raises:
             ValueError: If they are not as many.

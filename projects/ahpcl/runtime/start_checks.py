@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from ahpcl.compat.frameworks import both_frameworks
 from ahpcl.models.protocols import ChecksTraining
 from ahpcl.runtime.config_difference import config_difference
 from ahpcl.utils.ranks import unwrap
@@ -62,6 +63,9 @@ def check_start(runner: Runner, dataloader: DataLoader) -> None:
                 hook.check_images(images, device)
     problems.report(f'{images} images')
     _say_other_extraction(runner.cfg)
+    said = both_frameworks()
+    if said:
+        runner.logger.warning(said)
 
 
 def fitting_batch(num_images: int, num_ranks: int = 1) -> int:

@@ -42,9 +42,9 @@ class ClusterSizes(NamedTuple):
     """Images per cluster, over all clusters, empty ones included.
 
     Args:
-        minimum: Of the smallest cluster.
+        minimum: Images of the smallest cluster.
         median: The middle one, or the mean of the middle two.
-        maximum: Of the largest cluster.
+        maximum: Images of the largest cluster.
         empty: Clusters without an image.
     """
 

@@ -28,7 +28,7 @@ class EqualSizeSettings:
             the points), which is small at first; the smaller, the nearer to
             the hard optimum and the slower.
         max_iter: Most rounds of Sinkhorn and Knopp, see `equal_labels`.
-        tolerance: Of the sizes, see `equal_labels`.
+        tolerance: Tolerance of the sizes, see `equal_labels`.
         kmeans: Settings of the k-means that gives the first prototypes.
 
     Raises:

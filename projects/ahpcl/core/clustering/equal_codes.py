@@ -84,7 +84,7 @@ def equal_labels(
     scores is bounded: scores are visited in parts.
 
     Args:
-        log_probabilities: Of every label for every sample, (N, K); any
+        log_probabilities: Score of every label for every sample, (N, K); any
             scores do.
         power: Lambda of the paper: scores are multiplied by it; the larger,
             the nearer to the hard optimum and the slower.

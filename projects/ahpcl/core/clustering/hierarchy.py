@@ -200,7 +200,7 @@ def prototype_level(
     """Make a level of a clustering of all images, with its concentration.
 
     Args:
-        clustering: Of the features of all images.
+        clustering: Clustering of all images.
         temperature: Mean concentration.
         alpha: Smoothing of small clusters, see `concentration`.
 

@@ -120,7 +120,7 @@ class PrototypeLevel:
         """Euclidean distance of every image to its centroid, (N,) float32.
 
         Args:
-            features: Of the images, (N, D).
+            features: Features of the images, (N, D).
         """
         own = self.centroids.float()[self.assignments]
         found: Tensor = (features - own).norm(dim=1)

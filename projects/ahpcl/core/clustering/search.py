@@ -196,7 +196,7 @@ def is_exact(
     """Whether `find_nearest` does what `exact_nearest` does.
 
     Args:
-        settings: Of the k-means.
+        settings: Settings of the k-means.
         device: Where the features are.
         num_clusters: K.
 

@@ -35,7 +35,7 @@ def block_shape(
 
     Args:
         num_clusters: K.
-        device: Of the features.
+        device: Device of the features.
         chunk_mib: See `KMeansSettings`.
 
     Returns:
@@ -67,7 +67,7 @@ def torch_nearest(
         features: (N, D) float32.
         centroids: (K, D) float32.
         chunk_mib: See `block_shape`.
-        dtype: Of the products and scores.
+        dtype: Type of the products and scores.
 
     Returns:
         (N,) int64.

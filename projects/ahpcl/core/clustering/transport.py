@@ -67,7 +67,7 @@ def _prices(cost: Tensor, bounds: tuple[int, int]) -> Tensor:
 
     Args:
         cost: (N, K), the smallest of every row being 0.
-        bounds: Of the sizes.
+        bounds: Bounds of the sizes.
     """
     num_clusters = cost.shape[1]
     prices = cost.new_zeros(num_clusters)

@@ -23,7 +23,7 @@ class CountSettings:
         repeats: Pairs of halves for every candidate, at least 2.
         references: Clouds without structure that are measured beside the
             images, at least 2.
-        max_images: Of more images so many are drawn.
+        max_images: Number of images that are drawn where there are more.
         kmeans: How to cluster; always from cold starts.
         least_agreement: Halves must agree by so much (adjusted Rand index)
             that a count is believed. Hennig (Computational Statistics and

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ahpcl.core.inputs import check_rows
 from ahpcl.core.metrics.episode_classifiers import (
     cosine_scores,
     logistic_scores,
@@ -101,12 +102,7 @@ def few_shot_episodes(
         >>> few_shot_episodes(features, labels, episodes=10)
         EpisodeResult(accuracy=100.0, half_width=0.0)
     """
-    if features.ndim != 2 or not bool(torch.isfinite(features).all()):
-        raise ValueError(
-            f'expected finite features of shape (N, D), got '
-            f'{tuple(features.shape)}, all finite: '
-            f'{bool(torch.isfinite(features).all())}'
-        )
+    check_rows(features)
     if labels.shape != features.shape[:1]:
         raise ValueError(
             f'expected one label for each of {len(features)} features, got '

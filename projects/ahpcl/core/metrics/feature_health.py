@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ahpcl.core.inputs import check_rows
 from ahpcl.core.validation import finite_number, whole_number
 
 __all__ = [
@@ -264,16 +265,7 @@ def collapse_alarms(
 
 def _checked(features: Tensor) -> Tensor:
     """Return the features in double precision, if they are finite."""
-    if features.ndim != 2 or 0 in features.shape:
-        raise ValueError(
-            f'expected features of shape (N, D), got {tuple(features.shape)}'
-        )
-    if not bool(torch.isfinite(features).all()):
-        bad = int((~torch.isfinite(features)).any(dim=1).sum())
-        raise ValueError(
-            f'expected finite features, got {bad} rows with NaN or infinity; '
-            'the encoder has diverged'
-        )
+    check_rows(features)
     return features.double()
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ahpcl.core.inputs import check_rows
 from ahpcl.core.validation import finite_number, whole_number
 
 __all__ = ['knn_accuracy', 'knn_classify', 'knn_predictions']
@@ -102,8 +103,8 @@ def knn_predictions(
         >>> found[2, True]
         tensor([1])
     """
-    _check_features(reference, 'reference')
-    _check_features(query, 'query')
+    check_rows(reference, 'reference features', may_be_empty=True)
+    check_rows(query, 'query features', may_be_empty=True)
     if len(reference) == 0 or reference.shape[1] != query.shape[1]:
         raise ValueError(
             f'expected at least one reference with as many features as the '
@@ -234,20 +235,6 @@ def _votes(
         if rank + 1 in ks:
             winners[rank + 1] = votes.argmax(dim=1)
     return winners
-
-
-def _check_features(features: Tensor, what: str) -> None:
-    if features.ndim != 2:
-        raise ValueError(
-            f'expected {what} features of shape (N, D), '
-            f'got {tuple(features.shape)}'
-        )
-    if not bool(torch.isfinite(features).all()):
-        bad = int((~torch.isfinite(features)).any(dim=1).sum())
-        raise ValueError(
-            f'expected finite {what} features, got {bad} rows with NaN or '
-            f'infinity; the encoder has diverged'
-        )
 
 
 def _checked_labels(

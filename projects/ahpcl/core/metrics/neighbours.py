@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ahpcl.core.inputs import check_rows
 from ahpcl.core.validation import whole_number
 
 __all__ = [
@@ -138,13 +139,5 @@ def _chunk(chunk_size: int | None, number: int) -> int:
 
 
 def _unit(rows: Tensor) -> Tensor:
-    if rows.ndim != 2 or len(rows) == 0:
-        raise ValueError(
-            f'expected features of shape (N, D), got {tuple(rows.shape)}'
-        )
-    if not bool(torch.isfinite(rows).all()):
-        raise ValueError(
-            'expected finite features, got NaN or infinity; the encoder has '
-            'diverged'
-        )
+    check_rows(rows)
     return F.normalize(rows.float(), dim=1)

@@ -33,7 +33,7 @@ class BandWise(BaseTransform):
     Modified key: ``img``, (H, W, C). Other keys are those of the last band.
 
     Args:
-        transform: Of the pipeline, built.
+        transform: A built transform of the pipeline.
     """
 
     def __init__(self, transform: Callable[[dict], dict | None]) -> None:
