@@ -20,11 +20,9 @@ def data():
 def test_a_key_for_every_shot_and_classifier(data):
     features, labels, query = data
     classifiers = ['nearest_centroid', 'logistic_regression', 'cosine']
-    metric = FewShotMetric(
-        shots=[1, 5], episodes=30, classifier=classifiers, transductive=True
-    )
+    metric = FewShotMetric(shots=[1, 5], episodes=30, classifier=classifiers)
     found = metric.measure(features, labels, query)
-    names = ['', '_logistic_regression', '_cosine', '_transductive']
+    names = ['', '_logistic_regression', '_cosine']
     keys = [f'5way_{shots}shot{name}' for shots in (1, 5) for name in names]
     assert list(found) == [k + e for k in keys for e in ('', '_ci95')]
     # Only the queries take part.

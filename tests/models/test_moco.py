@@ -28,7 +28,7 @@ def views(batch=4, number=2):
     return [torch.randn(batch, 3, 2, 2) for _ in range(number)]
 
 
-def test_the_host_takes_multiples_of_the_batch_only():
+def test_mmselfsup_takes_multiples_of_the_batch_only():
     with pytest.raises(AssertionError):
         method(HOST, queue_len=10).loss(views(), [])
 

@@ -243,7 +243,7 @@ def thin(kind):
     return model.train()
 
 
-def test_the_warm_up_is_the_hosts_moco():
+def test_the_warm_up_is_mmselfsups_moco():
     """From the same weights on the same batches, batch norm included.
 
     One process has one batch: mmselfsup's shuffle changes but the order.

@@ -136,9 +136,7 @@ def test_clusters_that_are_asked_for_in_their_order(level, distances):
 def test_without_labels_no_class_is_named(level, distances):
     unknown = torch.full((90,), -1)
     for labels in (None, unknown):
-        pages = gallery_figures(
-            level, distances, images_of, labels=labels, max_pages=1
-        )
+        pages = gallery_figures(level, distances, images_of, labels=labels)
         for figure in pages:
             assert not any('% are' in t.get_text() for t in texts(figure))
 

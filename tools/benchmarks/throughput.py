@@ -144,8 +144,8 @@ class Trainer:
         return dict(
             name=name,
             rate=statistics.median(self.rates),
-            # Of this process: without workers it is what the step costs, on
-            # a machine that others use as well.
+            # Time of this process: without workers it is what the step costs
+            # on a machine that others use as well.
             cpu_ms=statistics.median(self.cpu),
             waiting=statistics.median(self.waits),
             step_ms=statistics.median(self.steps),

@@ -44,7 +44,7 @@ WORK = ROOT / 'work_dirs' / 'experiments'
 CURVES = ('knn/top1', 'loss_inst', 'loss_proto', 'acc_inst', 'acc_proto')
 LEVEL = ('clusters', 'nmi', 'pair_precision', 'size_median')
 TASKS = ('knn', 'linear', 'cluster', 'health')
-# Of every row, whatever its protocol says: of held-out images alone.
+# Every row is measured on held-out images alone, too, whatever its protocol.
 HELD_OUT = dict(
     held_out=[dict(type='ClusterMetric', fit='reference', prefix='held_out')],
     one_label=[

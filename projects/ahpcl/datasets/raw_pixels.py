@@ -111,7 +111,7 @@ def inspect(
             if full:
                 stored = image.size
                 image.load()
-                # Of a PNG it may stand behind the pixels.
+                # In a PNG it may stand behind the pixels.
                 if kind.format == 'PNG':
                     turn = _orientation(image)
                     size = _upright_size(*stored, turn)

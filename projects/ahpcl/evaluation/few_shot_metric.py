@@ -32,8 +32,6 @@ class FewShotMetric(FeatureMetric):
         classifier: One of :data:`ahpcl.core.metrics.episodes.CLASSIFIERS`, or
             several. The nearest centroid is logged as ``5way_1shot``, the
             others with their name behind it.
-        transductive: Also log the nearest centroid that sees all queries of
-            the episode at once, as ``..._transductive``: an easier problem.
         collect_device: Where results are gathered, as in mmengine.
         prefix: Prefix of the logged names, as in mmengine.
 
@@ -51,7 +49,6 @@ class FewShotMetric(FeatureMetric):
         episodes: int = 2000,
         seed: int = 0,
         classifier: str | Sequence[str] = 'nearest_centroid',
-        transductive: bool = False,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
@@ -69,7 +66,6 @@ class FewShotMetric(FeatureMetric):
             raise ValueError(
                 f'expected classifiers among {CLASSIFIERS}, got {unknown}'
             )
-        self.transductive = transductive
 
     def check(self, labels: Tensor, query: Tensor) -> None:
         """Refuse too few classes, or classes with too few images."""
@@ -90,12 +86,9 @@ class FewShotMetric(FeatureMetric):
         features = features[query.to(features.device)]
         labels = labels[query]
         ways = self._ways(labels)
-        kinds = [(name, False) for name in self.classifiers]
-        if self.transductive:
-            kinds.append(('nearest_centroid', True))
         found = {}
         for shots in self.shots:
-            for classifier, transductive in kinds:
+            for classifier in self.classifiers:
                 mean, half_width = few_shot_episodes(
                     features,
                     labels,
@@ -105,12 +98,9 @@ class FewShotMetric(FeatureMetric):
                     episodes=self.episodes,
                     seed=self.seed,
                     classifier=classifier,
-                    transductive=transductive,
                 )
                 name = f'{ways}way_{shots}shot'
-                if transductive:
-                    name += '_transductive'
-                elif classifier != 'nearest_centroid':
+                if classifier != 'nearest_centroid':
                     name += f'_{classifier}'
                 found[name] = float(mean)
                 found[f'{name}_ci95'] = float(half_width)

@@ -345,7 +345,7 @@ class RunData:
         settings = copy.deepcopy(dict(self.config.extract_dataloader))
         kept = dict(settings['dataset'])
         if not isinstance(kept.get('channels'), int):
-            # Of images of more bands the encoder takes as many as it has.
+            # Images of more bands are read with as many as the encoder takes.
             kept['channels'] = self.config.model.backbone.get('in_channels', 3)
         settings['dataset'] = dict(
             type='UnlabelledFolder',

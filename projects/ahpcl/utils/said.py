@@ -7,7 +7,8 @@ from weakref import WeakKeyDictionary
 
 from mmengine.logging import MMLogger, print_log
 
-# Of every log, as one process may have several runs, such as a notebook.
+# What every log has said: one process may have several runs, such as a
+# notebook.
 _said: WeakKeyDictionary[MMLogger, set[str]] = WeakKeyDictionary()
 
 

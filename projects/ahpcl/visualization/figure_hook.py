@@ -36,9 +36,8 @@ class FigureHook(Hook):
         extract_dataloader: Config of a loader over the training images, in
             order and all of them, with a deterministic pipeline.
         interval: Epochs between two pictures; epoch 10, 20 ... for 10.
-        kinds: Which pictures to make, of 'gallery', 'sizes' and 'tsne'
-            (which needs the extra ``viz``).
-        max_pages: Most pages of the gallery of a level.
+        kinds: Which pictures to make, of 'gallery' (its first page), 'sizes'
+            and 'tsne' (which needs the extra ``viz``).
         max_images: Most images that t-SNE shows.
 
     Raises:
@@ -54,7 +53,6 @@ class FigureHook(Hook):
         extract_dataloader: dict | DataLoader,
         interval: int = 10,
         kinds: Sequence[str] = ('gallery', 'sizes'),
-        max_pages: int = 1,
         max_images: int = 2000,
     ) -> None:
         if interval < 1 or not kinds or not set(kinds) <= set(KINDS):
@@ -64,7 +62,6 @@ class FigureHook(Hook):
             )
         self.interval = interval
         self.kinds = tuple(kinds)
-        self.max_pages = max_pages
         self.max_images = max_images
         self._extract_config = extract_dataloader
         self._loader: DataLoader | None = None
@@ -122,11 +119,8 @@ class FigureHook(Hook):
                     labels=labels,
                     class_name=named,
                     source=source,
-                    max_pages=self.max_pages,
                 )
-                for page, figure in enumerate(pages):
-                    name = f'gallery_k{level.num_clusters}_{page + 1}'
-                    figures[name] = figure
+                figures[f'gallery_k{level.num_clusters}_1'] = next(pages)
         if 'tsne' in self.kinds:
             levels = hierarchy.levels
             projection = project(

@@ -102,7 +102,6 @@ def gallery_figures(
     class_name: ClassName = str,
     source: str = '',
     per_page: int = 20,
-    max_pages: int | None = None,
     seed: int = 0,
     clusters: Sequence[int] | None = None,
 ) -> Iterator[Figure]:
@@ -116,7 +115,6 @@ def gallery_figures(
         class_name: Name of a class.
         source: What the prototypes are of, such as a checkpoint's name.
         per_page: Clusters of a figure.
-        max_pages: Most figures; None for all.
         seed: Seed of the random images.
         clusters: Clusters to show, in this order; None for all.
 
@@ -137,7 +135,7 @@ def gallery_figures(
             level.assignments.cpu(), labels, level.num_clusters
         )
     pages = math.ceil(len(order) / per_page)
-    for page in range(pages if max_pages is None else min(pages, max_pages)):
+    for page in range(pages):
         own = order[page * per_page : (page + 1) * per_page]
         headers = {
             cluster: _header(level, cluster, table, class_name)

@@ -9,7 +9,6 @@ from ahpcl.core.metrics import few_shot_episodes, sample_episodes
 from ahpcl.core.metrics.episode_classifiers import (
     cosine_scores,
     logistic_scores,
-    refined_centroids,
 )
 
 
@@ -292,33 +291,3 @@ def test_the_cosine_classifier_is_that_of_a_loop_over_episodes():
     means = unit(unit(shown, dim=3).mean(2), dim=2)
     start = 10 * unit(asked.flatten(1, 2), dim=2) @ means.mT
     assert float((scores - start).abs().max()) > 0.1
-
-
-def test_transductive_centroids_are_those_of_a_slow_loop():
-    points, labels = blobs([20] * 6, dim=8, noise=1.5)
-    shown, asked = episode_tensors(points, labels, 2)
-    queries = asked.flatten(1, 2)
-    valid = torch.ones(queries.shape[:2], dtype=torch.bool)
-    valid[:, -3:] = False
-    found = refined_centroids(shown, queries, valid, scale=0.5)
-    for e in range(2):
-        means = shown[e].mean(1).numpy()
-        sums, weights = shown[e].sum(1).numpy().copy(), np.full(4, 2.0)
-        for q in queries[e][:-3].numpy():
-            share = np.exp([-0.5 * ((q - m) ** 2).sum() for m in means])
-            share /= share.sum()
-            sums += share[:, None] * q
-            weights += share
-        np.testing.assert_allclose(found[e], sums / weights[:, None])
-
-
-def test_seeing_the_queries_is_asked_for_and_helps():
-    points, labels = blobs([30] * 6, dim=30, noise=2.5)
-    settings = {'ways': 4, 'shots': 1, 'episodes': 300}
-    alone = few_shot_episodes(points, labels, **settings)
-    together = few_shot_episodes(points, labels, **settings, transductive=True)
-    assert together.accuracy > alone.accuracy + alone.half_width
-    with pytest.raises(ValueError, match='with transductive=True'):
-        few_shot_episodes(
-            points, labels, **settings, classifier='cosine', transductive=True
-        )

@@ -18,7 +18,7 @@ __all__ = ['NoveltyThreshold', 'held_out_distances', 'novelty_threshold']
 _FOLDS = 5
 # From so many products of points and clusters on, one part is left out.
 _LARGE = 2**25
-# Of more images as many are drawn, or fifty for every cluster.
+# So many images are drawn of more, or fifty for every cluster.
 _MOST = 200_000
 _CELLS = 2**24  # cosines at once, 64 MiB
 

@@ -12,7 +12,6 @@ __all__ = [
     'cosine_scores',
     'logistic_scores',
     'nearest_scores',
-    'refined_centroids',
 ]
 
 
@@ -37,49 +36,6 @@ def nearest_scores(shown: Tensor, asked: Tensor, metric: str) -> Tensor:
         # Less |q|^2, which is the same for every candidate.
         scores = 2 * scores - shown.square().sum(3)[:, None]
     return scores.amax(dim=3)
-
-
-def refined_centroids(
-    shown: Tensor,
-    asked: Tensor,
-    valid: Tensor,
-    *,
-    scale: float = 10.0,
-    steps: int = 1,
-) -> Tensor:
-    """Return class means of the shots that the queries have refined.
-
-    This is soft k-means on all queries of the episode at once, which the
-    inductive classifiers never see (Ren et al., "Meta-learning for
-    semi-supervised few-shot classification", ICLR 2018, equations 4 and 5).
-    The paper learns the space; here squared distances are scaled.
-
-    Args:
-        shown: Shots, (E, W, S, D).
-        asked: Queries, (E, M, D).
-        valid: Mask of the queries, (E, M), False where a query is padding.
-        scale: Factor of the squared distances in the softmax.
-        steps: Number of refinements; the paper has one.
-
-    Returns:
-        Class means, (E, W, D).
-
-    Examples:
-        >>> shown, asked = torch.eye(2)[None, :, None], torch.eye(2)[None]
-        >>> valid = torch.ones(1, 2, dtype=torch.bool)
-        >>> refined_centroids(shown, asked, valid).round(decimals=2)
-        tensor([[[1., 0.],
-                 [0., 1.]]])
-    """
-    total = shown.sum(dim=2)
-    centroids = total / shown.shape[2]
-    for _ in range(steps):
-        squared = torch.cdist(asked, centroids).square()
-        share = torch.softmax(-scale * squared, dim=2) * valid[..., None]
-        added = torch.einsum('emw,emd->ewd', share, asked)
-        weight = shown.shape[2] + share.sum(dim=1)
-        centroids = (total + added) / weight[..., None]
-    return centroids
 
 
 def cosine_scores(

@@ -14,7 +14,6 @@ from ahpcl.core.metrics.episode_classifiers import (
     cosine_scores,
     logistic_scores,
     nearest_scores,
-    refined_centroids,
 )
 from ahpcl.core.metrics.episode_draws import check_episodes, sample_episodes
 
@@ -59,7 +58,6 @@ def few_shot_episodes(
     seed: int = 0,
     classifier: str = 'nearest_centroid',
     metric: str = 'cosine',
-    transductive: bool = False,
 ) -> EpisodeResult:
     """Measure accuracy with a few labelled images per class, on many draws.
 
@@ -84,9 +82,6 @@ def few_shot_episodes(
         classifier: One of :data:`CLASSIFIERS`.
         metric: `'cosine'` normalises features, and the means of the
             normalised ones; `'euclidean'` takes both as they are.
-        transductive: Whether the nearest centroids also see all queries of
-            the episode at once. Report that beside the figure: it is
-            another, easier problem.
 
     Returns:
         The mean accuracy in percent and its confidence interval.
@@ -117,11 +112,6 @@ def few_shot_episodes(
         raise ValueError(
             f'expected metric to be one of {_METRICS}, got {metric!r}'
         )
-    if transductive and classifier != 'nearest_centroid':
-        raise ValueError(
-            "expected classifier='nearest_centroid' with transductive=True, "
-            f'got {classifier!r}'
-        )
     points = features.to(torch.promote_types(features.dtype, torch.float32))
     if metric == 'cosine':
         points = F.normalize(points, dim=1)
@@ -142,7 +132,6 @@ def few_shot_episodes(
                 query.to(points.device),
                 classifier,
                 metric,
-                transductive,
             )
         )
     each = 100.0 * torch.cat(accuracies)
@@ -158,7 +147,6 @@ def _accuracy(
     query: Tensor,
     classifier: str,
     metric: str,
-    transductive: bool,
 ) -> Tensor:
     """Return the share of right answers of every episode, (E,) float64."""
     ways = query.shape[1]
@@ -170,9 +158,7 @@ def _accuracy(
     elif classifier == 'cosine':
         scores = cosine_scores(shown, asked)
     else:
-        if transductive:
-            shown = refined_centroids(shown, asked, valid)[:, :, None]
-        elif classifier == 'nearest_centroid':
+        if classifier == 'nearest_centroid':
             shown = shown.mean(dim=2, keepdim=True)
         if metric == 'cosine':
             shown = F.normalize(shown, dim=3)
