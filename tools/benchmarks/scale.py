@@ -147,7 +147,7 @@ def predicted(
 
 
 def operations(points: int, args: argparse.Namespace) -> float:
-    """Of the iterations and the exact pass."""
+    """Products and sums of the iterations and the exact pass."""
     return 2.0 * points * args.clusters * args.dims * (ITERATIONS + 1)
 
 
