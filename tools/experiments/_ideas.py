@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from _oracle import PrototypeSelection
+from _structure import other_neighbours
 from mmengine.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
 
@@ -18,8 +19,8 @@ from ahpcl.core import PrototypeHierarchy
 from ahpcl.core.clustering.rows import unit_rows
 from ahpcl.engine import ClusterRequest, KMeansClustering
 
-# Which images are the core of a level of so many clusters, (N,) bool.
-_CORES: dict[int, Tensor] = {}
+# How much every image counts at a level of so many clusters, (N,).
+_WEIGHTS: dict[int, Tensor] = {}
 
 
 @TASK_UTILS.register_module(force=True)
@@ -48,7 +49,38 @@ class CoreClustering(KMeansClustering):
             distances = level.distances(points)
             count = max(round(self.share * len(distances)), 1)
             limit = distances.kthvalue(count).values
-            _CORES[level.num_clusters] = (distances <= limit).cpu()
+            core = distances <= limit
+            _WEIGHTS[level.num_clusters] = core.float().cpu()
+        return hierarchy
+
+
+@TASK_UTILS.register_module(force=True)
+class NeighbourTrust(KMeansClustering):
+    """k-means that trusts an image as its neighbours are of its cluster.
+
+    The weight of an image is the share of its nearest images that are in its
+    own cluster, over the mean of all images.
+
+    Args:
+        neighbours: How many nearest images count.
+        settings: As of :class:`KMeansClustering`.
+    """
+
+    def __init__(self, *, neighbours: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.neighbours = neighbours
+
+    def __call__(
+        self, features: Tensor, request: ClusterRequest
+    ) -> PrototypeHierarchy:
+        """Cluster, and keep the weights for the loss."""
+        hierarchy = super().__call__(features, request)
+        near = other_neighbours(unit_rows(features.float()), self.neighbours)
+        for level in hierarchy.levels:
+            own = level.assignments.to(near.device)
+            weights = (own[near] == own[:, None]).float().mean(1)
+            weights = weights / weights.mean().clamp(min=1e-6)
+            _WEIGHTS[level.num_clusters] = weights.cpu()
         return hierarchy
 
 
@@ -57,8 +89,8 @@ class TrialProtoLoss(nn.Module):
     """The prototype loss with parts of it left out.
 
     Args:
-        core: Only images of the core count (needs `CoreClustering`); the
-            loss is the mean over them.
+        core: Images count as `CoreClustering` or `NeighbourTrust` says; the
+            loss is the weighted mean.
         negatives: False attracts a query to its prototype and pushes it from
             none: 2 - 2 q . c, the form of BYOL.
     """
@@ -93,13 +125,14 @@ class TrialProtoLoss(nn.Module):
             losses = 2 - 2 * cosines.gather(1, target[:, None])[:, 0]
         weights = torch.ones_like(losses)
         if self.core:
-            if level.num_clusters not in _CORES:
+            if level.num_clusters not in _WEIGHTS:
                 raise ValueError(
-                    f'expected the core of {level.num_clusters} clusters, got '
-                    'none; a row with a core cannot be resumed: delete its '
-                    'folder in work_dirs/experiments, and it starts again'
+                    f'expected the weights of images at {level.num_clusters} '
+                    'clusters, got none; a row with a core or with trust '
+                    'cannot be resumed: delete its folder in '
+                    'work_dirs/experiments, and it starts again'
                 )
-            weights = _CORES[level.num_clusters][index].to(losses)
+            weights = _WEIGHTS[level.num_clusters][index].to(losses)
         loss = (weights * losses).sum() / weights.sum().clamp(min=1)
         return loss, 100 * right.mean()
 

@@ -68,15 +68,19 @@ def _shares(clusters: Tensor, labels: Tensor) -> dict[str, Any]:
     }
 
 
-def _neighbours(points: Tensor, labels: Tensor) -> dict[str, float]:
-    """Percent of the nearest neighbours that are of the image's class."""
-    most = max(NEIGHBOURS)
-    _, near = nearest_neighbours(points, points, most + 1)
-    own = torch.arange(len(points))[:, None]
+def other_neighbours(points: Tensor, number: int) -> Tensor:
+    """Indices (N, number) of the nearest rows but for a row itself."""
+    _, near = nearest_neighbours(points, points, number + 1)
+    own = torch.arange(len(points), device=near.device)[:, None]
     # Oneself is left out, or the last where equal points stand before.
     other = near != own
     other[:, -1] &= ~other.all(1)
-    near = near[other].view(len(points), most)
+    return near[other].view(len(points), number)
+
+
+def _neighbours(points: Tensor, labels: Tensor) -> dict[str, float]:
+    """Percent of the nearest neighbours that are of the image's class."""
+    near = other_neighbours(points, max(NEIGHBOURS))
     same = (labels[near] == labels[:, None]).float()
     return {
         str(k): round(100 * float(same[:, :k].mean()), 3) for k in NEIGHBOURS

@@ -11,7 +11,8 @@ from tools_modules import tool_modules
 
 @pytest.fixture(scope='module')
 def ideas():
-    with tool_modules('experiments', '_paths', '_oracle', '_ideas') as modules:
+    names = ('_paths', '_oracle', '_structure', '_ideas')
+    with tool_modules('experiments', *names) as modules:
         yield modules['_ideas']
 
 
@@ -70,6 +71,33 @@ def test_only_the_core_counts(ideas):
     torch.testing.assert_close(loss, wanted)
     nothing, _ = trial(features[rest[:3]], level, torch.tensor(rest[:3]))
     assert float(nothing) == 0
+
+
+def test_an_image_counts_as_its_neighbours_are_of_its_cluster(ideas):
+    generator = torch.manual_seed(4)
+    features = F.normalize(torch.randn(60, 8, generator=generator), dim=1)
+    clusters = ideas.NeighbourTrust(neighbours=5, n_init=1)
+    request = ClusterRequest((4,), 'independent', temperature=0.2, seed=3)
+    (level,) = clusters(features, request).levels
+    shares = []
+    for i in range(60):
+        order = sorted(
+            (j for j in range(60) if j != i),
+            key=lambda j: -float(features[i] @ features[j]),
+        )
+        own = level.assignments[i]
+        shares.append(sum(level.assignments[j] == own for j in order[:5]) / 5)
+    weights = torch.tensor(shares)[INDEX]
+    losses = [
+        float(proto_nce(features[[i]], level, torch.tensor([i]))[0])
+        for i in INDEX.tolist()
+    ]
+    # The weights are scaled to a mean of 1 over all images.
+    trial = ideas.TrialProtoLoss(core=True)
+    loss, _ = trial(features[INDEX], level, INDEX)
+    wanted = (weights * torch.tensor(losses)).sum() / weights.sum()
+    assert float(loss) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(weights.std()) > 0.05
 
 
 def test_the_nearest_prototypes_are_no_negatives(ideas, level):
