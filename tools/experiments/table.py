@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import _paths  # noqa: F401  # isort: skip
+import _trust as trust
 from _ledger import LEDGER, read_ledger
 from _plan import PARTS, PLAN, Plan, read_plan
 from _plots import data_of, draw, drawn_from, fingerprint
@@ -74,6 +75,8 @@ def rendered(page: str, plan: Plan, entries: list[dict]) -> str:
     def render(name: str) -> str:
         if name == 'pending':
             return pending(plan, entries)
+        if name == 'trust':
+            return trust.table(trust.read_results())
         kind = next(
             (k for k in (_PLOT, _LEVELS, _STRUCTURE) if name.endswith(k)), ''
         )
@@ -82,8 +85,9 @@ def rendered(page: str, plan: Plan, entries: list[dict]) -> str:
         scale, _, part = rest.partition('/')
         if question not in plan.questions or part not in PARTS:
             raise ValueError(
-                'expected a block pending or <question>/<scale>/<part>, with '
-                f'or without {_PLOT}, {_LEVELS} or {_STRUCTURE}, got {name!r}'
+                'expected a block pending, trust or <question>/<scale>/<part>,'
+                f' with or without {_PLOT}, {_LEVELS} or {_STRUCTURE}, got '
+                f'{name!r}'
             )
         if (scale, part) not in cache:
             cache[scale, part] = select(entries, plan, scale, part)
