@@ -14,6 +14,7 @@ from ahpcl.core.clustering.shards import ALONE, Shards
 from ahpcl.utils.progress import progress_over
 from ahpcl.utils.ranks import gather_rows
 
+from .cache_sized import CacheSizedEncoder
 from .extraction_settings import ExtractionSettings, Inputs
 from .rank_shards import rank_shards
 
@@ -49,8 +50,8 @@ def extract_shard(
         model: The unwrapped algorithm. It is in eval mode meanwhile.
         dataloader: Unshuffled and complete, see :func:`check_extract_loader`.
         encode: Preprocessed images (B, C, H, W), or a list of views, to
-            float32 rows (B, D); None for ``model.extract_keys``, the key
-            encoder's unit rows.
+            float32 rows (B, D), each of its own image alone; None for
+            ``model.extract_keys``, the key encoder's unit rows.
         settings: How to compute them; None for float32.
 
     Raises:
@@ -60,7 +61,7 @@ def extract_shard(
     dataset = dataloader.dataset
     num_images = len(dataset)
     device = next(model.parameters()).device
-    encode = model.extract_keys if encode is None else encode
+    encode = CacheSizedEncoder(model, encode or model.extract_keys)
     settings = ExtractionSettings() if settings is None else settings
     indices, rows = [], []
     with _evaluating(model), settings.computing(device):

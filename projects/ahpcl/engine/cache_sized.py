@@ -1,0 +1,71 @@
+"""Encode on a CPU as many images at once as its cache has room for."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from .extraction_settings import Inputs
+
+# Bytes of the largest map of the images that are encoded at once. Measured on
+# a processor with 32 MiB of last-level cache: thin and whole ResNet-18 at 16
+# to 84 px are fastest at 8 to 16 MiB, and 1.2 to 1.6 times slower at 64 MiB.
+_ROOM = 8 * 2**20
+_LEAST = 16
+
+
+class CacheSizedEncoder:
+    """Encodes a batch in parts whose maps fit into the cache of a CPU.
+
+    Every image is encoded on its own, so the rows are those of the whole
+    batch. On other devices the batch stays whole.
+
+    Args:
+        model: What ``encode`` calls, in eval mode.
+        encode: Images (B, C, H, W), or a list of views, to rows (B, D), each
+            of its own image alone.
+    """
+
+    def __init__(
+        self, model: nn.Module, encode: Callable[[Inputs], Tensor]
+    ) -> None:
+        self._model = model
+        self._encode = encode
+        self._number: int | None = None
+
+    def __call__(self, inputs: Inputs) -> Tensor:
+        """Rows (B, D) of the images."""
+        views = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        if views[0].device.type != 'cpu' or len(views[0]) <= _LEAST:
+            return self._encode(inputs)
+        if self._number is None:
+            one = tuple(view[:1] for view in views)
+            largest = self._largest_map(self._like(inputs, one))
+            self._number = max(_ROOM // max(largest, 1), _LEAST)
+        parts = zip(*(view.split(self._number) for view in views), strict=True)
+        rows = [self._encode(self._like(inputs, part)) for part in parts]
+        return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+    def _largest_map(self, image: Inputs) -> int:
+        """Bytes of the largest output of a module, for one image."""
+        sizes = [0]
+
+        def note(module: nn.Module, inputs: tuple, output: object) -> None:
+            if isinstance(output, Tensor):
+                sizes.append(output.numel() * output.element_size())
+
+        handles = [
+            module.register_forward_hook(note)
+            for module in self._model.modules()
+            if next(module.children(), None) is None
+        ]
+        try:
+            self._encode(image)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return max(sizes)
+
+    @staticmethod
+    def _like(inputs: Inputs, part: tuple[Tensor, ...]) -> Inputs:
+        return part[0] if isinstance(inputs, Tensor) else list(part)
