@@ -37,12 +37,15 @@ def seen_sizes(config):
         0, 256, (70, 90, 3), dtype=np.uint8
     )
     found = {}
+
+    def image_of(data):
+        if 'img_size' not in data:
+            return picture
+        rendered = DATASETS.build(dict(data, pipeline=[], lazy_init=False))
+        return rendered[0]['img']
+
     for path, data in datasets_in(config._cfg_dict):
-        image = picture
-        if 'img_size' in data:  # rendered
-            image = DATASETS.build(dict(data, pipeline=[], lazy_init=False))[
-                0
-            ]['img']
+        image = image_of(data)
         done = Compose(data['pipeline'])(
             dict(img=image.copy(), sample_idx=0, gt_label=1)
         )
@@ -50,16 +53,11 @@ def seen_sizes(config):
     views = config.model.data_preprocessor
     if 'views' in views:
         made = MODELS.build(views)
-        batch = [
-            dict(inputs=[torch.from_numpy(picture.transpose(2, 0, 1).copy())])
-        ]
+        image = image_of(config.train_dataloader.dataset)
         pack = dict(type='PackSelfSupInputs', algorithm_keys=['sample_idx'])
-        samples = Compose([pack])(dict(img=picture, sample_idx=0))[
-            'data_samples'
-        ]
-        data = dict(
-            inputs=[batch[0]['inputs'][0][None]], data_samples=[samples]
-        )
+        packed = Compose([pack])(dict(img=image, sample_idx=0))
+        batch = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+        data = dict(inputs=[batch], data_samples=[packed['data_samples']])
         made, _ = made.make_views(data, 0, 0)
         found['views'] = {tuple(view.shape[-2:]) for view in made}
     return found

@@ -373,6 +373,29 @@ def test_a_view_belongs_to_its_sample():
         assert (other[0] - one[0]).abs().mean() > 0.02
 
 
+@pytest.mark.parametrize(
+    'step',
+    [
+        dict(type='SafeColorJitter', brightness=0.4, hue=0.1),
+        dict(VIEW[2], prob=1.0),
+        dict(type='mmcls.Rotate', angle=15.0, pad_val=0, prob=1.0),
+        dict(type='mmselfsup.RandomSolarize', prob=1.0),
+        dict(type='mmselfsup.RandomGaussianBlur', sigma_min=1, sigma_max=2),
+        dict(type='ChannelMix'),
+    ],
+    ids=lambda step: step['type'].split('.')[-1],
+)
+def test_a_view_may_begin_with_any_transform(step):
+    """Images come as bytes, and a crop is not always the first."""
+    images = as_batch(pictures(4))
+    make = compose([TRANSFORMS.build(step)])
+    found = make(images, sizes_of(images), draws(4))
+    wanted = make(images.float(), sizes_of(images), draws(4))
+    assert found.dtype == torch.float32
+    assert torch.equal(found, wanted)
+    assert not torch.equal(found, images.float())
+
+
 def test_views_are_numbered_through_all_pipelines():
     """View by view: the draws of (seed, epoch, sample, number)."""
     dataset = digits()

@@ -49,6 +49,7 @@ STRUCTURE = dict(
 LEVELS = dict(
     variant=('variant', ''),
     clusters=('K', 'd'),
+    truth=('against', ''),
     seeds=('seeds', 'd'),
     pairs=('pairs of one class, %', ''),
     nmi=('NMI', ''),
@@ -242,15 +243,17 @@ def prototypes(plan: Plan, question: str, chosen: Entries) -> str:
         runs = [
             e for e in chosen.get(variant, {}).values() if 'prototypes' in e
         ]
-        by_count: dict[int, list[dict]] = {}
+        grouped: dict[tuple[int, str | None], list[dict]] = {}
         for entry in runs:
             for level in entry['prototypes']:
-                by_count.setdefault(level['clusters'], []).append(level)
-        for count, levels in by_count.items():
+                key = level['clusters'], level.get('truth')
+                grouped.setdefault(key, []).append(level)
+        for (count, truth), levels in grouped.items():
             lines.append(
                 dict(
                     variant=variant,
                     clusters=count,
+                    truth=truth,
                     seeds=len(levels),
                     pairs=interval(
                         [level['pair_precision'] for level in levels]
@@ -260,7 +263,10 @@ def prototypes(plan: Plan, question: str, chosen: Entries) -> str:
             )
     if not lines:
         return 'No row has run.\n'
-    return markdown(lines, LEVELS) + '\n'
+    # Only where classes are nested is there more than one truth.
+    nested = any(line['truth'] is not None for line in lines)
+    columns = {k: v for k, v in LEVELS.items() if nested or k != 'truth'}
+    return markdown(lines, columns) + '\n'
 
 
 def pending(plan: Plan, entries: list[dict]) -> str:

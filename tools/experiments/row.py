@@ -177,9 +177,11 @@ def measure(config: Config, checkpoint: Path | None, part: str) -> dict:
     del metrics[f'one_label/{classes}way_1shot_ci95']
     found: dict[str, Any] = dict(metrics=metrics, structure=structure(run))
     if seen['prototypes']['own']:
+        levels = seen['prototypes']['levels']
+        nested = len({level['truth'] for level in levels}) > 1
+        kept = (*LEVEL, 'truth') if nested else LEVEL
         found['prototypes'] = [
-            {name: level[name] for name in LEVEL}
-            for level in seen['prototypes']['levels']
+            {name: level[name] for name in kept} for level in levels
         ]
     if 'fewshot_dataloader' not in config:
         return found

@@ -7,23 +7,19 @@ data = dict(
     classes=36,
     **_base_.data.pipelines(
         [
-            _base_.data.crop(image_size, (0.7, 1.0)),
+            # Where a shape stands, how large and how it is turned tells the
+            # images apart and nothing of their classes.
             dict(
-                type='SafeColorJitter',
-                # Colours tell the images apart and nothing of their classes.
-                brightness=0.8,
-                contrast=0.8,
-                saturation=0.8,
-                hue=0.5,
-            ),
-            dict(
-                type='RandomGrayscale',
-                prob=0.5,
-                keep_channels=True,
-                channel_weights=(0.114, 0.587, 0.2989),
+                type='RandomAffine',
+                degrees=45.0,
+                translate=(0.1, 0.1),
+                scale=(0.8, 1.25),
             ),
             dict(type='RandomFlip', prob=0.5),
-        ]
+            # So do colours, and what is brighter than what.
+            dict(type='ChannelMix'),
+        ],
+        [dict(type='ChannelMix', weights=(0.114, 0.587, 0.299))],
     ),
 )
 __train_set = dict(

@@ -19,7 +19,9 @@ from .sample_list import SampleList
 from .scan import scan_images
 from .shapes import HierarchicalShapes
 from .transforms import (
+    ChannelMix,
     LoadImageBGR,
+    RandomAffine,
     SafeColorJitter,
     SeededMultiView,
     SetRole,
@@ -27,6 +29,7 @@ from .transforms import (
 from .whole_batch import WholeBatch, collate_batches
 
 __all__ = [
+    'ChannelMix',
     'ConcatImages',
     'DecodedCache',
     'Digits',
@@ -37,6 +40,7 @@ __all__ = [
     'LoadImageBGR',
     'MiniImageNet',
     'PixelFormat',
+    'RandomAffine',
     'SafeColorJitter',
     'SampleList',
     'SeededMultiView',

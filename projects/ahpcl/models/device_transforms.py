@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ahpcl.utils.said import log_once
@@ -258,6 +259,23 @@ def _grayscale(transform: Any) -> Transform:
     return apply
 
 
+def _mix(transform: Any) -> Transform:
+    def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
+        weights = transform.weights_for(images.shape[1])
+        if weights is None:
+            mix = draws.uniform(images.shape[1], -1.0, 1.0)
+        else:
+            mix = torch.tensor([weights]).expand(len(images), -1)
+        mix = _send(mix.float(), images)[:, :, None, None]
+        gray = (images * mix).sum(dim=1, keepdim=True)
+        gray = gray - gray.mean(dim=(2, 3), keepdim=True)
+        spread = gray.square().mean(dim=(2, 3), keepdim=True).sqrt()
+        gray = 128 + 48 * gray / spread.clamp(min=0.1)
+        return gray.round_().clamp_(0, 255).expand_as(images)
+
+    return apply
+
+
 def _blur(transform: Any) -> Transform:
     """As RandomGaussianBlur of mmselfsup, and MMPretrain's GaussianBlur."""
     _kornia('RandomGaussianBlur')
@@ -333,6 +351,43 @@ def _rotate(transform: Any) -> Transform:
     return apply
 
 
+def _affine(transform: Any) -> Transform:
+    low, high = transform.scale
+    degrees = transform.degrees
+    share_x, share_y = transform.translate
+
+    def apply(images: Tensor, sizes: Tensor, draws: SampleDraws) -> Tensor:
+        height, width = images.shape[-2:]
+        angle = torch.deg2rad(draws.uniform(1, -degrees, degrees)[:, 0])
+        scale = draws.uniform(1, low, high)[:, 0]
+        right = draws.uniform(1, -share_x, share_x)[:, 0] * width
+        down = draws.uniform(1, -share_y, share_y)[:, 0] * height
+        cos, sin = angle.cos() / scale, angle.sin() / scale
+        # Pixels of the moved image, seen from its own centre.
+        y = torch.arange(height).double() - (height - 1) / 2
+        x = torch.arange(width).double() - (width - 1) / 2
+        y = (y[None] - down[:, None])[:, :, None]
+        x = (x[None] - right[:, None])[:, None, :]
+        cos, sin = cos[:, None, None], sin[:, None, None]
+        # In halves of the sides, as grid_sample counts.
+        place = torch.stack(
+            [
+                (cos * x - sin * y) * 2 / max(width - 1, 1),
+                (sin * x + cos * y) * 2 / max(height - 1, 1),
+            ],
+            dim=3,
+        )
+        moved = F.grid_sample(
+            images,
+            _send(place.float(), images),
+            padding_mode='border',
+            align_corners=True,
+        )
+        return moved.round_()
+
+    return apply
+
+
 def _say_left_out(what: str, channels: int) -> None:
     """Log once that images have no colours for a transform."""
     log_once(f'images of {channels} channels have no colours: {what} left out')
@@ -359,9 +414,11 @@ _BUILDERS: dict[str, Callable[[Any], Transform]] = {
     'RandomApply': _some,
     'SafeColorJitter': _jitter,
     'RandomGrayscale': _grayscale,
+    'ChannelMix': _mix,
     'RandomGaussianBlur': _blur,
     'GaussianBlur': _blur,
     'RandomSolarize': _solarize,
+    'RandomAffine': _affine,
     'Rotate': _rotate,
 }
 
@@ -390,6 +447,8 @@ def compose(transforms: Sequence[Any]) -> Transform:
                     'first, or resize the images in train_dataloader.dataset.'
                     'pipeline'
                 )
+            if not crops:  # a crop reads bytes as they are
+                images = images.float()
             images = step(images, sizes, draws)
             if crops:
                 sizes = torch.tensor([images.shape[-2:]]).expand(

@@ -13,7 +13,7 @@ from mmcv.transforms import BaseTransform, Compose
 from ahpcl.utils.said import log_once
 
 from ..pixel_format import PixelFormat
-from .color import SafeColorJitter
+from .color import ChannelMix, SafeColorJitter
 from .loading import LoadImageBGR
 from .multi_view import SeededMultiView
 from .role import SetRole
@@ -106,7 +106,7 @@ def _fitted(transforms: list[Any], left_out: list[str]) -> list[Any]:
             left_out += _without_colours(transform)
             transform = BandWise(transform)
         elif not isinstance(
-            transform, BandWise | LoadImageBGR | SetRole
+            transform, BandWise | ChannelMix | LoadImageBGR | SetRole
         ) and not name.startswith(('Pack', 'Load')):
             transform = BandWise(transform)
         found.append(transform)

@@ -92,6 +92,81 @@ class SafeColorJitter(BaseTransform):
         )
 
 
+@TRANSFORMS.register_module()
+class ChannelMix(BaseTransform):
+    """Mixes the channels to one gray of fixed mean and contrast.
+
+    For images whose colours tell nothing: with random weights, of which some
+    are negative, it is random, too, what is brighter than what. An encoder
+    that is trained on such views must see such images in an E-step and an
+    evaluation as well, mixed with fixed weights. The mean is 128 and the
+    standard deviation 48, both before values below 0 and above 255 are
+    clipped; an image of one gray value is 128 everywhere.
+
+    Modified key: ``img`` (uint8, (H, W, C) or (H, W)); the number of its
+    channels stays, and all of them are equal.
+
+    Args:
+        weights: Of every channel, in the order of the image (B, G, R). None
+            draws each from [-1, 1), anew for every image, from NumPy's
+            global generator.
+
+    Raises:
+        ValueError: If ``weights`` are not finite or all 0; on use, if they
+            are not as many as the channels.
+
+    Examples:
+        >>> mix = ChannelMix(weights=[1.0, 0.0, 0.0])
+        >>> image = np.array([[[5, 9, 9], [7, 1, 1]]], np.uint8)
+        >>> mix(dict(img=image))['img'][0, :, 2]
+        array([ 80, 176], dtype=uint8)
+    """
+
+    def __init__(self, weights: Sequence[float] | None = None) -> None:
+        if weights is not None and not (
+            np.isfinite(weights).all() and np.any(weights)
+        ):
+            raise ValueError(
+                'expected finite weights that are not all 0, or None for '
+                f'random ones, got {weights!r}'
+            )
+        self.weights = None if weights is None else tuple(weights)
+
+    def transform(self, results: dict) -> dict:
+        """Mix the channels of ``results['img']``."""
+        given = results['img']
+        image = given.reshape(*given.shape[:2], -1).astype(np.float32)
+        weights = self.weights_for(image.shape[2])
+        if weights is None:
+            weights = np.random.uniform(-1.0, 1.0, image.shape[2])
+        gray = image @ np.asarray(weights, np.float32)
+        gray -= gray.mean()
+        # Less than a tenth of a gray level is rounding.
+        spread = max(float(gray.std()), 0.1)
+        gray = np.rint(128 + 48 * gray / spread).clip(0, 255)
+        gray = gray.astype(np.uint8)[:, :, None]
+        results['img'] = np.broadcast_to(gray, image.shape).reshape(
+            given.shape
+        )
+        return results
+
+    def weights_for(self, channels: int) -> tuple[float, ...] | None:
+        """The fixed weights, if there are any.
+
+        Raises:
+            ValueError: If they are not as many as the channels.
+        """
+        if self.weights is not None and len(self.weights) != channels:
+            raise ValueError(
+                f'expected as many weights of ChannelMix as channels, '
+                f'{channels}, got {len(self.weights)}: {self.weights}'
+            )
+        return self.weights
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(weights={self.weights})'
+
+
 def shift_hue(image: Image.Image, shift: float) -> Image.Image:
     """Turn the hue of an RGB image.
 
