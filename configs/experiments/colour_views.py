@@ -4,7 +4,7 @@ _base_ = '../_base_/scales/{{$AHPCL_SCALE:shapes}}.py'
 __data = _base_.pop('data')
 __made = __data.pipelines(
     [
-        *__data.view_pipeline[:2],
+        *__data.view_pipeline[:3],
         dict(
             type='SafeColorJitter',
             brightness=0.8,

@@ -9,12 +9,8 @@ data = dict(
         [
             # Where a shape stands, how large and how it is turned tells the
             # images apart and nothing of their classes.
-            dict(
-                type='RandomAffine',
-                degrees=45.0,
-                translate=(0.1, 0.1),
-                scale=(0.8, 1.25),
-            ),
+            _base_.data.crop(image_size, (0.6, 1.0)),
+            dict(type='RandomAffine', degrees=45.0, translate=(0.1, 0.1)),
             dict(type='RandomFlip', prob=0.5),
             # So do colours, and what is brighter than what.
             dict(type='ChannelMix'),

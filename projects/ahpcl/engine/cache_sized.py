@@ -38,17 +38,18 @@ class CacheSizedEncoder:
         views = [inputs] if isinstance(inputs, Tensor) else list(inputs)
         if views[0].device.type != 'cpu' or len(views[0]) <= _LEAST:
             return self._encode(inputs)
+        rows, done = [], 0
         if self._number is None:
-            one = tuple(view[:1] for view in views)
-            largest = self._largest_map(self._like(inputs, one))
-            self._number = max(_ROOM // max(largest, 1), _LEAST)
-        parts = zip(*(view.split(self._number) for view in views), strict=True)
-        rows = [self._encode(self._like(inputs, part)) for part in parts]
+            rows.append(self._measured(self._like(inputs, views, 0, _LEAST)))
+            done = _LEAST
+        for start in range(done, len(views[0]), self._number):
+            end = start + self._number
+            rows.append(self._encode(self._like(inputs, views, start, end)))
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
-    def _largest_map(self, image: Inputs) -> int:
-        """Bytes of the largest output of a module, for one image."""
-        sizes = [0]
+    def _measured(self, inputs: Inputs) -> Tensor:
+        """Rows of a few images, by whose largest map the number is set."""
+        sizes = [1]
 
         def note(module: nn.Module, inputs: tuple, output: object) -> None:
             if isinstance(output, Tensor):
@@ -60,12 +61,17 @@ class CacheSizedEncoder:
             if next(module.children(), None) is None
         ]
         try:
-            self._encode(image)
+            rows = self._encode(inputs)
         finally:
             for handle in handles:
                 handle.remove()
-        return max(sizes)
+        self._number = max(_ROOM * len(rows) // max(sizes), _LEAST)
+        return rows
 
     @staticmethod
-    def _like(inputs: Inputs, part: tuple[Tensor, ...]) -> Inputs:
-        return part[0] if isinstance(inputs, Tensor) else list(part)
+    def _like(
+        inputs: Inputs, views: list[Tensor], start: int, end: int
+    ) -> Inputs:
+        """Some images, as one tensor or as views, as they came."""
+        part = [view[start:end] for view in views]
+        return part[0] if isinstance(inputs, Tensor) else part
