@@ -100,6 +100,38 @@ def test_an_image_counts_as_its_neighbours_are_of_its_cluster(ideas):
     assert float(weights.std()) > 0.05
 
 
+def test_a_level_counts_as_far_as_it_is_found_again(ideas):
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    from ahpcl.core import KMeansSettings, spherical_kmeans
+
+    generator = torch.manual_seed(5)
+    features = F.normalize(torch.randn(120, 8, generator=generator), dim=1)
+    clusters = ideas.LevelTrust(low=0.1, high=0.9, most=3.0, n_init=1)
+    request = ClusterRequest((6,), 'independent', temperature=0.2, seed=3)
+    (level,) = clusters(features, request).levels
+    again = spherical_kmeans(features, 6, KMeansSettings(n_init=1), seed=4)
+    agreement = adjusted_mutual_info_score(
+        level.assignments.numpy(), again.assignments.numpy()
+    )
+    assert 0.1 < agreement < 0.9  # so that the weight is between
+    weight = 3 * (agreement - 0.1) / 0.8
+    loss, _ = ideas.TrialProtoLoss(trust=True)(features[INDEX], level, INDEX)
+    plain, _ = proto_nce(features[INDEX], level, INDEX)
+    assert float(loss) == pytest.approx(weight * float(plain), rel=1e-4)
+    for low, high, wanted in ((0.95, 1.0, 0.0), (-0.2, 0.0, 3.0)):
+        ideas.LevelTrust(low=low, high=high, most=3.0, n_init=1)(
+            features, request
+        )
+        assert ideas._TRUST[6] == wanted
+
+
+def test_weights_of_another_process_are_missed(ideas, level, query):
+    ideas._WEIGHTS.clear()
+    with pytest.raises(ValueError, match='cannot be resumed: delete'):
+        ideas.TrialProtoLoss(core=True)(query, level, INDEX)
+
+
 def test_the_nearest_prototypes_are_no_negatives(ideas, level):
     selection = ideas.FarNegatives(share=0.2)
     (mask,) = selection.prototype_masks(
