@@ -9,7 +9,8 @@ from .extraction_settings import Inputs
 
 # Bytes of the largest map of the images that are encoded at once. Measured on
 # a processor with 32 MiB of last-level cache: thin and whole ResNet-18 at 16
-# to 84 px are fastest at 8 to 16 MiB, and 1.2 to 1.6 times slower at 64 MiB.
+# to 84 px were fastest at 8 to 16 MiB and 1.2 to 1.7 times slower at 32 to 64
+# MiB, while other work shared the cache.
 _ROOM = 8 * 2**20
 _LEAST = 16
 
