@@ -222,6 +222,43 @@ def test_what_cannot_be_exported_is_said(
     assert not list(tmp_path.iterdir())
 
 
+def shapes():
+    """An encoder whose images are mixed to gray, with random weights."""
+    config = Config.fromfile(CONFIGS / 'ahpcl_shapes.py')
+    model = MODELS.build(config.model)
+    files = RunFiles('shapes.pth', '.', config, model.state_dict())
+    return ahpcl.api.Encoder(files, device='cpu')
+
+
+def test_a_graph_without_a_step_of_the_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='changes pixels by ChannelMix'):
+        shapes().export(tmp_path / 'a.onnx', preprocess=True)
+    assert not list(tmp_path.iterdir())
+    # The remedy, and what the card says to do.
+    pytest.importorskip('onnxscript', reason=MISSING)
+    shapes().export(tmp_path / 'a.onnx')
+    card = (tmp_path / 'a.onnx.md').read_text()
+    assert (
+        'Then, on pixels from 0 to 255 in the order B, G, R: ChannelMix'
+        in card
+    )
+
+
+def test_values_are_changed_after_an_image_has_its_size():
+    from ahpcl.api.image_items import list_items
+    from ahpcl.api.preprocessing import Preprocessing
+
+    pipeline = Preprocessing.of(shapes().config)
+    # Bright above, dark in the half that is cropped away.
+    image = np.full((32, 96, 3), 5, np.uint8)
+    image[:16, 32:64] = 200
+    (item,) = list_items(image[None], None, 3)
+    pixels = pipeline(item).float()
+    assert pixels.shape == (3, 32, 32)
+    assert float(pixels.mean()) == pytest.approx(128, abs=1)
+    assert float(pixels.std()) == pytest.approx(48, abs=1)
+
+
 def test_an_onnx_file_says_who_runs_it(tmp_path):
     path = tmp_path / 'encoder.onnx'
     path.write_bytes(b'onnx')

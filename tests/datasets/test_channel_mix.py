@@ -42,7 +42,7 @@ def test_fixed_weights_are_a_sum(channels):
     weights = [0.7, -1.2, 0.1, 2.0, -0.3][:channels]
     image = picture(channels, channels)
     found = ChannelMix(weights)({'img': image})['img']
-    assert found.dtype == np.uint8
+    assert found.dtype == np.uint8 and found.flags.writeable
     assert np.abs(found - slowly(image, weights)).max() <= 0.51
 
 
@@ -89,9 +89,12 @@ def test_a_batch_on_the_device_is_mixed_alike(weights):
     assert np.array_equal(found, np.rint(found))
 
 
-@pytest.mark.parametrize('weights', [(0, 0, 0), (1.0, float('nan'), 0)])
+@pytest.mark.parametrize(
+    'weights',
+    [(0, 0, 0), (1.0, float('nan'), 0), 0.5, 'abc', [None, 1], ()],
+)
 def test_weights_that_cannot_be_are_refused(weights):
-    with pytest.raises(ValueError, match='expected finite weights'):
+    with pytest.raises(ValueError, match='expected a list of finite'):
         ChannelMix(weights)
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -92,9 +93,11 @@ def test_nothing_to_draw_changes_nothing():
 def test_a_positive_angle_turns_anticlockwise():
     image = np.zeros((11, 11, 3), np.uint8)
     image[5, 8] = 255  # three pixels to the right of the centre
-    matrix = sources(90, 1, (0, 0), (11, 11))
-    source = np.array(matrix) @ (5, 2, 1)  # of three above the centre
-    np.testing.assert_allclose(source, (8, 5))
+    matrix = np.array(sources(90, 1, (0, 0), (11, 11)))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    turned = cv2.warpAffine(image, matrix, (11, 11), flags=flags)
+    # Three pixels above it.
+    assert np.argwhere(turned[:, :, 0] > 200).tolist() == [[2, 5]]
 
 
 def test_a_gray_image_keeps_its_shape():
@@ -109,6 +112,11 @@ def test_a_gray_image_keeps_its_shape():
     [
         dict(degrees=-1),
         dict(degrees=181),
+        dict(degrees=(0, 45)),
+        dict(degrees=float('nan')),
+        dict(degrees=10, translate=0.1),
+        dict(degrees=10, scale=1.2),
+        dict(degrees=10, scale=(1.0, float('inf'))),
         dict(degrees=10, translate=(0.1,)),
         dict(degrees=10, translate=(0.1, 1.5)),
         dict(degrees=10, scale=(0.0, 1.0)),

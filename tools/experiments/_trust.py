@@ -102,17 +102,17 @@ def judged(values: Tensor, share: Tensor) -> dict[str, float]:
 
     Returns:
         ``correlation``: Spearman's with the true shares, 0 where all values
-        are equal. ``right``: the mean of the true shares among the most
-        trusted, percent.
+        or all shares are equal. ``right``: the mean of the true shares among
+        the most trusted, percent; among all where all values are equal.
     """
     ranks, truth = _ranks(values), _ranks(share)
-    if float(ranks.std()) == 0:
-        correlation, top = 0.0, torch.arange(len(values))
-    else:
-        both = torch.stack([ranks, truth])
-        correlation = float(torch.corrcoef(both)[0, 1])
+    correlation, top = 0.0, torch.arange(len(values))
+    if float(ranks.std()) > 0:
         top = values.argsort(descending=True, stable=True)
         top = top[: max(round(MOST * len(values)), 1)]
+        if float(truth.std()) > 0:
+            both = torch.stack([ranks, truth])
+            correlation = float(torch.corrcoef(both)[0, 1])
     return dict(
         correlation=round(correlation, 3),
         right=round(100 * float(share[top].mean()), 2),

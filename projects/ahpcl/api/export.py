@@ -65,8 +65,8 @@ def export_encoder(
         The file.
 
     Raises:
-        ValueError: If the format is unknown, or the encoder has no form in
-            that library.
+        ValueError: If the format is unknown, the encoder has no form in
+            that library, or ``preprocess`` leaves out a step of the run.
         ImportError: If a library for the format is not installed.
     """
     target = Path(path)
@@ -86,8 +86,15 @@ def export_encoder(
         )
     said: list[str] = []
     if to == 'onnx':
-        pixels = Preprocessing.of(files.config).pixels
-        said += write_onnx(parts, size, target, space, preprocess, pixels)
+        own = Preprocessing.of(files.config)
+        if preprocess and own.changes:
+            raise ValueError(
+                'expected preprocess=False of a run whose pipeline changes '
+                f'pixels by {own.changes[0]["type"]}, which the graph does '
+                'not hold, got preprocess=True; export without it, and apply '
+                'and normalise as the model card says'
+            )
+        said += write_onnx(parts, size, target, space, preprocess, own.pixels)
     elif to == 'safetensors':
         _write_portable(files, size, target)
         said.append(f"encoder = ahpcl.load('{target.name}')")

@@ -204,9 +204,16 @@ def preprocessing_lines(
         _step(step)
         for step in found.pipeline
         if not str(step['type']).rpartition('.')[2].startswith('Load')
+        and step not in found.changes
     ]
     fit = ', '.join(steps) or 'none: the images of the run are of that size'
     lines = [f'- Size: {size}; resizing and cropping: {fit}']
+    if found.changes:
+        changes = ', '.join(_step(step) for step in found.changes)
+        lines.append(
+            f'- Then, on pixels from 0 to 255 in the order B, G, R: {changes} '
+            '(`ahpcl.datasets`), before channels are exchanged and normalised'
+        )
     pixels = found.pixels
     number = pixels.channels
     if pixels.ranges:

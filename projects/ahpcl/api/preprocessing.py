@@ -23,6 +23,9 @@ from ahpcl.datasets.transforms.band_wise import fit_pipeline
 from .image_items import ImageItem
 from .scopes import in_scope
 
+# Steps that give an image its size, and keep what its pixels say.
+_SIZES = {'Resize', 'ResizeEdge', 'CenterCrop', 'RandomCrop', 'Pad'}
+
 
 class UnreadableImageError(ValueError):
     """An image that cannot be decoded; the message names it."""
@@ -33,7 +36,8 @@ class Preprocessing:
 
     Where the pipeline of a run leaves the size as it is (data sets whose
     images are of one size), an image of another one is brought to it: resized
-    by its short edge (bicubic, Pillow), then cropped in the middle.
+    by its short edge (bicubic, Pillow), then cropped in the middle. Steps that
+    change values (``ChannelMix``) come after that.
 
     Args:
         pipeline: Configs of transforms, the first of which loads an image.
@@ -45,6 +49,7 @@ class Preprocessing:
     Attributes:
         pipeline: As given, without what packs.
         size: As given.
+        changes: Those steps of it that change the values of pixels.
     """
 
     def __init__(
@@ -59,15 +64,22 @@ class Preprocessing:
             if not str(step['type']).rpartition('.')[2].startswith('Pack')
         ]
         self.size = size
+        self.changes = [s for s in self.pipeline if _changes_values(s)]
+        others = [s for s in self.pipeline if not _changes_values(s)]
         with in_scope(scope):
             steps: list[Callable[[dict], dict | None]] = [
-                TRANSFORMS.build(copy.deepcopy(step)) for step in self.pipeline
+                TRANSFORMS.build(copy.deepcopy(step)) for step in others
             ] or [LoadImageBGR()]
+            changes = [
+                TRANSFORMS.build(copy.deepcopy(step)) for step in self.changes
+            ]
         load = next((s for s in steps if isinstance(s, LoadImageBGR)), None)
         #: How files become 8 bits.
         self.pixels = USUAL if load is None else load.pixels
         self._transform = Compose(steps)
-        fit_pipeline(self._transform, self.pixels)
+        self._change = Compose(changes)
+        for part in (self._transform, self._change):
+            fit_pipeline(part, self.pixels)
 
     @property
     def channels(self) -> int:
@@ -114,9 +126,16 @@ class Preprocessing:
             ) from error
         if self.size is not None and pixels.shape[:2] != self.size:
             pixels = _fit(pixels, self.size)
+        if self.changes:
+            pixels = self._change(dict(results, img=pixels))['img']
         return torch.from_numpy(
             np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
         )
+
+
+def _changes_values(step: Mapping[str, Any]) -> bool:
+    name = str(step['type']).rpartition('.')[2]
+    return name not in _SIZES and not name.startswith(('Load', 'Set'))
 
 
 class Normalise(nn.Module):

@@ -19,7 +19,9 @@ class CacheSizedEncoder:
     """Encodes a batch in parts whose maps fit into the cache of a CPU.
 
     Every image is encoded on its own, so the rows are those of the whole
-    batch. On other devices the batch stays whole.
+    batch, but for rounding where a library computes few rows otherwise; parts
+    are therefore of at least 16 images. On other devices the batch stays
+    whole.
 
     Args:
         model: What ``encode`` calls, in eval mode.
@@ -37,15 +39,19 @@ class CacheSizedEncoder:
     def __call__(self, inputs: Inputs) -> Tensor:
         """Rows (B, D) of the images."""
         views = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-        if views[0].device.type != 'cpu' or len(views[0]) <= _LEAST:
+        if views[0].device.type != 'cpu' or len(views[0]) < 2 * _LEAST:
             return self._encode(inputs)
         rows, done = [], 0
         if self._number is None:
             rows.append(self._measured(self._like(inputs, views, 0, _LEAST)))
             done = _LEAST
-        for start in range(done, len(views[0]), self._number):
-            end = start + self._number
-            rows.append(self._encode(self._like(inputs, views, start, end)))
+        count = len(views[0])
+        while done < count:
+            end = done + self._number
+            if count - end < _LEAST:
+                end = count
+            rows.append(self._encode(self._like(inputs, views, done, end)))
+            done = end
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
     def _measured(self, inputs: Inputs) -> Tensor:
@@ -66,7 +72,8 @@ class CacheSizedEncoder:
         finally:
             for handle in handles:
                 handle.remove()
-        self._number = max(_ROOM * len(rows) // max(sizes), _LEAST)
+        number = _ROOM * len(rows) // max(sizes)
+        self._number = max(number // _LEAST, 1) * _LEAST
         return rows
 
     @staticmethod

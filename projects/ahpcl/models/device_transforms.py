@@ -362,13 +362,19 @@ def _affine(transform: Any) -> Transform:
         scale = draws.uniform(1, low, high)[:, 0]
         right = draws.uniform(1, -share_x, share_x)[:, 0] * width
         down = draws.uniform(1, -share_y, share_y)[:, 0] * height
-        cos, sin = angle.cos() / scale, angle.sin() / scale
+        cos, sin, right, down = (
+            _send(value.float(), images)[:, None, None]
+            for value in (
+                angle.cos() / scale,
+                angle.sin() / scale,
+                right,
+                down,
+            )
+        )
         # Pixels of the moved image, seen from its own centre.
-        y = torch.arange(height).double() - (height - 1) / 2
-        x = torch.arange(width).double() - (width - 1) / 2
-        y = (y[None] - down[:, None])[:, :, None]
-        x = (x[None] - right[:, None])[:, None, :]
-        cos, sin = cos[:, None, None], sin[:, None, None]
+        y = torch.arange(height, device=images.device) - (height - 1) / 2
+        x = torch.arange(width, device=images.device) - (width - 1) / 2
+        y, x = y[None, :, None] - down, x[None, None, :] - right
         # In halves of the sides, as grid_sample counts.
         place = torch.stack(
             [
@@ -379,7 +385,7 @@ def _affine(transform: Any) -> Transform:
         )
         moved = F.grid_sample(
             images,
-            _send(place.float(), images),
+            place,
             padding_mode='border',
             align_corners=True,
         )

@@ -33,6 +33,11 @@ def test_a_signal_is_judged_by_its_ranks(trust):
     assert nothing['right'] == pytest.approx(100 * float(share.mean()))
 
 
+def test_pure_clusters_leave_nothing_to_tell(trust):
+    found = trust.judged(torch.rand(10), torch.ones(10))
+    assert found == dict(correlation=0.0, right=100.0)
+
+
 def test_equal_values_share_their_rank(trust):
     from scipy.stats import spearmanr
 

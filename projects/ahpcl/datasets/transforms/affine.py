@@ -35,16 +35,21 @@ class RandomAffine(BaseTransform):
         translate: Sequence[float] = (0.0, 0.0),
         scale: Sequence[float] = (1.0, 1.0),
     ) -> None:
-        if not 0 <= degrees <= 180:
-            raise ValueError(f'expected degrees from 0 to 180, got {degrees}')
-        if len(translate) != 2 or not all(0 <= t <= 1 for t in translate):
+        if not _numbers([degrees], 1) or not 0 <= degrees <= 180:
+            raise ValueError(
+                f'expected degrees as one number from 0 to 180, got {degrees}'
+            )
+        if not _numbers(translate, 2) or not all(
+            0 <= share <= 1 for share in translate
+        ):
             raise ValueError(
                 'expected translate of two shares from 0 to 1, got '
                 f'{translate!r}'
             )
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+        if not _numbers(scale, 2) or not 0 < scale[0] <= scale[1]:
             raise ValueError(
-                f'expected scale of 0 < low <= high, got {scale!r}'
+                'expected scale of two finite numbers, 0 < low <= high, got '
+                f'{scale!r}'
             )
         self.degrees = degrees
         self.translate = tuple(translate)
@@ -77,6 +82,16 @@ class RandomAffine(BaseTransform):
             f'{type(self).__name__}(degrees={self.degrees}, '
             f'translate={self.translate}, scale={self.scale})'
         )
+
+
+def _numbers(values: object, count: int) -> bool:
+    return (
+        isinstance(values, Sequence)
+        and len(values) == count
+        and all(
+            isinstance(v, int | float) and math.isfinite(v) for v in values
+        )
+    )
 
 
 def sources(

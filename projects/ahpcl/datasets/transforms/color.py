@@ -124,11 +124,14 @@ class ChannelMix(BaseTransform):
 
     def __init__(self, weights: Sequence[float] | None = None) -> None:
         if weights is not None and not (
-            np.isfinite(weights).all() and np.any(weights)
+            isinstance(weights, Sequence)
+            and all(isinstance(w, int | float) for w in weights)
+            and np.isfinite(weights).all()
+            and np.any(weights)
         ):
             raise ValueError(
-                'expected finite weights that are not all 0, or None for '
-                f'random ones, got {weights!r}'
+                'expected a list of finite weights that are not all 0, or '
+                f'None for random ones, got {weights!r}'
             )
         self.weights = None if weights is None else tuple(weights)
 
@@ -145,9 +148,8 @@ class ChannelMix(BaseTransform):
         spread = max(float(gray.std()), 0.1)
         gray = np.rint(128 + 48 * gray / spread).clip(0, 255)
         gray = gray.astype(np.uint8)[:, :, None]
-        results['img'] = np.broadcast_to(gray, image.shape).reshape(
-            given.shape
-        )
+        mixed = np.repeat(gray, image.shape[2], axis=2)
+        results['img'] = mixed.reshape(given.shape)
         return results
 
     def weights_for(self, channels: int) -> tuple[float, ...] | None:
