@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ from _structure import other_neighbours
 from _tables import markdown
 from torch import Tensor
 
-from ahpcl.core import KMeansSettings, spherical_kmeans
+from ahpcl.core import (
+    KMeansSettings,
+    clustering_agreement,
+    spherical_kmeans,
+)
 from ahpcl.visualization.clusters import class_table
 
 RESULTS = LEDGER.parent / 'trust_signals.json'
@@ -50,7 +55,7 @@ def true_shares(clusters: Tensor, labels: Tensor) -> Tensor:
 
 def signals(
     points: Tensor, clusters: int, labels: Tensor, near: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> tuple[Tensor, dict[str, Tensor], float]:
     """One k-means, and every signal for every image.
 
     Args:
@@ -61,8 +66,9 @@ def signals(
         near: Indices (N, k) of the nearest other rows.
 
     Returns:
-        The true shares (N,), and per name of `SIGNALS` values (N,), the
-        higher the more trusted.
+        The true shares (N,); per name of `SIGNALS` values (N,), the higher
+        the more trusted; the mean adjusted mutual information of the three
+        starts of k-means.
     """
     own, *others = (
         spherical_kmeans(points, clusters, KMeansSettings(n_init=1), seed=seed)
@@ -90,7 +96,11 @@ def signals(
         'truth_of_clusters': (counts.amax(1) / sizes)[where],
         'truth_of_images': share,
     }
-    return share, found
+    starts = [each.assignments for each in (own, *others)]
+    agreement = [
+        clustering_agreement(a, b).ami for a, b in combinations(starts, 2)
+    ]
+    return share, found, sum(agreement) / len(agreement)
 
 
 def judged(values: Tensor, share: Tensor) -> dict[str, float]:
@@ -126,11 +136,18 @@ def compare(
     near = other_neighbours(points, NEIGHBOURS)
     found = []
     for clusters in counts:
-        share, values = signals(points, clusters, labels, near)
+        share, values, agreement = signals(points, clusters, labels, near)
         found += [
             dict(clusters=clusters, signal=name, **judged(own, share))
             for name, own in values.items()
         ]
+        found.append(
+            dict(
+                clusters=clusters,
+                signal='agreement',
+                agreement=round(agreement, 3),
+            )
+        )
     return found
 
 
@@ -158,6 +175,11 @@ def table(sets: Sequence[Mapping[str, Any]]) -> str:
             }
             for name, text in SIGNALS.items()
         ]
+        agreed = {k: cells['agreement', k]['agreement'] for k in counts}
+        lines.append(
+            dict(signal='agreement of the starts (adjusted)')
+            | {str(k): f'{value:.2f}' for k, value in agreed.items()}
+        )
         parts.append(f'{each["set"]}:\n\n{markdown(lines, columns)}')
     return '\n\n'.join(parts) + '\n'
 

@@ -16,15 +16,13 @@ from torch import Tensor, nn
 
 from ahpcl.compat.frameworks import scope_of
 from ahpcl.datasets.decode import admit_pixels, explain
+from ahpcl.datasets.image_size import gives_size
 from ahpcl.datasets.pixel_format import USUAL, PixelFormat
 from ahpcl.datasets.transforms import LoadImageBGR
 from ahpcl.datasets.transforms.band_wise import fit_pipeline
 
 from .image_items import ImageItem
 from .scopes import in_scope
-
-# Steps that give an image its size, and keep what its pixels say.
-_SIZES = {'Resize', 'ResizeEdge', 'CenterCrop', 'RandomCrop', 'Pad'}
 
 
 class UnreadableImageError(ValueError):
@@ -135,7 +133,7 @@ class Preprocessing:
 
 def _changes_values(step: Mapping[str, Any]) -> bool:
     name = str(step['type']).rpartition('.')[2]
-    return name not in _SIZES and not name.startswith(('Load', 'Set'))
+    return not gives_size(step) and not name.startswith(('Load', 'Set'))
 
 
 class Normalise(nn.Module):

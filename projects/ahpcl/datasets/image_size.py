@@ -17,6 +17,8 @@ _SIZED = dict(
 )
 # What brings an edge to a size before a crop.
 _EDGE = 'ResizeEdge'
+# What gives a size without one setting for it.
+_OTHERS = ('Pad',)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,21 @@ class _Place:
         value = self.node[self.key]
         pair = isinstance(value, list | tuple)
         self.node[self.key] = type(value)([pixels] * 2) if pair else pixels
+
+
+def gives_size(transform: Mapping[str, Any]) -> bool:
+    """Whether a transform fits an image to a size, and does no more.
+
+    Args:
+        transform: Config of the transform.
+
+    Examples:
+        >>> gives_size(dict(type='mmcls.CenterCrop', crop_size=84))
+        True
+        >>> gives_size(dict(type='ChannelMix'))
+        False
+    """
+    return _kind(transform) in (*_SIZED, _EDGE, *_OTHERS)
 
 
 def pipeline_sizes(config: Mapping[str, Any]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import adjusted_mutual_info_score
 
 from tools_modules import tool_modules
 
@@ -54,7 +55,7 @@ def test_signals_are_what_their_names_say(trust):
     points = F.normalize(torch.randn(80, 6, generator=generator), dim=1)
     labels = torch.randint(3, (80,), generator=generator)
     near = trust.other_neighbours(points, 5)
-    share, found = trust.signals(points, 4, labels, near)
+    share, found, agreement = trust.signals(points, 4, labels, near)
     assert set(found) == set(trust.SIGNALS)
     from ahpcl.core import KMeansSettings, spherical_kmeans
 
@@ -62,6 +63,12 @@ def test_signals_are_what_their_names_say(trust):
         spherical_kmeans(points, 4, KMeansSettings(n_init=1), seed=seed)
         for seed in range(3)
     )
+    starts = [each.assignments.numpy() for each in (own, other, third)]
+    pairs = [
+        adjusted_mutual_info_score(starts[a], starts[b])
+        for a, b in ((0, 1), (0, 2), (1, 2))
+    ]
+    assert agreement == pytest.approx(sum(pairs) / 3, abs=1e-5)
     for i in (0, 17, 63):
         c = int(own.assignments[i])
         mates = [j for j in range(80) if own.assignments[j] == c]
@@ -103,4 +110,4 @@ def test_a_table_has_a_line_per_signal_and_a_column_per_count(trust):
     lines = text.splitlines()
     assert lines[0] == 'a/b/0:'
     assert lines[2] == '| signal | K = 4 | K = 8 |'
-    assert len(lines) == 4 + len(trust.SIGNALS)
+    assert len(lines) == 5 + len(trust.SIGNALS)  # and the agreement
