@@ -24,10 +24,11 @@ from ahpcl.core import (
 from ahpcl.core.clustering.rows import unit_rows
 from ahpcl.engine import ClusterRequest, KMeansClustering
 
-# How much every image counts at a level of so many clusters, (N,), and how
-# much the level does.
+# How much every image counts at a level of so many clusters, (N,), how much
+# the level does, and the unit rows (N, D) that were clustered.
 _WEIGHTS: dict[int, Tensor] = {}
 _TRUST: dict[int, float] = {}
+_POINTS: dict[int, Tensor] = {}
 
 
 @TASK_UTILS.register_module(force=True)
@@ -135,9 +136,24 @@ class LevelTrust(KMeansClustering):
         return hierarchy
 
 
+@TASK_UTILS.register_module(force=True)
+class PosteriorClustering(KMeansClustering):
+    """k-means that also keeps what it clustered, for posteriors."""
+
+    def __call__(
+        self, features: Tensor, request: ClusterRequest
+    ) -> PrototypeHierarchy:
+        """Cluster, and keep the points for the loss."""
+        hierarchy = super().__call__(features, request)
+        points = unit_rows(features.float())
+        for level in hierarchy.levels:
+            _POINTS[level.num_clusters] = points.cpu()
+        return hierarchy
+
+
 @MODELS.register_module(force=True)
 class TrialProtoLoss(nn.Module):
-    """The prototype loss with parts of it left out.
+    """The prototype loss with parts of it changed.
 
     Args:
         core: Images count as `CoreClustering` or `NeighbourTrust` says; the
@@ -145,15 +161,31 @@ class TrialProtoLoss(nn.Module):
         trust: A level counts as `LevelTrust` says.
         negatives: False attracts a query to its prototype and pushes it from
             none: 2 - 2 q . c, the form of BYOL.
+        posterior: The target of a query is no single prototype but
+            softmax(x . c / (posterior * phi)) over all of a level, x its
+            image as the E-step saw it (`PosteriorClustering`). At 1 that is
+            the E-step of EM, of which PCL takes the maximum alone; the lower,
+            the sharper. Prototypes of an image's own kind that lie near are
+            attracted and not pushed away.
     """
 
     def __init__(
-        self, core: bool = False, negatives: bool = True, trust: bool = False
+        self,
+        core: bool = False,
+        negatives: bool = True,
+        trust: bool = False,
+        posterior: float | None = None,
     ) -> None:
         super().__init__()
+        if posterior is not None and not (posterior > 0 and negatives):
+            raise ValueError(
+                'expected a positive posterior, and negatives, got '
+                f'{posterior} and {negatives}'
+            )
         self.core = core
         self.trust = trust
         self.negatives = negatives
+        self.posterior = posterior
 
     def forward(
         self,
@@ -169,7 +201,12 @@ class TrialProtoLoss(nn.Module):
         cosines = query @ level.centroids.t()
         logits = cosines / level.concentration
         right = (logits.detach().argmax(1) == target).float()
-        if self.negatives:
+        if self.posterior is not None:
+            seen = _kept(_POINTS, level.num_clusters)[index].to(query)
+            phi = self.posterior * level.concentration
+            targets = (seen @ level.centroids.t() / phi).softmax(1)
+            losses = F.cross_entropy(logits, targets, reduction='none')
+        elif self.negatives:
             losses = F.cross_entropy(
                 logits,
                 target,
@@ -191,8 +228,8 @@ def _kept(known: dict[int, Any], clusters: int) -> Any:
     """What the clustering of this process keeps of a level."""
     if clusters not in known:
         raise ValueError(
-            f'expected weights at {clusters} clusters, got none; a row with '
-            'a core or with trust cannot be resumed: delete its folder in '
+            f'expected an E-step at {clusters} clusters, got none; a row with '
+            'a core, with trust or with posteriors cannot be resumed: delete its folder in '
             'work_dirs/experiments, and it starts again'
         )
     return known[clusters]

@@ -126,6 +126,36 @@ def test_a_level_counts_as_far_as_it_is_found_again(ideas):
         assert ideas._TRUST[6] == wanted
 
 
+def test_a_query_learns_the_posterior_of_its_image(ideas):
+    generator = torch.manual_seed(6)
+    features = F.normalize(torch.randn(60, 8, generator=generator), dim=1)
+    request = ClusterRequest((5,), 'independent', temperature=0.2, seed=3)
+    (level,) = ideas.PosteriorClustering(n_init=1)(features, request).levels
+    views = F.normalize(
+        features[INDEX] + torch.randn(6, 8, generator=generator), dim=1
+    )
+    trial = ideas.TrialProtoLoss(posterior=0.5)
+    loss, accuracy = trial(views, level, INDEX, 0.1)
+    losses = []
+    for view, image in zip(views, INDEX, strict=True):
+        pairs = list(zip(level.centroids, level.concentration, strict=True))
+        known = torch.stack([features[image] @ c / (p / 2) for c, p in pairs])
+        told = torch.stack([view @ c / p for c, p in pairs])
+        share = known.exp() / known.exp().sum()
+        losses.append(-(share * (told - told.exp().sum().log())).sum())
+    assert float(loss) == pytest.approx(float(sum(losses)) / 6, rel=1e-5)
+    _, plain = proto_nce(views, level, INDEX)
+    assert float(accuracy) == float(plain)
+    # So sharp that the nearest prototype alone is left.
+    sharp, _ = ideas.TrialProtoLoss(posterior=1e-4)(views, level, INDEX)
+    phi = level.concentration
+    nearest = (features[INDEX] @ level.centroids.t() / phi).argmax(1)
+    wanted = F.cross_entropy(views @ level.centroids.t() / phi, nearest)
+    assert float(sharp) == pytest.approx(float(wanted), rel=1e-4)
+    with pytest.raises(ValueError, match='positive posterior'):
+        ideas.TrialProtoLoss(posterior=1.0, negatives=False)
+
+
 def test_weights_of_another_process_are_missed(ideas, level, query):
     ideas._WEIGHTS.clear()
     with pytest.raises(ValueError, match='cannot be resumed: delete'):
