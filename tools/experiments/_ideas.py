@@ -229,8 +229,8 @@ def _kept(known: dict[int, Any], clusters: int) -> Any:
     if clusters not in known:
         raise ValueError(
             f'expected an E-step at {clusters} clusters, got none; a row with '
-            'a core, with trust or with posteriors cannot be resumed: delete its folder in '
-            'work_dirs/experiments, and it starts again'
+            'a core, with trust or with posteriors cannot be resumed: delete '
+            'its folder in work_dirs/experiments, and it starts again'
         )
     return known[clusters]
 
