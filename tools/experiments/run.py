@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 
 import _paths  # noqa: F401  # isort: skip
-from _ledger import LEDGER, read_ledger
+from _ledger import LEDGER, newest, read_ledger
 from _plan import PLAN, ROOT, plan_rows, read_plan
 from _row_queue import Queue, say
 
@@ -124,7 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = parse_args(argv)
     if args.plan_rows or args.replan_rows:
-        finished = {entry['row'] for entry in read_ledger(args.ledger)}
+        counted = newest(
+            read_ledger(args.ledger), read_plan(args.plan).superseded
+        )
+        finished = {entry['row'] for entry in counted.values()}
         for name in plan_rows(args.plan, finished, args.replan_rows):
             say(f'{name}: planned')
         return 0

@@ -8,9 +8,16 @@ data = dict(
     **_base_.data.pipelines(
         [
             # Where a shape stands, how large and how it is turned tells the
-            # images apart and nothing of their classes.
-            _base_.data.crop(image_size, (0.6, 1.0)),
-            dict(type='RandomAffine', degrees=45.0, translate=(0.1, 0.1)),
+            # images apart and nothing of their classes. The crop is of the
+            # whole image, as a smaller one cuts marks off; small views, where
+            # a method has them, are made of it.
+            _base_.data.crop(image_size, (1.0, 1.0)),
+            dict(
+                type='RandomAffine',
+                degrees=45.0,
+                translate=(0.1, 0.1),
+                scale=(0.8, 1.25),
+            ),
             dict(type='RandomFlip', prob=0.5),
             # So do colours, and what is brighter than what.
             dict(type='ChannelMix'),

@@ -369,6 +369,14 @@ def test_what_is_superseded_runs_again_and_stays_in_the_ledger(
     assert [key[2] for key in found] == [0]
     later = dict(old[1], finished='2026-03-01')
     assert len(tools.ledger.newest([*old, later], known)) == 2
+    # And may have another config then, where what counts keeps its own.
+    planned = tools.plan.planned_file(plan)
+    planned.write_text(json.dumps({entry['row']: 'another' for entry in old}))
+    files = ['--plan', str(plan), '--ledger', str(ledger)]
+    assert tools.run.main([*files, '--replan-rows']) == 0
+    digests = json.loads(planned.read_text())
+    assert digests['digits/ahpcl/0'] == 'another'
+    assert digests['digits/ahpcl/1'] == old[1]['digest']
 
 
 def test_a_scale_without_its_images_names_what_gets_them(tools, tmp_path):
