@@ -1,6 +1,7 @@
 """The controller with a toy model: what it does, and in which order."""
 
 import itertools
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -254,6 +255,20 @@ def test_a_bank_takes_the_place_of_extractions(tmp_path, monkeypatch):
     run(tmp_path, 5, features='bank', refresh_every=3)
     # In eval mode only before epochs 0 and 3, and at the end.
     assert seen.count(False) == 3 * BATCHES
+    # The log says what was saved.
+    lines = re.findall(
+        r'E-step (?:before|after) .* s, clust', log_of(tmp_path)
+    )
+    spared = [' for an extraction of ' in line for line in lines]
+    assert spared == ['keys of the bank' in line for line in lines]
+    assert spared == [False, True, True, False, True, False]
+
+
+def test_an_epoch_without_an_estep_says_what_one_takes(tmp_path):
+    run(tmp_path, 4, interval=2)
+    lines = re.findall(r'epoch \d: acc_inst .*', log_of(tmp_path))
+    none = ['none was due; the last took ' in line for line in lines]
+    assert none == [False, True, False, True]
 
 
 # ---- the end -------------------------------------------------------------

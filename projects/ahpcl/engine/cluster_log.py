@@ -18,6 +18,7 @@ class ClusterLog:
 
     def __init__(self) -> None:
         self._told_exhausted = False
+        self._estep_took: float | None = None  # the last one of this process
 
     def plan(
         self,
@@ -79,6 +80,9 @@ class ClusterLog:
             'estep/seconds_extract': result.extract_seconds,
             'estep/seconds_cluster': result.cluster_seconds,
         }
+        if result.spared_seconds is not None:
+            what += f' for an extraction of {result.spared_seconds:.2f} s,'
+        self._estep_took = result.extract_seconds + result.cluster_seconds
         lines = [
             f'E-step {when}: {what} {result.extract_seconds:.2f} s, '
             f'clustering {result.cluster_seconds:.2f} s'
@@ -144,6 +148,12 @@ class ClusterLog:
             share = 100 * share / seconds
         scalars['estep/share'] = share
         line += f'; {seconds:.1f} s, E-step {share:.0f} %'
+        if (
+            estep is None
+            and 'ladder/newest' in scalars
+            and self._estep_took is not None
+        ):
+            line += f' (none was due; the last took {self._estep_took:.2f} s)'
         runner.logger.info(line)
         if advanced:
             runner.logger.info(f'ladder: now {_rungs(ladder.current)}')

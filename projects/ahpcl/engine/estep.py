@@ -40,6 +40,8 @@ class EStepResult:
             of a bank.
         cluster_seconds: Wall time of clustering, agreement and broadcast.
         from_bank: Whether the features are those of a bank.
+        spared_seconds: Wall time that the last extraction of this process
+            took, where a bank spares another one.
         effort: What the clustering had to do, in words, see
             :meth:`Clusterer.effort`.
         features: What was clustered, where it was asked for.
@@ -50,6 +52,7 @@ class EStepResult:
     extract_seconds: float
     cluster_seconds: float
     from_bank: bool = False
+    spared_seconds: float | None = None
     effort: str = ''
     features: FeatureShard | None = None
 
@@ -107,6 +110,7 @@ class EStep:
         self.linkage = linkage
         self.extraction = extraction
         self.bank = bank
+        self._extraction_took: float | None = None
 
     def run(
         self,
@@ -144,6 +148,8 @@ class EStep:
         from_bank = self.bank is not None and self.bank.complete and not fresh
         features = self._features(model, from_bank)
         extracted = time.perf_counter()
+        if not from_bank:
+            self._extraction_took = extracted - start
         if previous is not None and places is not None:
             previous = carry_over(
                 previous, places, features.features, features.shards
@@ -171,6 +177,7 @@ class EStep:
             extract_seconds=extracted - start,
             cluster_seconds=time.perf_counter() - extracted,
             from_bank=from_bank,
+            spared_seconds=self._extraction_took if from_bank else None,
             effort=self.clustering.effort(request),
             features=features if keep_features else None,
         )
