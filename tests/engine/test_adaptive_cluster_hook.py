@@ -267,7 +267,7 @@ def test_a_bank_takes_the_place_of_extractions(tmp_path, monkeypatch):
 def test_an_epoch_without_an_estep_says_what_one_takes(tmp_path):
     run(tmp_path, 4, interval=2)
     lines = re.findall(r'epoch \d: acc_inst .*', log_of(tmp_path))
-    none = ['none was due; the last took ' in line for line in lines]
+    none = ['none in it; the last took ' in line for line in lines]
     assert none == [False, True, False, True]
 
 

@@ -47,7 +47,7 @@ def append(
     """Add an entry; several processes may do so at once."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(entry, sort_keys=True) + '\n'
+    line = json.dumps(entry, sort_keys=True, separators=(',', ':')) + '\n'
     with path.open('ab') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         # A line that a dying machine left unfinished stays a line of its own.

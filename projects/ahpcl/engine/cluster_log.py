@@ -153,7 +153,7 @@ class ClusterLog:
             and 'ladder/newest' in scalars
             and self._estep_took is not None
         ):
-            line += f' (none was due; the last took {self._estep_took:.2f} s)'
+            line += f' (none in it; the last took {self._estep_took:.2f} s)'
         runner.logger.info(line)
         if advanced:
             runner.logger.info(f'ladder: now {_rungs(ladder.current)}')
