@@ -182,6 +182,7 @@ class Plan:
         rivals: Questions whose variants are rivals: their verdicts are
             corrected for as many comparisons (Holm), and differences are
             given unpaired as well.
+        ended: Configs whose code is no longer here; their rows do not run.
     """
 
     primary: str
@@ -192,6 +193,7 @@ class Plan:
     controls: dict[str, str] = field(default_factory=dict)
     superseded: tuple[Mapping[str, str], ...] = ()
     rivals: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
 
 
 def read_config(name: str, scale: str) -> Config:
@@ -226,7 +228,8 @@ def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
 
     Raises:
         ValueError: If an entry is not of this form, two rows are one, or a
-            variant's control or the row that another starts from is no row.
+            variant's control, one that ended or the row that another starts
+            from is no row.
     """
     content = yaml.safe_load(Path(path).read_text('utf-8'))
     planned = read_planned(path)
@@ -250,13 +253,21 @@ def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
         if row.start_from is not None:
             row.parent(rows.values())
     controls = content.get('controls', {})
-    known = {row.variant for row in rows.values()}
-    for name in [*controls, *controls.values()]:
-        if name not in known:
-            raise ValueError(
-                f'expected a variant of the rows of {path} in controls, got '
-                f'{name!r}'
-            )
+    ended = content.get('ended', ())
+    for part, names, known in (
+        (
+            'controls',
+            [*controls, *controls.values()],
+            {row.variant for row in rows.values()},
+        ),
+        ('ended', ended, {row.config for row in rows.values()}),
+    ):
+        for name in names:
+            if name not in known:
+                raise ValueError(
+                    f'expected a variant of the rows of {path} in {part}, got '
+                    f'{name!r}'
+                )
     return Plan(
         content['primary'],
         questions,
@@ -266,6 +277,7 @@ def read_plan(path: str | os.PathLike[str] = PLAN) -> Plan:
         controls,
         tuple(content.get('superseded', ())),
         tuple(content.get('rivals', ())),
+        tuple(ended),
     )
 
 

@@ -79,7 +79,8 @@ class Queue:
     def pending(self) -> list[Row]:
         """Rows of the scales that no line of the ledger has.
 
-        With ``--this-device``: no line that was run on such a device.
+        With ``--this-device``: no line that was run on such a device. Rows
+        whose code is gone are never pending.
         """
         return self._pending(self._ended())
 
@@ -145,8 +146,8 @@ class Queue:
         }
         found: dict[Key, Row] = {}
         for row in self.plan.rows:
-            wanted = not self.args.question or row.question in (
-                self.args.question
+            wanted = row.config not in self.plan.ended and (
+                not self.args.question or row.question in self.args.question
             )
             if row.scale in self.scales and wanted and row.key not in done:
                 found.setdefault(row.key, row)

@@ -250,6 +250,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             f'expected a row of {args.plan}, got {args.row!r}; '
             'tools/experiments/run.py --list shows them'
         )
+    if rows[args.row].config in plan.ended:
+        raise SystemExit(
+            f'expected a row whose code is still here, got {args.row!r}; '
+            'check out the commit that its line of the ledger names, and run '
+            'it there'
+        )
     keep_freed_memory()
     torch.set_num_threads(args.threads)
     entry = run_row(rows[args.row], plan, args)

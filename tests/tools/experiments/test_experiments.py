@@ -80,7 +80,8 @@ def test_every_planned_row_has_a_config_that_builds(tools):
     plan = tools.plan.read_plan()
     seen = {}
     for planned in plan.rows:
-        seen.setdefault((planned.scale, planned.variant), planned)
+        if planned.config not in plan.ended:
+            seen.setdefault((planned.scale, planned.variant), planned)
     init_default_scope('mmselfsup')
     for planned in seen.values():
         config = planned.read()
@@ -391,6 +392,25 @@ def test_a_scale_without_its_images_names_what_gets_them(tools, tmp_path):
         ValueError, match=r"'cifar10' in .*nothing, .*converters/cifar10.py"
     ):
         tools.row_queue.Queue(tools.plan.read_plan(plan), args)
+
+
+def test_rows_whose_code_is_gone_do_not_run(tools, tmp_path):
+    plan = write_plan(
+        tmp_path, [row(config=['ahpcl', 'mocov2'])], ended=['mocov2']
+    )
+    files = ['--plan', str(plan)]
+    tools.run.main([*files, '--plan-rows'])
+    ledger = ['--ledger', str(tmp_path / 'ledger.jsonl')]
+    args = tools.run.parse_args([*files, *ledger, '--scale', 'digits'])
+    pending = tools.row_queue.Queue(tools.plan.read_plan(plan), args).pending()
+    assert [row.name for row in pending] == ['digits/ahpcl/0']
+    with pytest.raises(SystemExit, match='check out the commit'):
+        tools.row.main(
+            ['digits/mocov2/0', *files, '--out', str(tmp_path / 'o')]
+        )
+    write_plan(tmp_path, [row()], ended=['simclr'])
+    with pytest.raises(ValueError, match=r"in ended, got 'simclr'"):
+        tools.plan.read_plan(plan)
 
 
 def test_a_row_that_fails_is_told_and_the_others_run(queue, capsys):
