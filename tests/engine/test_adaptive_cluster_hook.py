@@ -264,6 +264,28 @@ def test_a_bank_takes_the_place_of_extractions(tmp_path, monkeypatch):
     assert spared == [False, True, True, False, True, False]
 
 
+def test_what_comes_every_few_epochs_comes_with_the_next_e_step(tmp_path):
+    never = dict(WATCHED, epochs=99)
+    warm = dict(n_init=1, warm_start=True, restart_every=3)
+    run(
+        tmp_path,
+        11,
+        interval=2,
+        warmup_epochs=1,
+        policy=never,
+        clustering=warm,
+        features='bank',
+        refresh_every=3,
+    )
+    lines = re.findall(r'E-step before epoch \d+: .*', log_of(tmp_path))
+    # In the epochs 1, 3, 5, 7 and 9 from 0: cold from 0, 3, 6 and 9 on.
+    cold = ['new seeds' in line for line in lines]
+    assert cold == [True, True, False, True, True]
+    # 0, 2, 4, 6 and 8 epochs after the warm-up: fresh from 0, 3 and 6 on.
+    kept = ['keys of the bank' in line for line in lines]
+    assert kept == [False, True, False, False, True]
+
+
 def test_an_epoch_without_an_estep_says_what_one_takes(tmp_path):
     run(tmp_path, 4, interval=2)
     lines = re.findall(r'epoch \d: acc_inst .*', log_of(tmp_path))

@@ -104,6 +104,9 @@ def test_a_full_start_is_due_every_so_many_epochs():
         *(True, False, False, False),
         *(True, False),
     ]
+    # With an E-step in the epochs 1, 3, 5, ..., the first one from 4, 8, ...
+    cold = [settings.is_cold_start(e, interval=2) for e in range(1, 12, 2)]
+    assert cold == [True, False, True, False, True, False]
     never = KMeansClustering(warm_start=True, restart_every=None)
     assert not never.is_cold_start(0)
     assert KMeansClustering().is_cold_start(3)

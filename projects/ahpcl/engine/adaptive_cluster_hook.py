@@ -33,7 +33,7 @@ from .epoch_means import EpochMeans
 from .estep import EStep, EStepResult
 from .extraction import build_extract_loader, whole_features
 from .extraction_settings import ExtractionSettings
-from .schedule import build_ladder, resumed_ladder
+from .schedule import build_ladder, falls_due, resumed_ladder
 from .training_index import INDEX, TrainingIndex
 
 
@@ -195,6 +195,7 @@ class AdaptiveClusterHook(Hook):
             self.linkage,
             self._extraction,
             self._keep_keys(model, num_images),
+            self.interval,
         )
         before = self._declare(runner, state, model)
         model.start_training(runner.seed, runner.iter)
@@ -447,7 +448,8 @@ class AdaptiveClusterHook(Hook):
 
     def _is_fresh(self, epoch: int) -> bool:
         """Whether an E-step extracts features though there is a bank."""
-        return (epoch - self.warmup_epochs) % self.refresh_every == 0
+        done = epoch - self.warmup_epochs
+        return falls_due(done, self.refresh_every, self.interval)
 
     def _fits(self, hierarchy: PrototypeHierarchy) -> bool:
         return set(hierarchy.num_clusters) == set(self.ladder.current)

@@ -23,6 +23,7 @@ class ClusterRequest:
         temperature: tau, the mean of the concentrations.
         seed: Seed of all random draws.
         epoch: Counted from 0.
+        interval: Epochs between two E-steps.
         previous: The last hierarchy, whose clusters these continue; None for
             the first E-step.
         shards: Where the other features are, if these are a part of them.
@@ -33,6 +34,7 @@ class ClusterRequest:
     temperature: float
     seed: int
     epoch: int = 0
+    interval: int = 1
     previous: PrototypeHierarchy | None = None
     shards: Shards = ALONE
 
@@ -82,8 +84,13 @@ class Clusterer(ABC):
         """Whether the features may stay on the ranks that have them."""
         return False
 
-    def is_cold_start(self, epoch: int) -> bool:
-        """Whether the E-step of an epoch, from 0, takes no warm start."""
+    def is_cold_start(self, epoch: int, interval: int = 1) -> bool:
+        """Whether the E-step of an epoch, from 0, takes no warm start.
+
+        Args:
+            epoch: Counted from 0.
+            interval: Epochs between two E-steps.
+        """
         return not self.warm_start
 
     def effort(self, request: ClusterRequest) -> str:
@@ -92,7 +99,9 @@ class Clusterer(ABC):
 
     def warm_centroids(self, request: ClusterRequest) -> dict[int, Tensor]:
         """K -> the last centroids (K, D), where a warm start is due."""
-        if request.previous is None or self.is_cold_start(request.epoch):
+        if request.previous is None or self.is_cold_start(
+            request.epoch, request.interval
+        ):
             return {}
         return {
             level.num_clusters: level.centroids

@@ -21,6 +21,7 @@ from ahpcl.core.clustering.search import resolve_backend
 from ahpcl.core.clustering.warm import moved_centroids
 
 from .clusterer import Clusterer, ClusterRequest, settings_from
+from .schedule import falls_due
 
 
 @TASK_UTILS.register_module()
@@ -81,12 +82,12 @@ class KMeansClustering(Clusterer):
         """Splits and bounded sizes need all features in one process."""
         return linkage != 'divisive' and self.settings.balance is None
 
-    def is_cold_start(self, epoch: int) -> bool:
+    def is_cold_start(self, epoch: int, interval: int = 1) -> bool:
         """Always without ``warm_start``, else every so many epochs."""
         if not self.warm_start:
             return True
         every = self.restart_every
-        return every is not None and epoch % every == 0
+        return every is not None and falls_due(epoch, every, interval)
 
     def check(
         self,

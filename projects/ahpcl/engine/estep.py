@@ -95,6 +95,7 @@ class EStep:
         linkage: ``'independent'``, ``'agglomerative'`` or ``'divisive'``.
         extraction: How features are computed; None for float32.
         bank: Keys of the training pass, to use in place of an extraction.
+        interval: Epochs between two E-steps.
     """
 
     def __init__(
@@ -104,12 +105,14 @@ class EStep:
         linkage: str,
         extraction: ExtractionSettings | None = None,
         bank: FeatureBank | None = None,
+        interval: int = 1,
     ) -> None:
         self.dataloader = dataloader
         self.clustering = clustering
         self.linkage = linkage
         self.extraction = extraction
         self.bank = bank
+        self.interval = interval
         self._extraction_took: float | None = None
 
     def run(
@@ -160,6 +163,7 @@ class EStep:
             temperature=temperature,
             seed=seed_from(seed, 'kmeans', epoch),
             epoch=epoch,
+            interval=self.interval,
             previous=previous,
         )
         cluster = (

@@ -207,3 +207,21 @@ class LadderSmoothing:
             )
             for rung in ladder.current
         }
+
+
+def falls_due(epoch: int, every: int, interval: int) -> bool:
+    """Whether what comes every so many epochs is due in an E-step.
+
+    E-steps that come every few epochs need not meet a multiple: the first
+    from there on counts.
+
+    Args:
+        epoch: Of the E-step, counted from 0.
+        every: Epochs between two times.
+        interval: Epochs between two E-steps.
+
+    Example:
+        >>> [epoch for epoch in (1, 3, 5, 7, 9) if falls_due(epoch, 4, 2)]
+        [1, 5, 9]
+    """
+    return epoch // every != (epoch - interval) // every
