@@ -45,6 +45,7 @@ import ahpcl  # noqa: F401  (patches mmselfsup and mmengine before they read a c
 from ahpcl.cli.arguments import add_config_options, apply_options, read_config
 from ahpcl.core import KMeansSettings, build_hierarchy
 from ahpcl.engine import EStep, KMeansClustering
+from ahpcl.engine.extraction import extract_features
 from ahpcl.models import split_batchnorm
 from ahpcl.models.feature_bank import FeatureBank
 
@@ -65,6 +66,9 @@ VARIANTS = {
     'compile': {'model.compile': True},
     'bfloat16': {'optim_wrapper.type': 'BF16OptimWrapper'},
 }
+
+# At most so many between two E-steps that are timed.
+_STEPS_BETWEEN = 50
 
 
 class Trainer:
@@ -277,7 +281,9 @@ def estep_share(
     """Shares of an epoch, in percent, in the steady state.
 
     With warm starts a cold one counts once in ``restart_every`` epochs, and
-    an ``interval`` of the config spreads them over so many.
+    an ``interval`` of the config spreads them over so many. A warm one is
+    timed after as many steps as come between two E-steps, 50 at most, so
+    that the features have moved.
 
     Args:
         trainer: Of ours.
@@ -299,6 +305,7 @@ def estep_share(
     given.pop('type', None)
     found = {}
     epoch = iteration * len(trainer.loader)
+    between = min(interval * len(trainer.loader), _STEPS_BETWEEN)
     rungs = trainer.model.head.hierarchy.num_clusters
     for name, settings in (
         ('as configured', given),
@@ -320,6 +327,13 @@ def estep_share(
             )
             previous, clusters = None, []
             for number in range(2):
+                if number:
+                    for _ in range(between):
+                        trainer.step(trainer.next_batch())
+                    if bank is not None:
+                        moved = extract_features(trainer.model, loader)
+                        everything = torch.arange(len(moved))
+                        bank.write(everything.to(moved.device), moved)
                 result = estep.run(
                     trainer.model,
                     rungs,
@@ -332,7 +346,10 @@ def estep_share(
                 previous = result.hierarchy
                 clusters.append(result.cluster_seconds)
             cold, usual = clusters
-            cluster_seconds = (usual + (cold - usual) / every) / interval
+            # Of the E-steps, one in so many is cold.
+            share_cold = min(interval / every, 1)
+            cluster_seconds = usual + (cold - usual) * share_cold
+            cluster_seconds /= interval
             seconds = cluster_seconds + result.extract_seconds / interval
             found[f'{name}, {source}'] = dict(
                 share=100 * seconds / (seconds + epoch),
