@@ -1,5 +1,6 @@
-# Advance when the clusters of successive E-steps agree. Every E-step starts
-# from new seeds: warm starts would agree with the one before by themselves.
+# Advance when the clusters of successive E-steps agree. There is one in every
+# epoch, from new seeds: warm starts would agree with the one before by
+# themselves.
 _base_ = 'ahpcl_minin.py'
 custom_hooks = [
     dict(
@@ -11,5 +12,6 @@ custom_hooks = [
             max_epochs=[(1, 10), (100, 14), (800, 16)],
         ),
         clustering=dict(_base_.custom_hooks[0].clustering, warm_start=False),
+        interval=1,
     )
 ]

@@ -110,19 +110,20 @@ PCL_RECIPE = {'ahpcl_minin_original.py', 'ahpcl_minin_original_b96.py'}
 
 @pytest.mark.parametrize('name', NAMES)
 def test_the_fast_path_is_the_default(name):
-    """One start, warm starts, views on the device, batches in one piece."""
+    """Warm starts, few E-steps, views on the device, batches in one piece."""
     config = Config.fromfile(CONFIGS / name)
     (hook,) = config.custom_hooks
     settings = KMeansClustering(
         **{k: v for k, v in hook.clustering.items() if k != 'type'}
     )
     policy = hook.policy and TASK_UTILS.build(hook.policy)
+    agreement = getattr(policy, 'needs_agreement', False)
     if name in PCL_RECIPE:
         assert settings.settings.n_init == 5 and not settings.warm_start
     else:
         assert settings.settings.n_init == 1
-        agreement = getattr(policy, 'needs_agreement', False)
         assert settings.warm_start is not agreement
+    assert hook.interval == (1 if agreement or name in PCL_RECIPE else 2)
     assert settings.settings.n_iter == 20
     assert config.model.data_preprocessor.type == 'DeviceViews'
     assert not MODELS.build(config.model.data_preprocessor).falls_back
@@ -142,6 +143,7 @@ def test_the_recipe_of_pcl_stays_in_its_configs(name):
     (hook,) = config.custom_hooks
     assert hook.clustering.n_init == 5
     assert 'warm_start' not in hook.clustering
+    assert hook.interval == 1
 
 
 @pytest.mark.parametrize(

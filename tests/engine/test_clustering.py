@@ -77,6 +77,10 @@ def test_the_effort_counts_what_warm_starts_spare():
         'at most 43 iterations instead of 80, as 1 of 2 rungs go on from '
         'their clusters'
     )
+    whole = KMeansClustering(n_init=1, n_iter=9, warm_start=True, warm_iter=9)
+    assert whole.effort(later) == (
+        'at most 18 iterations, as 1 of 2 rungs go on from their clusters'
+    )
     again = ClusterRequest((30, 10), **request, epoch=10, previous=previous)
     assert clustering.effort(again) == clustering.effort(first)
 

@@ -19,6 +19,7 @@ get_data = (
 _base_.custom_hooks[0].warmup_epochs = 5
 # As its rows were planned, whatever the defaults become.
 _base_.custom_hooks[0].clustering = dict(n_init=1, warm_start=True)
+_base_.custom_hooks[0].interval = 1
 model = dict(memory_format='channels_last')
 optim_wrapper = dict(type='BF16OptimWrapper')
 evaluation = dict(

@@ -43,6 +43,7 @@ custom_hooks = [
         policy=dict(type='SlidingWindowPolicy', length=2, max_epochs=3),
         warmup_epochs=5,
         clustering=dict(n_init=1, warm_start=True),
+        interval=1,
     )
 ]
 evaluation = dict(

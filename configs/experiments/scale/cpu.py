@@ -93,6 +93,7 @@ custom_hooks = [
         policy=dict(type='SlidingWindowPolicy', length=2, max_epochs=5),
         # As its rows were planned: the best of five starts, every epoch.
         clustering=dict(type='KMeansClustering', n_iter=20, n_init=5),
+        interval=1,
         warmup_epochs=4,
     )
 ]

@@ -11,6 +11,7 @@ data = dict(
 )
 # As its rows were planned: views by the data set, the best of five starts.
 _base_.data.views_on_cpu(_base_)
+_base_.custom_hooks[0].interval = 1
 _base_.custom_hooks[0].clustering = dict(
     type='KMeansClustering', n_iter=20, n_init=5
 )

@@ -31,6 +31,7 @@ custom_hooks = [
         _base_.custom_hooks[0],
         extract_dataloader=dict(_base_.extract_dataloader, dataset=__extract),
         clustering=dict(type='KMeansClustering', n_init=1, warm_start=True),
+        interval=1,
     )
 ]
 evaluation = dict(

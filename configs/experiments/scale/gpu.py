@@ -43,6 +43,7 @@ custom_hooks = [
         extract_dataloader=dict(_base_.extract_dataloader, dataset=__extract),
         # As its rows were planned: the best of five starts, every epoch.
         clustering=dict(type='KMeansClustering', n_iter=20, n_init=5),
+        interval=1,
     )
 ]
 optim_wrapper = dict(type='BF16OptimWrapper')

@@ -40,6 +40,7 @@ custom_hooks = [
         # One start from k-means++ seeds finds a better objective than PCL's
         # five random ones (docs/benchmarks), in a fifth of the time.
         clustering=dict(type='KMeansClustering', n_iter=20, n_init=1),
+        interval=1,
         warmup_epochs=6,
     )
 ]

@@ -161,8 +161,9 @@ class KMeansClustering(Clusterer):
             full += whole
         if not warm:
             return f'new seeds, at most {full} iterations'
+        spared = f' instead of {full}' if taken < full else ''
         return (
-            f'at most {taken} iterations instead of {full}, as {len(warm)} of '
+            f'at most {taken} iterations{spared}, as {len(warm)} of '
             f'{len(counts)} rungs go on from their clusters'
         )
 

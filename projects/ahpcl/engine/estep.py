@@ -8,11 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ahpcl.core import (
-    PrototypeHierarchy,
-    clustering_agreement,
-    seed_from,
-)
+from ahpcl.core import PrototypeHierarchy, seed_from
+from ahpcl.core.clustering.agreement import adjusted_mutual_information
 from ahpcl.core.clustering.carry_over import carry_over
 from ahpcl.models.feature_bank import FeatureBank
 from ahpcl.utils.progress import pulse
@@ -226,9 +223,9 @@ def agreement_by_level(
         return {}
     before = {level.num_clusters: level for level in previous.levels}
     return {
-        level.num_clusters: clustering_agreement(
+        level.num_clusters: adjusted_mutual_information(
             level.assignments, before[level.num_clusters].assignments
-        ).ami
+        )
         for level in hierarchy.levels
         if level.num_clusters in before
     }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ahpcl.core import spherical_kmeans
-from ahpcl.core.clustering.agreement import clustering_agreement
+from ahpcl.core.clustering.agreement import adjusted_mutual_information
 from ahpcl.core.metrics.cluster_quality import silhouette
 from ahpcl.core.metrics.feature_health import rankme, spread
 from ahpcl.core.metrics.knn import knn_accuracy
@@ -174,7 +174,7 @@ def _measure(
     together = (first[near] == first[:, None])[others].float().mean()
     return dict(
         knn=knn,
-        agreement=clustering_agreement(first, second).ami,
+        agreement=adjusted_mutual_information(first, second),
         together=100 * float(together),
         silhouette=silhouette(rows, first),
         rankme=rankme(features),

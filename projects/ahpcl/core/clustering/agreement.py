@@ -12,6 +12,7 @@ from ahpcl.core.validation import whole_number
 __all__ = [
     'ClusterSizes',
     'ClusteringAgreement',
+    'adjusted_mutual_information',
     'adjusted_rand',
     'cluster_sizes',
     'clustering_agreement',
@@ -76,7 +77,7 @@ def clustering_agreement(a: Tensor, b: Tensor) -> ClusteringAgreement:
     first, second = a.cpu().numpy(), b.cpu().numpy()
     return ClusteringAgreement(
         nmi=float(metrics.normalized_mutual_info_score(first, second)),
-        ami=_adjusted_mutual_information(a.cpu(), b.cpu()),
+        ami=adjusted_mutual_information(a, b),
         ari=adjusted_rand(a, b),
     )
 
@@ -98,27 +99,48 @@ def adjusted_rand(first: Tensor, second: Tensor) -> float:
     )
 
 
-def _adjusted_mutual_information(a: Tensor, b: Tensor) -> float:
-    """AMI with the arithmetic mean (Vinh et al., JMLR 2010).
+def adjusted_mutual_information(a: Tensor, b: Tensor) -> float:
+    """Return the AMI with the arithmetic mean (Vinh et al., JMLR 2010).
 
     The expected mutual information depends on the sizes of a pair of groups
     alone, and few sizes are distinct: at 3,200 clusters of 38,400 images
     this takes milliseconds, where a loop over all pairs takes seconds.
-    """
-    from sklearn import metrics
 
+    Args:
+        a: Cluster of every image, (N,) integers.
+        b: Another grouping of the same images, (N,).
+
+    Raises:
+        ValueError: If the shapes do not fit or N is 0.
+
+    Examples:
+        >>> a, b = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+        >>> round(adjusted_mutual_information(a, b), 3)
+        -0.5
+    """
+    _check_pair(a, b)
+    a, b = a.cpu(), b.cpu()
     num = len(a)
-    sizes = []
-    entropy = []
+    sizes, entropy, numbers, images = [], [], [], []
     for groups in (a, b):
-        counts = torch.unique(groups, return_counts=True)[1].double()
-        entropy.append(float(-(counts / num * (counts / num).log()).sum()))
-        sizes.append(torch.unique(counts, return_counts=True))
+        _, number, count = torch.unique(
+            groups, return_inverse=True, return_counts=True
+        )
+        count = count.double()
+        entropy.append(float(-(count / num * (count / num).log()).sum()))
+        sizes.append(torch.unique(count, return_counts=True))
+        numbers.append(number)
+        images.append(count)
     (rows, row_count), (columns, column_count) = sizes
-    pairs = len(torch.unique(torch.stack([a, b]), dim=1)[0])
-    if pairs == int(row_count.sum()) == int(column_count.sum()):
+    width = len(images[1])
+    pairs, joint = torch.unique(
+        numbers[0] * width + numbers[1], return_counts=True
+    )
+    joint = joint.double()
+    if len(pairs) == len(images[0]) == width:
         return 1.0  # one grouping under two names
-    mutual = float(metrics.mutual_info_score(a.numpy(), b.numpy()))
+    alone = images[0][pairs // width] * images[1][pairs % width]
+    mutual = float((joint / num * (joint * num / alone).log()).sum())
     expected = 0.0
     log_fact = torch.lgamma(torch.arange(num + 1).double() + 1)
     for size, often in zip(rows.long(), row_count, strict=True):
