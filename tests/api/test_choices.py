@@ -153,8 +153,9 @@ def test_seconds_by_hand():
     plan.hook.warmup_epochs = 1
     plan.hook.ladder = dict(type='ClusterLadder', rungs=[60, 40, 20], window=3)
     assert steps_of(plan) == 62
-    # 310 steps, and 4 E-steps and one at the end of 2000 images each.
-    expected = 310 * 0.5 + 5 * (2000 * 0.001 + 2000 * 120 * 1e-7)
+    # 310 steps; of 4 epochs every second has an E-step, and one is at the
+    # end, of 2000 images each.
+    expected = 310 * 0.5 + 3 * (2000 * 0.001 + 2000 * 120 * 1e-7)
     found = PACE.seconds(plan.config, 2000, 0)
     assert found == pytest.approx(1.08 * expected + 4)
     plan.config.train_cfg.val_interval = 2

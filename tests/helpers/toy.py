@@ -39,7 +39,7 @@ def toy_config(work_dir, **hook):
         ladder=dict(type='ClusterLadder', rungs=[40, 20, 10, 5, 2], window=2),
         policy=dict(type='FixedPolicy', epochs=2),
         warmup_epochs=1,
-        **hook,
+        **{'interval': 1, **hook},  # few epochs are to show all there is
     )
     config.custom_hooks = [settings]
     return config

@@ -139,7 +139,7 @@ def test_only_training_is_measured_and_with_prototypes(tools, tmp_path):
     loader = config.train_dataloader
     assert (loader.batch_size, loader.num_workers) == (7, 1)
     assert loader.persistent_workers
-    assert tools['_measure'].update_interval(config) == 2
+    assert tools['_measure'].update_interval(config) == 1
     config.custom_hooks[0].interval = 3
     assert tools['_measure'].update_interval(config) == 3
 
