@@ -1,4 +1,8 @@
-"""The ledger: one JSON line for every finished run, never rewritten."""
+"""The ledger: one JSON line for every finished run, never rewritten.
+
+Its older lines lie in files beside it, `ledger.1.jsonl` and so on, so that
+none grows without end.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,15 @@ def read_ledger(path: str | os.PathLike[str] = LEDGER) -> list[dict]:
         ValueError: If another line is not JSON, with its number.
     """
     path = Path(path)
+    older = sorted(
+        path.parent.glob(f'{path.stem}.[0-9]*{path.suffix}'),
+        key=lambda part: int(part.stem.rpartition('.')[2]),
+    )
+    return [entry for part in (*older, path) for entry in _entries(part)]
+
+
+def _entries(path: Path) -> list[dict]:
+    """Those of one file; none if it is not there."""
     if not path.is_file():
         return []
     lines = path.read_text('utf-8').split('\n')

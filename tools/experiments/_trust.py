@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ahpcl.core import (
     KMeansSettings,
-    clustering_agreement,
     spherical_kmeans,
 )
+from ahpcl.core.clustering.agreement import adjusted_mutual_information
 from ahpcl.visualization.clusters import class_table
 
 RESULTS = LEDGER.parent / 'trust_signals.json'
@@ -98,7 +98,7 @@ def signals(
     }
     starts = [each.assignments for each in (own, *others)]
     agreement = [
-        clustering_agreement(a, b).ami for a, b in combinations(starts, 2)
+        adjusted_mutual_information(a, b) for a, b in combinations(starts, 2)
     ]
     return share, found, sum(agreement) / len(agreement)
 

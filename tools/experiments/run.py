@@ -136,8 +136,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         raise SystemExit(str(error)) from error
     if args.list:
-        # Who reads the first lines alone ends this without an error.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         show(queue)
         return 0
     signal.signal(signal.SIGTERM, _interrupt)

@@ -241,6 +241,17 @@ def test_a_line_that_was_cut_off_is_left_out_and_stays_alone(tools, tmp_path):
         tools.ledger.read_ledger(path)
 
 
+def test_older_lines_come_first_in_the_order_of_their_files(tools, tmp_path):
+    path = tmp_path / 'ledger.jsonl'
+    for name in ('ledger.10', 'ledger', 'ledger.2'):
+        tools.ledger.append({'row': name}, tmp_path / f'{name}.jsonl')
+    assert [entry['row'] for entry in tools.ledger.read_ledger(path)] == [
+        'ledger.2',
+        'ledger.10',
+        'ledger',
+    ]
+
+
 # ---- statistics ----------------------------------------------------------
 
 
