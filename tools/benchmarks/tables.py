@@ -155,7 +155,14 @@ def throughput_table(report: Mapping[str, Any]) -> str:
     """Of `throughput.py`, with the shares of the E-step."""
     kinds = [_share(kind, v) for kind, v in report['estep_share'].items()]
     table = markdown(report['rows'], throughput.COLUMNS)
-    return f'{table}\n\nE-step, share of the epoch: {"; ".join(kinds)}.'
+    text = f'{table}\n\nE-step, share of the epoch: {"; ".join(kinds)}.'
+    split, whole = (report.get(f'{k}norm_share') for k in ('', 'whole_'))
+    if split is not None and whole is not None:
+        text += (
+            f' Split batch norm, share of the step: {split:.1f} %; '
+            f"torch's own of whole batches in its place: {whole:.1f} %."
+        )
+    return text
 
 
 def _share(kind: str, value: float | Mapping[str, float]) -> str:

@@ -38,6 +38,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -393,6 +394,31 @@ def norm_share(trainer: Trainer, iterations: int) -> float | None:
     return 100 * seconds['norm'] / seconds['step']
 
 
+def whole_norm_share(trainer: Trainer, iterations: int) -> float | None:
+    """Percent of a step that torch's batch norm of whole batches would take.
+
+    What split batch norm takes is to be read beside it. None on a GPU. The
+    trainer has batch norm of whole batches from then on.
+    """
+    if trainer.device.type != 'cpu':
+        return None
+    for module in trainer.model.modules():
+        if isinstance(module, split_batchnorm.SplitBatchNorm):
+            module.num_splits = 1
+    trainer.step(trainer.next_batch())
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        start = time.perf_counter()
+        for _ in range(iterations):
+            trainer.step(trainer.next_batch())
+        seconds = time.perf_counter() - start
+    microseconds = sum(
+        event.self_cpu_time_total
+        for event in profiler.key_averages()
+        if 'batch_norm' in event.key or 'NativeBatchNorm' in event.key
+    )
+    return 100 * microseconds / 1e6 / seconds
+
+
 def features_of(cfg: Config) -> str:
     """Where an E-step of the config has its features from."""
     hook = next(h for h in cfg.custom_hooks if 'ladder' in h)
@@ -440,6 +466,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
             batch / statistics.median(trainers[first].rates),
         )
         norm = norm_share(trainers[first], args.iterations)
+        whole = whole_norm_share(trainers[first], args.iterations)
     rates = dict(matmul=matmul_rate(device), copy=copy_rate(device))
     for row in rows:
         row['ratio'] = row['rate'] / rows[0]['rate']
@@ -463,8 +490,11 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
             f'  {kind}: {value["share"]:.1f} %, of it clustering '
             f'{value["clustering"]:.1f} %'
         )
-    if norm is not None:
-        print(f'\nsplit batch norm, share of the step: {norm:.1f} %')
+    if norm is not None and whole is not None:
+        print(
+            f'\nsplit batch norm, share of the step: {norm:.1f} %; of whole '
+            f'batches: {whole:.1f} %'
+        )
     if args.json:
         write_json(
             args.json,
@@ -476,6 +506,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
                 features=features_of(configs[first]),
                 estep_share=share,
                 norm_share=norm,
+                whole_norm_share=whole,
                 rows=rows,
             ),
         )

@@ -217,6 +217,7 @@ def test_the_step_is_measured_against_the_hosts(tools, tmp_path):
         assert 0 < share['clustering'] <= share['share'] < 100
     assert report['features'] in ('extract', 'bank')
     assert 0 < report['norm_share'] < 100
+    assert 0 < report['whole_norm_share'] < 100
 
 
 def test_mmselfsups_own_pipeline_is_made_of_views_on_the_device(tools):

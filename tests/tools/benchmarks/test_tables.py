@@ -130,3 +130,12 @@ def test_goals_by_hand(tools):
     assert measured('clustering, CPU, as configured') == '66.20 x: reached'
     assert measured('objective') == '**not measured**'  # of two epochs
     assert measured('training step, GPU') == '**not measured**'
+
+
+def test_the_batch_norm_in_whose_place_the_split_one_stands(tools):
+    report = dict(estep_share={}, rows=[], norm_share=17.7)
+    table = tools['tables'].throughput_table
+    assert 'batch norm' not in table(report)  # of an older report
+    text = table(dict(report, whole_norm_share=18.6))
+    assert 'batch norm, share of the step: 17.7 %' in text
+    assert 'in its place: 18.6 %' in text
