@@ -9,9 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from _oracle import PrototypeSelection
-from mmengine.registry import MODELS
-from torch import Tensor
+from mmengine.registry import MODELS, TASK_UTILS
+from torch import Tensor, nn
+
+from ahpcl.core import Clustering, PrototypeHierarchy
+from ahpcl.core.clustering.hierarchy import prototype_level
+from ahpcl.core.clustering.warm import moved_centroids
+from ahpcl.core.clustering.whitening import pca_whiten
+from ahpcl.engine import ClusterRequest, KMeansClustering
+from ahpcl.models import AHPCL
+from ahpcl.models.features import first_view, pool_features
 
 
 @MODELS.register_module(force=True)
@@ -44,3 +53,102 @@ class FarNegatives(PrototypeSelection):
             mask = torch.ones_like(cosines, dtype=torch.bool)
             masks.append(mask.scatter_(1, near, False))
         return masks
+
+
+@TASK_UTILS.register_module(force=True)
+class WhitenedClustering(KMeansClustering):
+    """k-means of whitened features, as DeepCluster has it.
+
+    The prototypes are the means of the features as they were, so that queries
+    can be contrasted with them.
+    """
+
+    def __call__(
+        self, features: Tensor, request: ClusterRequest
+    ) -> PrototypeHierarchy:
+        """Cluster (N, D) features."""
+        features = features.float()
+        rows = F.normalize(pca_whiten(features, features.shape[1]), dim=1)
+        levels = []
+        for level in super().__call__(rows, request).levels:
+            own = level.assignments
+            centroids = moved_centroids(features, own, level.centroids)
+            distances = (features - centroids[own]).norm(dim=1)
+            objective = float(distances.square().mean())
+            found = Clustering(
+                centroids,
+                own,
+                distances,
+                objective,
+                num_repaired=level.num_repaired,
+                parents=level.parents,
+            )
+            levels.append(
+                prototype_level(found, temperature=request.temperature)
+            )
+        return PrototypeHierarchy(levels)
+
+
+@MODELS.register_module(force=True)
+class PooledKeys(AHPCL):
+    """AHPCL whose E-step sees pooled features, as DeepCluster's does."""
+
+    @torch.no_grad()
+    def extract_keys(self, inputs: Any) -> Tensor:
+        """(B, C) unit rows of the key encoder's backbone."""
+        maps = self.encoder_k[0](first_view(inputs))
+        return F.normalize(pool_features(maps), dim=1)
+
+
+@MODELS.register_module(force=True)
+class ClassifierLoss(nn.Module):
+    """A classifier of the clusters in place of their centroids.
+
+    Its weights are learnt. They start again with every E-step, as numbers of
+    clusters mean something else then.
+
+    Args:
+        clusters: The rungs of the ladder.
+        dim: Of the queries.
+        temperature: Of the scores.
+        start: The weights start with the `centroids`, or near zero, `random`.
+    """
+
+    def __init__(
+        self,
+        clusters: list[int],
+        dim: int = 128,
+        temperature: float = 0.1,
+        start: str = 'centroids',
+    ) -> None:
+        super().__init__()
+        self.weights = nn.ParameterDict(
+            {str(k): nn.Parameter(torch.zeros(k, dim)) for k in clusters}
+        )
+        self.temperature = temperature
+        self.start = start
+        self._seen: dict[str, Any] = {}
+
+    def forward(
+        self,
+        query: Tensor,
+        level: Any,
+        sample_idx: Tensor,
+        label_smoothing: float = 0.0,
+        generator: Any = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(B, D), a level, (B,) to the loss and the accuracy in percent."""
+        name = str(level.num_clusters)
+        weights = self.weights[name]
+        if self._seen.get(name) is not level:
+            self._seen[name] = level
+            with torch.no_grad():
+                if self.start == 'centroids':
+                    weights.copy_(level.centroids)
+                else:
+                    weights.normal_(std=0.01)
+        target = level.assignments.cpu()[sample_idx.cpu()].to(query.device)
+        logits = query @ weights.t() / self.temperature
+        loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+        right = logits.detach().argmax(1) == target
+        return loss, 100 * right.float().mean()
