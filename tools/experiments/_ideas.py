@@ -104,14 +104,15 @@ class PooledKeys(AHPCL):
 class ClassifierLoss(nn.Module):
     """A classifier of the clusters in place of their centroids.
 
-    Its weights are learnt. They start again with every E-step, as numbers of
-    clusters mean something else then.
+    Its weights are learnt.
 
     Args:
         clusters: The rungs of the ladder.
         dim: Of the queries.
         temperature: Of the scores.
-        start: The weights start with the `centroids`, or near zero, `random`.
+        start: With every E-step the weights start again with the `centroids`,
+            or near zero, `random`. `kept` ones start near zero where a rung is
+            new and are learnt on then, as clusters keep their numbers.
     """
 
     def __init__(
@@ -141,11 +142,12 @@ class ClassifierLoss(nn.Module):
         name = str(level.num_clusters)
         weights = self.weights[name]
         if self._seen.get(name) is not level:
+            new = name not in self._seen
             self._seen[name] = level
             with torch.no_grad():
                 if self.start == 'centroids':
                     weights.copy_(level.centroids)
-                else:
+                elif new or self.start == 'random':
                     weights.normal_(std=0.01)
         target = level.assignments.cpu()[sample_idx.cpu()].to(query.device)
         logits = query @ weights.t() / self.temperature

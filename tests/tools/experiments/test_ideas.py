@@ -79,3 +79,16 @@ def test_a_classifier_starts_with_the_centroids_of_every_e_step(ideas, level):
         level.centroids, level.assignments, level.concentration
     )
     torch.testing.assert_close(loss(query, again, INDEX)[0], first)
+
+
+def test_a_kept_classifier_starts_once(ideas, level):
+    loss = ideas.ClassifierLoss(clusters=[20], dim=8, start='kept')
+    query = F.normalize(torch.randn(6, 8), dim=1)
+    loss(query, level, INDEX)
+    weights = loss.weights['20'].detach().clone()
+    assert weights.any()
+    again = PrototypeLevel(
+        level.centroids, level.assignments, level.concentration
+    )
+    loss(query, again, INDEX)
+    assert torch.equal(loss.weights['20'], weights)
