@@ -113,6 +113,7 @@ class ClassifierLoss(nn.Module):
         start: With every E-step the weights start again with the `centroids`,
             or near zero, `random`. `kept` ones start near zero where a rung is
             new and are learnt on then, as clusters keep their numbers.
+        cosine: The scores are of unit weights.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class ClassifierLoss(nn.Module):
         dim: int = 128,
         temperature: float = 0.1,
         start: str = 'centroids',
+        cosine: bool = False,
     ) -> None:
         super().__init__()
         self.weights = nn.ParameterDict(
@@ -128,6 +130,7 @@ class ClassifierLoss(nn.Module):
         )
         self.temperature = temperature
         self.start = start
+        self.cosine = cosine
         self._seen: dict[str, Any] = {}
 
     def forward(
@@ -148,8 +151,12 @@ class ClassifierLoss(nn.Module):
                 if self.start == 'centroids':
                     weights.copy_(level.centroids)
                 elif new or self.start == 'random':
-                    weights.normal_(std=0.01)
+                    weights.normal_(std=1 if self.cosine else 0.01)
+                    if self.cosine:
+                        weights.copy_(F.normalize(weights, dim=1))
         target = level.assignments.cpu()[sample_idx.cpu()].to(query.device)
+        if self.cosine:
+            weights = F.normalize(weights, dim=1)
         logits = query @ weights.t() / self.temperature
         loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
         right = logits.detach().argmax(1) == target
