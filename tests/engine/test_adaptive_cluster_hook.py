@@ -37,7 +37,10 @@ class ToyHead(nn.Module):
     def check_linkage(self, linkage):
         self.linkage = linkage
 
-    def set_prototypes(self, hierarchy, label_smoothing):
+    def check_rungs(self, rungs, window):
+        self.rungs = rungs, window
+
+    def set_prototypes(self, hierarchy, label_smoothing, seed=None):
         self.hierarchy = hierarchy
         self.smoothing.append(label_smoothing)
         self.calls.append(('prototypes', hierarchy.num_clusters))

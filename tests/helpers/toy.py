@@ -11,7 +11,7 @@ CONFIGS = ROOT / 'configs'
 # The methods, one config each; their ablations share these code paths.
 METHODS = (
     *('pcl', 'hcsc', 'mocov2', 'simclr', 'swav', 'deepcluster', 'odc'),
-    'sela',
+    *('sela', 'ahpcl_classifier'),
 )
 
 

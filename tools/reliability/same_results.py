@@ -30,6 +30,7 @@ DIGITS = 'configs/ahpcl_digits.py'
 METHODS = (
     *('pcl', 'pcl_v1', 'hcsc', 'mocov2', 'simclr', 'swav', 'deepcluster'),
     *('odc', 'sela', 'ahpcl_hcsc', 'ahpcl_multicrop', 'ahpcl_sinkhorn'),
+    'ahpcl_classifier',
     'ahpcl_symmetric',
 )
 RUNS = ('ahpcl', 'resumed', 'ranks', *METHODS)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ahpcl.compat.frameworks import scope_of
 from ahpcl.models import AHPCL
+from ahpcl.models.cluster_space import CLUSTER_SPACES, build_cluster_space
 from ahpcl.models.fast_encoders import choose_memory_format, encode
 from ahpcl.models.features import pool_features
 from ahpcl.runtime.checkpoint_layout import FAMILIES, OURS, find_family
@@ -25,6 +26,7 @@ from .scopes import in_scope
 
 SPACES = ('features', 'prototypes')
 _KEY = 'encoder_k.'
+_SPACE = 'cluster_space.'
 # Options of backbones that name the weights to start from.
 _STARTS = ('init_cfg', 'pretrained', 'checkpoint_path', 'weights')
 
@@ -36,8 +38,9 @@ class EncoderParts(nn.Module):
         normalise: Module that turns pixels into what the backbones take.
         backbone: Query backbone.
         key_backbone: Key backbone; None for a method without.
-        key_neck: Projection of the key backbone's features; None where the
-            prototypes live in the pooled features themselves.
+        key_neck: From the key backbone's features to the space of the
+            prototypes: its projection, or :class:`WhitenedFeatures`; None
+            where they live in the pooled features themselves.
     """
 
     def __init__(
@@ -102,9 +105,14 @@ def build_parts(config: Config, state: Mapping[str, Tensor]) -> EncoderParts:
     key_backbone = key_neck = None
     if any(key.startswith(f'{_KEY}1.') for key in state):
         key_backbone = build_part(config.model.backbone, scope)
-        key_neck = build_part(config.model.neck, scope)
         _load(key_backbone, state, f'{_KEY}0.')
-        _load(key_neck, state, f'{_KEY}1.')
+        space = config.model.get('cluster_space', CLUSTER_SPACES[0])
+        key_neck = build_cluster_space(space, config.model.neck)
+        if key_neck is None:
+            key_neck = build_part(config.model.neck, scope)
+            _load(key_neck, state, f'{_KEY}1.')
+        else:
+            _load(key_neck, state, _SPACE)
     return EncoderParts(Normalise.of(config), backbone, key_backbone, key_neck)
 
 

@@ -254,7 +254,7 @@ def _write_portable(
     tensors = {
         key: value.detach().cpu().clone()
         for key, value in files.state.items()
-        if key.startswith(('backbone.', 'encoder_k.'))
+        if key.startswith(('backbone.', 'encoder_k.', 'cluster_space.'))
         and isinstance(value, Tensor)
     }
     kept = {
@@ -297,6 +297,8 @@ def minimal_config(
     )
     if config.model.get('neck') is not None:
         model['neck'] = dict(config.model.neck)
+    if 'cluster_space' in config.model:
+        model['cluster_space'] = config.model.cluster_space
     found: dict[str, Any] = dict(
         default_scope=scope_of(config),
         model=model,

@@ -189,6 +189,7 @@ class AdaptiveClusterHook(Hook):
         )
         self._clustering.check(self.ladder, num_images, self.linkage, device)
         model.head.check_linkage(self.linkage)
+        model.head.check_rungs(self.ladder.rungs, self.ladder.window)
         self._estep = EStep(
             loader,
             self._clustering,
@@ -420,7 +421,8 @@ class AdaptiveClusterHook(Hook):
             fresh=fresh,
             keep_features=keep_features,
         )
-        self._hand_over(model, result.hierarchy)
+        learnt = seed_from(runner.seed, 'prototypes', epoch)
+        self._hand_over(model, result.hierarchy, learnt)
         return result
 
     def _start_estep(
@@ -435,9 +437,13 @@ class AdaptiveClusterHook(Hook):
         self._done_at = runner.epoch
 
     def _hand_over(
-        self, model: nn.Module, hierarchy: PrototypeHierarchy
+        self,
+        model: nn.Module,
+        hierarchy: PrototypeHierarchy,
+        seed: int | None = None,
     ) -> None:
-        model.head.set_prototypes(hierarchy, self._smoothing.at(self.ladder))
+        smoothing = self._smoothing.at(self.ladder)
+        model.head.set_prototypes(hierarchy, smoothing, seed)
 
     def _keep_keys(
         self, model: nn.Module, num_images: int

@@ -146,13 +146,13 @@ class EStep:
         """
         start = time.perf_counter()
         from_bank = self.bank is not None and self.bank.complete and not fresh
-        features = self._features(model, from_bank)
+        features, before = self._features(model, from_bank)
         extracted = time.perf_counter()
         if not from_bank:
             self._extraction_took = extracted - start
         if previous is not None and places is not None:
             previous = carry_over(
-                previous, places, features.features, features.shards
+                previous, places, before.features, before.shards
             )
         request = ClusterRequest(
             num_clusters=tuple(num_clusters),
@@ -183,15 +183,31 @@ class EStep:
             features=features if keep_features else None,
         )
 
-    def _features(self, model: nn.Module, from_bank: bool) -> FeatureShard:
+    def _features(
+        self, model: nn.Module, from_bank: bool
+    ) -> tuple[FeatureShard, FeatureShard]:
+        """What is clustered, and the same where the last prototypes are."""
         if from_bank:
-            return shard_of(self.bank.rows)
+            shard = shard_of(self.bank.rows)
+            return shard, shard
+        space = getattr(model, 'cluster_space', None)
+        if space is not None:
+            pooled = extract_shard(
+                model,
+                self.dataloader,
+                model.extract_pooled_keys,
+                self.extraction,
+            )
+            before = replace(pooled, features=space.unit_rows(pooled.features))
+            space.fit(pooled.features, pooled.shards)
+            fitted = replace(pooled, features=space.unit_rows(pooled.features))
+            return fitted, before
         shard = extract_shard(model, self.dataloader, settings=self.extraction)
         if self.bank is not None:
             rows = whole_features(shard)
             everything = torch.arange(len(rows), device=rows.device)
             self.bank.write(everything, rows)
-        return shard
+        return shard, shard
 
     def _in_parts(
         self, shard: FeatureShard, request: ClusterRequest

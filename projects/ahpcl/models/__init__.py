@@ -3,11 +3,12 @@
 from . import renamed  # noqa: F401
 from .ahpcl import AHPCL
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
+from .cluster_space import WhitenedFeatures
 from .device_views import DeviceViews
 from .features import PooledFeatures, pool_features
 from .hpcl_head import HPCLHead
 from .library_backbones import TimmBackbone, TorchvisionBackbone
-from .losses import InfoNCELoss, ProtoNCELoss
+from .losses import ClusterClassifierLoss, InfoNCELoss, ProtoNCELoss
 from .queue import FeatureQueue
 from .selection import HierarchicalSelection
 from .split_batchnorm import SplitBatchNorm
@@ -15,6 +16,7 @@ from .view_preprocessor import ViewPreprocessor
 
 __all__ = [
     'AHPCL',
+    'ClusterClassifierLoss',
     'DeviceViews',
     'FeatureQueue',
     'HPCLHead',
@@ -26,6 +28,7 @@ __all__ = [
     'TimmBackbone',
     'TorchvisionBackbone',
     'ViewPreprocessor',
+    'WhitenedFeatures',
     'gather_batches',
     'pool_features',
     'shuffle_batch',

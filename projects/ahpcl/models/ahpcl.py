@@ -16,6 +16,7 @@ from ahpcl.core.contrast.batches import to_device
 from ahpcl.utils.setting_error import Problems, SettingError
 
 from .batch_shuffle import gather_batches, shuffle_batch, unshuffle_batch
+from .cluster_space import build_cluster_space
 from .fast_encoders import FastEncoders, encode
 from .feature_bank import FeatureBank
 from .features import (
@@ -23,6 +24,7 @@ from .features import (
     check_queue_length,
     check_view_shapes,
     first_view,
+    pool_features,
     sample_indices,
 )
 from .queue import FeatureQueue
@@ -66,6 +68,10 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
             and its instance loss is the mean over them. Only the keys of the
             second view enter the queue, one per image, so that it reaches as
             far back as without. Takes a second pass of the key encoder.
+        cluster_space: What the E-step clusters: ``'projection'``, the keys;
+            or ``'whitened'``, the pooled features of the key backbone, see
+            :class:`WhitenedFeatures`, with a prototype loss that needs no
+            centroids, such as :class:`ClusterClassifierLoss`.
         memory_format: Layout of weights and images: ``'auto'``,
             ``'contiguous'`` or ``'channels_last'``, see
             :func:`choose_memory_format`.
@@ -77,8 +83,8 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         init_cfg: As in mmengine.
 
     Raises:
-        ValueError: if ``momentum`` is not in [0, 1) or the memory format is
-            unknown.
+        ValueError: if ``momentum`` is not in [0, 1), the memory format is
+            unknown, or the head cannot work in the space of the clusters.
     """
 
     def __init__(
@@ -91,6 +97,7 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         momentum: float = 0.999,
         shuffle_bn: bool = True,
         symmetric: bool = False,
+        cluster_space: str = 'projection',
         memory_format: str = 'auto',
         compile: bool = False,
         data_preprocessor: dict | nn.Module | None = None,
@@ -114,6 +121,9 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         self.head = MODELS.build(head)
         self.encoder_k = nn.ModuleList([self.backbone, self.neck])
         self.encoder_k = copy.deepcopy(self.encoder_k).requires_grad_(False)
+        self.cluster_space = build_cluster_space(cluster_space, neck)
+        if self.cluster_space is not None:
+            self.head.check_free_of_centroids()
         self.queue = FeatureQueue(feat_dim, queue_len)
         self.momentum = momentum
         self.shuffle_bn = shuffle_bn
@@ -167,18 +177,24 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
         problems.report(f'{num_images} images')
 
     def _check_dimensions(self, given: int | None) -> None:
-        """Refuse a queue of another dimension than the neck's.
+        """Refuse a queue or a loss of another dimension than the neck's.
 
         Raises:
             SettingError: If they differ.
         """
-        kept = len(self.queue.features)
-        if given is not None and given != kept:
-            raise SettingError(
-                f'expected model.feat_dim={given}, the dimensions that the '
-                f'neck gives, got {kept}; set it, or out_channels of the neck',
-                {'model.feat_dim': given},
-            )
+        if given is None:
+            return
+        kept = {'model.feat_dim': len(self.queue.features)}
+        learnt = getattr(self.head.loss_proto, 'feat_dim', given)
+        kept['model.head.loss_proto.feat_dim'] = learnt
+        for name, dimensions in kept.items():
+            if dimensions != given:
+                raise SettingError(
+                    f'expected {name}={given}, the dimensions that the neck '
+                    f'gives, got {dimensions}; set it, or out_channels of '
+                    'the neck',
+                    {name: given},
+                )
 
     def start_training(self, seed: int, iteration: int) -> None:
         """Start a training, or go on with one, as the run says.
@@ -232,7 +248,16 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
 
         Returns:
             The bank, which every training step writes to.
+
+        Raises:
+            ValueError: if it is not the keys that are clustered.
         """
+        if self.cluster_space is not None:
+            raise ValueError(
+                "expected model.cluster_space='projection' with features="
+                "'bank', which keeps projections, got 'whitened'; set "
+                "custom_hooks.0.features='extract'"
+            )
         queue = self.queue.features
         self._bank = FeatureBank(num_images, len(queue), queue.device)
         return self._bank
@@ -282,8 +307,15 @@ class AHPCL(FastEncoders, PooledFeatures, BaseModel):
 
     @torch.no_grad()
     def extract_keys(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
-        """Features of the E-step: (B, D) unit rows from the key encoder."""
-        return encode(*self.encoder_k, first_view(inputs))
+        """(B, D) unit rows from the key encoder, in the clusters' space."""
+        backbone, neck = self.encoder_k
+        space = neck if self.cluster_space is None else self.cluster_space
+        return encode(backbone, space, first_view(inputs))
+
+    @torch.no_grad()
+    def extract_pooled_keys(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
+        """(B, C) pooled features of the key backbone."""
+        return pool_features(self.encoder_k[0](first_view(inputs)))
 
     def _encode_query(self, images: Tensor) -> Tensor:
         return self.encode_unit(self.backbone, self.neck, images)

@@ -9,6 +9,8 @@ from torch import Generator, Tensor, nn
 
 from ahpcl.core import PrototypeHierarchy, PrototypeLevel
 
+from .protocols import LearnsClusters
+
 
 @MODELS.register_module()
 class HPCLHead(BaseModule):
@@ -27,7 +29,9 @@ class HPCLHead(BaseModule):
 
     Args:
         loss_inst: Config of the instance loss.
-        loss_proto: Config of the prototype loss.
+        loss_proto: Config of the prototype loss. One that learns clusters by
+            weights of its own, such as :class:`ClusterClassifierLoss`, starts
+            anew with the prototypes of every E-step.
         proto_weight: Weight of L_proto; 0 for instance contrast that is
             watched by prototypes.
         inst_weight: Weight of L_inst once there are prototypes; 0 for
@@ -94,10 +98,42 @@ class HPCLHead(BaseModule):
         if self.selection is not None:
             self.selection.check_linkage(linkage)
 
+    def check_free_of_centroids(self) -> None:
+        """Refuse parts that compare queries or keys with centroids.
+
+        Raises:
+            ValueError: where the centroids are in another space than those.
+        """
+        parts = dict(
+            loss_proto=self.loss_proto,
+            signal=self.signal,
+            selection=self.selection,
+        )
+        for name, part in parts.items():
+            if part is not None and getattr(part, 'reads_centroids', True):
+                raise ValueError(
+                    f'expected a model.head.{name} that reads no centroids '
+                    "with model.cluster_space='whitened', got "
+                    f'{type(part).__name__}: they are not in the space of its '
+                    'queries; set model.head.loss_proto.type='
+                    "'ClusterClassifierLoss' and no signal or selection, or "
+                    "model.cluster_space='projection'"
+                )
+
+    def check_rungs(self, rungs: Sequence[int], window: int) -> None:
+        """Refuse a ladder for which the prototype loss has no room.
+
+        Raises:
+            SettingError: see :meth:`ClusterClassifierLoss.check_rungs`.
+        """
+        if isinstance(self.loss_proto, LearnsClusters):
+            self.loss_proto.check_rungs(rungs, window)
+
     def set_prototypes(
         self,
         hierarchy: PrototypeHierarchy | None,
         label_smoothing: Mapping[int, float] | None = None,
+        seed: int | None = None,
     ) -> None:
         """Take over the prototypes of an E-step.
 
@@ -105,6 +141,8 @@ class HPCLHead(BaseModule):
             hierarchy: Levels on the device of the model, or None for none.
             label_smoothing: Number of clusters of a level -> smoothing; a
                 level that is not named is not smoothed.
+            seed: By which what is learnt of them starts anew; None where they
+                are those of a checkpoint, and it goes on.
 
         Raises:
             ValueError: if the selection needs nested levels and gets none.
@@ -117,6 +155,11 @@ class HPCLHead(BaseModule):
             None if hierarchy is None else hierarchy.with_indices_on_cpu()
         )
         self._smoothing = dict(label_smoothing or {})
+        if isinstance(self.loss_proto, LearnsClusters):
+            counts = () if hierarchy is None else hierarchy.num_clusters
+            self.loss_proto.use_levels(counts)
+            if seed is not None:
+                self.loss_proto.start(seed)
 
     def forward(
         self,
@@ -155,6 +198,7 @@ class HPCLHead(BaseModule):
         scored = slice(num_scored)
         if self._levels is None:
             loss, accuracies = self._instances(queries, keys, queue)
+            loss = loss + self._idle()
             return dict(loss_inst=loss, acc_inst=accuracies[scored].mean())
         if sample_idx is None:
             raise ValueError(
@@ -174,6 +218,8 @@ class HPCLHead(BaseModule):
         ):
             loss, accuracies = self._instances(queries, keys, queue, key_masks)
             results['loss_inst'] = self.inst_weight * loss
+            if self.proto_weight == 0:
+                results['loss_inst'] = results['loss_inst'] + self._idle()
             results['acc_inst'] = accuracies[scored].mean()
         with torch.set_grad_enabled(
             torch.is_grad_enabled() and self.proto_weight > 0
@@ -190,6 +236,14 @@ class HPCLHead(BaseModule):
             results['loss_proto'] = self.proto_weight * mean
             results['acc_proto'] = torch.stack(shares).mean()
         return results
+
+    def _idle(self) -> Tensor | float:
+        """A loss of 0 by which weights that rest get a gradient of 0.
+
+        A parallel wrapper waits for the gradient of every parameter.
+        """
+        weights = list(self.loss_proto.parameters())
+        return sum(0.0 * w.sum() for w in weights) if weights else 0.0
 
     def _instances(
         self,

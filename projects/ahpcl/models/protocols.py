@@ -83,12 +83,34 @@ class TakesPrototypes(Protocol):
     def check_linkage(self, linkage: str) -> None:
         """Raise a ValueError if the head needs another linkage."""
 
+    def check_rungs(self, rungs: Sequence[int], window: int) -> None:
+        """Raise a ValueError if the head cannot take such a ladder."""
+
     def set_prototypes(
         self,
         hierarchy: PrototypeHierarchy | None,
         label_smoothing: Mapping[int, float] | None = None,
+        seed: int | None = None,
     ) -> None:
-        """Use the prototypes of an E-step from now on."""
+        """Use the prototypes of an E-step from now on.
+
+        With a seed they are new, and what the head learns of them starts
+        anew; without they are those of a checkpoint.
+        """
+
+
+@runtime_checkable
+class LearnsClusters(Protocol):
+    """A prototype loss with weights of its own for every cluster."""
+
+    def check_rungs(self, rungs: Sequence[int], window: int) -> None:
+        """Raise a ValueError if it has no weights for some cluster."""
+
+    def use_levels(self, num_clusters: Sequence[int]) -> None:
+        """Take K of every level, finest first."""
+
+    def start(self, seed: int) -> None:
+        """Draw all weights anew."""
 
 
 @runtime_checkable

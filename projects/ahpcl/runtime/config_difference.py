@@ -120,9 +120,13 @@ def _value(node: ast.expr) -> Any:
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == 'dict'
-        and not node.args
+        and all(isinstance(part, ast.Dict) for part in node.args)
     ):
-        return {key.arg: _value(key.value) for key in node.keywords}
+        # mmengine writes keys that are no names as dict({'a.b': 1}).
+        found: dict[Any, Any] = {}
+        for part in node.args:
+            found.update(_value(part))
+        return found | {key.arg: _value(key.value) for key in node.keywords}
     try:
         return ast.literal_eval(node)
     except ValueError:
