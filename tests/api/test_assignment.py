@@ -15,7 +15,7 @@ from ahpcl.api.assignment import Assigner
 from ahpcl.evaluation.cluster_table import image_table
 from ahpcl.evaluation.run_data import RunData
 from ahpcl.visualization.report_explorer import explorer
-from toy import toy_config, train
+from toy import toy_config, toy_method, train
 
 
 @pytest.fixture(scope='module')
@@ -216,3 +216,26 @@ def test_features_of_another_width_are_refused(encoder):
     assigner: Assigner = encoder._assigner
     with pytest.raises(ValueError, match=r'\(M, 128\).*\(4, 7\)'):
         assigner(np.ones((4, 7), np.float32), ['a'] * 4)
+
+
+def test_clusters_of_whitened_features_are_found_again(tmp_path):
+    train(toy_method('ahpcl_classifier', tmp_path / 'run'))
+    folder = tmp_path / 'run'
+    (file,) = folder.glob('*.py')
+    run = RunData(
+        Config.fromfile(file), folder / 'epoch_3.pth', device='cpu'
+    )
+    images = [run.image(place) for place in range(320)]
+    encoder = ahpcl.load(folder, device='cpu')
+    levels = encoder.assign(images).levels
+    for level, expected in zip(levels, run.hierarchy.levels, strict=True):
+        np.testing.assert_array_equal(level.clusters, expected.assignments)
+    keys = encoder.embed(images, space='prototypes')
+    assert keys.shape == (320, 64)  # of the backbone, not of the projection
+    np.testing.assert_allclose(keys, run.points, atol=1e-4)
+    # One file has all that it needs.
+    small = tmp_path / 'small.safetensors'
+    encoder.export(small, to='safetensors')
+    again = ahpcl.load(small, device='cpu').assign(images).levels
+    for level, other in zip(levels, again, strict=True):
+        np.testing.assert_array_equal(level.clusters, other.clusters)
