@@ -222,9 +222,7 @@ def test_clusters_of_whitened_features_are_found_again(tmp_path):
     train(toy_method('ahpcl_classifier', tmp_path / 'run'))
     folder = tmp_path / 'run'
     (file,) = folder.glob('*.py')
-    run = RunData(
-        Config.fromfile(file), folder / 'epoch_3.pth', device='cpu'
-    )
+    run = RunData(Config.fromfile(file), folder / 'epoch_3.pth', device='cpu')
     images = [run.image(place) for place in range(320)]
     encoder = ahpcl.load(folder, device='cpu')
     levels = encoder.assign(images).levels

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from torch import Generator, Tensor, nn
 
 from ahpcl.core import PrototypeLevel, info_nce, proto_nce
-from ahpcl.core.contrast.batches import to_device
+from ahpcl.core.contrast.batches import strict_top1, to_device
 from ahpcl.core.validation import finite_number, whole_number
 from ahpcl.utils.setting_error import SettingError
 
@@ -216,5 +216,4 @@ class ClusterClassifierLoss(nn.Module):
         own = to_device(own, query.device)
         scores = query @ weights.t() / self.temperature
         loss = F.cross_entropy(scores, own, label_smoothing=label_smoothing)
-        hits = (scores.detach().argmax(1) == own).float().mean()
-        return loss, 100 * hits
+        return loss, 100 * strict_top1(scores, own).float().mean()

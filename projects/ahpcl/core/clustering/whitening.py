@@ -47,9 +47,7 @@ class Whitening(NamedTuple):
         return self.components() @ self.axes.t()
 
 
-def whitening(
-    features: Tensor, dim: int, shards: Shards = ALONE
-) -> Whitening:
+def whitening(features: Tensor, dim: int, shards: Shards = ALONE) -> Whitening:
     """Find what makes features uncorrelated, each of a variance of 1.
 
     What DeepCluster (Caron et al., ECCV 2018, section 4) does by faiss's
@@ -79,7 +77,7 @@ def whitening(
     size = features.shape[1]
     dim = min(whole_number(dim, 'dim', least=1), size)
     num_points = shards.num_points(features)
-    chunks = features.split(_ROWS)
+    chunks = torch.split(features, _ROWS)
     mean = torch.stack([c.double().sum(dim=0) for c in chunks]).sum(dim=0)
     mean = shards.sum(mean) / num_points
     covariance = mean.new_zeros(size, size)
@@ -119,6 +117,6 @@ def pca_whiten(features: Tensor, dim: int) -> Tensor:
     return torch.cat(
         [
             ((chunk.double() - found.mean) @ matrix).float()
-            for chunk in features.split(_ROWS)
+            for chunk in torch.split(features, _ROWS)
         ]
     )
