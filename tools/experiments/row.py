@@ -19,7 +19,6 @@ from typing import Any
 
 import _paths  # noqa: F401  # isort: skip
 import _threads  # noqa: F401  # isort: skip  (before torch)
-import _ideas  # noqa: F401  # isort: skip  (registers what is on trial)
 import _oracle  # noqa: F401  # isort: skip  (registers its clusters)
 import torch
 from _cost import cost_of

@@ -39,7 +39,7 @@ open(out, 'w').write(json.dumps(entry))
 def tools():
     names = (
         *('_paths', '_plan', '_ledger', '_intervals', '_replay'),
-        *('_row_queue', '_oracle', '_ideas', '_provenance'),
+        *('_row_queue', '_oracle', '_provenance'),
         *('row', 'run', 'table'),
     )
     with tool_modules('experiments', *names) as modules:
