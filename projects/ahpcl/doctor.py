@@ -53,6 +53,7 @@ _ALTERNATIVES = {
 NOT_VERIFIED = (
     'several GPUs (NCCL)',
     'whole runs of HCSC, SimCLR, SwAV, DeepCluster, ODC and SeLa on CUDA',
+    'clusters that are classified (ClusterClassifierLoss) on CUDA',
     'compiled encoders on CUDA',
     'devices other than CUDA',
     'faiss-gpu',

@@ -8,7 +8,8 @@ from mmengine.registry import MODELS
 from torch import Generator, Tensor, nn
 
 from ahpcl.core import PrototypeLevel, info_nce, proto_nce
-from ahpcl.core.contrast.batches import strict_top1, to_device
+from ahpcl.core.contrast.batches import to_device
+from ahpcl.core.contrast.classifier_loss import classify_clusters
 from ahpcl.core.validation import finite_number, whole_number
 from ahpcl.utils.setting_error import SettingError
 
@@ -112,13 +113,9 @@ class ProtoNCELoss(nn.Module):
 class ClusterClassifierLoss(nn.Module):
     """Classify the clusters of a level by weights that are learnt.
 
-    As DeepCluster (Caron et al., "Deep Clustering for Unsupervised Learning
-    of Visual Features", ECCV 2018, equation 1) learns its clusters, where
-    ProtoNCE contrasts with their centroids. Scores are cosines, q . w / tau,
-    of unit weights w (as of Gidaris and Komodakis, "Dynamic Few-Shot Visual
-    Learning without Forgetting", CVPR 2018), so that they stay bounded at any
-    learning rate. With the prototypes of every E-step
-    the weights are drawn anew, as DeepCluster's are.
+    The loss is :func:`ahpcl.core.contrast.classifier_loss.classify_clusters`,
+    where ProtoNCE contrasts with centroids. With the prototypes of every
+    E-step the weights are drawn anew, as DeepCluster's are.
 
     It reads which cluster an image is in and no centroid, so images may be
     clustered in another space than the queries'. There is one set of weights
@@ -211,9 +208,11 @@ class ClusterClassifierLoss(nn.Module):
         ``generator`` is not read: every cluster is a candidate.
         """
         place, number = self._places[level.num_clusters], level.num_clusters
-        weights = F.normalize(self.weights[place, :number], dim=1)
         own = level.assignments[sample_idx.to(level.assignments.device)]
-        own = to_device(own, query.device)
-        scores = query @ weights.t() / self.temperature
-        loss = F.cross_entropy(scores, own, label_smoothing=label_smoothing)
-        return loss, 100 * strict_top1(scores, own).float().mean()
+        return classify_clusters(
+            query,
+            self.weights[place, :number],
+            to_device(own, query.device),
+            temperature=self.temperature,
+            label_smoothing=label_smoothing,
+        )

@@ -1,1 +1,1 @@
-"""InfoNCE, ProtoNCE, label smoothing and the selection of negatives."""
+"""Losses of contrast and classification, smoothing, selection of negatives."""
