@@ -15,8 +15,6 @@ model = dict(
         proto_weight=3.0,
     ),
 )
-# The policy compares accuracies of epochs: in each the classifier starts anew.
-custom_hooks = [dict(_base_.custom_hooks[0], interval=1)]
 # As in configs/baselines/deepcluster.py: a classifier that starts anew has few
 # steps to learn many clusters, and no momentum from those before.
 optim_wrapper = dict(
