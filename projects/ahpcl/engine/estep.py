@@ -146,7 +146,9 @@ class EStep:
         """
         start = time.perf_counter()
         from_bank = self.bank is not None and self.bank.complete and not fresh
-        features, before = self._features(model, from_bank)
+        features, before = self._features(
+            model, from_bank, carried=places is not None
+        )
         extracted = time.perf_counter()
         if not from_bank:
             self._extraction_took = extracted - start
@@ -184,9 +186,13 @@ class EStep:
         )
 
     def _features(
-        self, model: nn.Module, from_bank: bool
+        self, model: nn.Module, from_bank: bool, carried: bool
     ) -> tuple[FeatureShard, FeatureShard]:
-        """What is clustered, and the same where the last prototypes are."""
+        """What is clustered, and the images in the last prototypes' space.
+
+        The two differ where an E-step fits the space, and then the second is
+        made only if images are ``carried`` over to those prototypes.
+        """
         if from_bank:
             shard = shard_of(self.bank.rows)
             return shard, shard
@@ -198,10 +204,13 @@ class EStep:
                 model.extract_pooled_keys,
                 self.extraction,
             )
-            before = replace(pooled, features=space.unit_rows(pooled.features))
-            space.fit(pooled.features, pooled.shards)
-            fitted = replace(pooled, features=space.unit_rows(pooled.features))
-            return fitted, before
+            rows = pooled.features
+            before = space.unit_rows(rows) if carried else rows
+            space.fit(rows, pooled.shards)
+            return tuple(
+                replace(pooled, features=found)
+                for found in (space.unit_rows(rows), before)
+            )
         shard = extract_shard(model, self.dataloader, settings=self.extraction)
         if self.bank is not None:
             rows = whole_features(shard)

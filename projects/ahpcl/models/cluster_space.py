@@ -48,9 +48,7 @@ class WhitenedFeatures(nn.Module):
 
     def __init__(self, channels: int, components: int = COMPONENTS) -> None:
         super().__init__()
-        self.components = whole_number(
-            components, 'model.cluster_space.components', least=1
-        )
+        self.components = whole_number(components, 'components', least=1)
         self.register_buffer('mean', torch.zeros(channels))
         self.register_buffer('matrix', torch.eye(channels))
 
@@ -79,7 +77,7 @@ class WhitenedFeatures(nn.Module):
 
 
 def build_cluster_space(
-    setting: str | Mapping[str, Any], neck: Mapping[str, Any]
+    setting: str, neck: Mapping[str, Any]
 ) -> WhitenedFeatures | None:
     """Build the space that a model clusters in.
 
