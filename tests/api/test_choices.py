@@ -1,5 +1,7 @@
 """What is chosen for how many images of which size, and on what."""
 
+from pathlib import Path
+
 import pytest
 from mmengine.registry import TASK_UTILS
 
@@ -119,6 +121,22 @@ def test_a_config_that_is_given_keeps_its_own():
     assert max(plan.hook.ladder.rungs) <= 20
     assert config.train_dataloader.dataset.data_root == '/photos'
     assert plan.hook.extract_dataloader.dataset.data_root == '/photos'
+
+
+def test_a_loss_with_weights_for_clusters_has_those_of_the_ladder(tmp_path):
+    shipped = Path(__file__).resolve().parents[2] / 'configs'
+    own = tmp_path / 'own.py'
+    own.write_text(
+        f'_base_ = {str(shipped / "ahpcl_folder_cpu.py")!r}\n'
+        "model = dict(cluster_space='whitened', head=dict(loss_proto=dict(\n"
+        "    _delete_=True, type='ClusterClassifierLoss', num_clusters=2)))\n"
+    )
+    plan = planned(2000, config=str(own))
+    set_epochs(plan, 20)
+    ladder = plan.hook.ladder
+    loss = plan.config.model.head.loss_proto
+    assert loss.num_clusters == max(ladder.rungs) > 2
+    assert loss.num_levels == ladder.window
 
 
 def test_labels_let_knn_watch():

@@ -325,6 +325,9 @@ def _set_ladder(plan: Plan, epochs: int) -> None:
     rungs = list(ladder.rungs)
     window = min(window, len(rungs))
     hook.ladder = dict(type='ClusterLadder', rungs=rungs, window=window)
+    loss = plan.config.model.head.get('loss_proto') or {}
+    if 'num_clusters' in loss:  # it has weights for every cluster
+        loss.update(num_clusters=finest, num_levels=window)
     moves = len(rungs) - window
     stay = max(1, int(_LADDER * epochs / max(1, moves)))
     if plan.moves_ladder and moves:
