@@ -9,11 +9,11 @@ from mmengine.registry import MODELS
 from ahpcl.core import PrototypeLevel
 from ahpcl.core.contrast.classifier_loss import classify_clusters
 from ahpcl.models import (
-    AHPCL,
     ClusterClassifierLoss,
     WhitenedFeatures,
     pool_features,
 )
+from ahpcl.models.cluster_space import build_cluster_space
 from ahpcl.utils.setting_error import SettingError
 from thin_ahpcl import BATCH, batch, build, hierarchy
 
@@ -125,9 +125,7 @@ def test_what_does_not_go_together_is_refused(settings, message):
 
 def test_a_neck_that_does_not_tell_its_channels_is_refused():
     with pytest.raises(ValueError, match=r'model\.neck\.in_channels'):
-        AHPCL.__init__.__globals__['build_cluster_space'](
-            'whitened', dict(type='IdentityNeck')
-        )
+        build_cluster_space('whitened', dict(type='IdentityNeck'))
 
 
 def test_keys_of_the_training_pass_are_refused():
