@@ -63,6 +63,37 @@ def test_gradient_is_that_of_the_parts():
     torch.testing.assert_close(images.grad, twin.grad, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize('shape', [(16, 8, 6, 6), (12, 5, 1, 3), (32, 8)])
+@pytest.mark.parametrize('offset', [0, 30])
+def test_small_parts_together_are_the_parts(shape, offset, monkeypatch):
+    torch.manual_seed(0)
+    images, weight = torch.randn(2, *shape).unbind()
+    if len(shape) == 4:
+        images, weight = (
+            tensor.to(memory_format=torch.channels_last)
+            for tensor in (images, weight)
+        )
+    split = SplitBatchNorm(shape[1]).train()
+    nn.init.uniform_(split.weight)
+    nn.init.uniform_(split.bias)
+    twin = copy.deepcopy(split)
+    found = split_outputs(split, images + offset, weight)
+    assert any('NormaliseTogether' in name for name in graph(split, images))
+    monkeypatch.setattr('ahpcl.models.split_batchnorm._SMALL_BYTES', 0)
+    expected = split_outputs(twin, images + offset, weight)
+    assert any('NormaliseParts' in name for name in graph(twin, images))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_constant_channel_stays_finite():
+    images = torch.randn(8, 3, 4, 4)
+    images[:, 1] = 7
+    images = images.to(memory_format=torch.channels_last)
+    outputs = split_outputs(SplitBatchNorm(3), images, torch.ones(8, 3, 4, 4))
+    assert all(torch.isfinite(tensor).all() for tensor in outputs)
+    torch.testing.assert_close(outputs[0][:, 1], torch.zeros(8, 4, 4))
+
+
 def test_builds_in_a_host_backbone():
     backbone = MODELS.build(
         dict(
@@ -127,7 +158,7 @@ def test_what_is_compiled_is_the_same(shape, affine, monkeypatch):
     torch.testing.assert_close(
         split_outputs(twin, images, weight), expected, atol=1e-5, rtol=1e-4
     )
-    assert not any('NormaliseParts' in name for name in graph(twin, images))
+    assert not any('Normalise' in name for name in graph(twin, images))
 
 
 def split_outputs(split, images, weight):
