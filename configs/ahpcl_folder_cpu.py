@@ -14,7 +14,8 @@ train_dataloader = dict(batch_size=64, dataset=dict(__raw, _delete_=True))
 extract_dataloader = dict(dataset=dict(__extract, _delete_=True))
 __hook = _base_.custom_hooks[0]
 __hook.extract_dataloader.dataset = __extract
-__hook.ladder = dict(type='AutoLadder')
+__hook.ladder = dict(type='AutoLadder', finest=1000)
+__data.classify_clusters(_base_, __hook.ladder)
 # At 5,000 images: five advances of two epochs at most, after two of warm-up.
 __hook.policy.max_epochs = 2
 __hook.warmup_epochs = 2

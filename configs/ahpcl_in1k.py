@@ -1,5 +1,7 @@
 # PCL's numbers on ImageNet: ResNet-50, 25k, 50k and 100k clusters at once.
-# Views and clustering are those of all configs here.
+# Views and clustering are those of all configs here; so many clusters keep
+# prototype contrast with sampled negatives, as a classifier's cross entropy
+# would take all 100k.
 _base_ = [
     '_base_/models/ahpcl_r18.py',
     '_base_/datasets/imagenet.py',

@@ -3,7 +3,8 @@
 # the MLP neck and MoCo v2's augmentation. The candidates of the loss are
 # PCL's, the positives of the batch, repeats included: their accuracy is what
 # the policy sees.
-_base_ = 'ahpcl_minin.py'
+_base_ = '_base_/scales/minin.py'
+_base_.pop('data')
 train_dataloader = dict(batch_size=64)
 model = dict(
     queue_len=1024,

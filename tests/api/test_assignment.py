@@ -219,7 +219,7 @@ def test_features_of_another_width_are_refused(encoder):
 
 
 def test_clusters_of_whitened_features_are_found_again(tmp_path):
-    train(toy_method('ahpcl_classifier', tmp_path / 'run'))
+    train(toy_method('ahpcl', tmp_path / 'run'))
     folder = tmp_path / 'run'
     (file,) = folder.glob('*.py')
     run = RunData(Config.fromfile(file), folder / 'epoch_3.pth', device='cpu')

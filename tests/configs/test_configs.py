@@ -49,10 +49,11 @@ def test_the_promised_configs_are_there():
 @pytest.mark.parametrize('name', NAMES)
 def test_builds(name):
     config = Config.fromfile(CONFIGS / name)
-    MODELS.build(config.model)
+    model = MODELS.build(config.model)
     (hook,) = config.custom_hooks
     HOOKS.build(hook)
-    build_ladder(hook.ladder, images(name))
+    ladder = build_ladder(hook.ladder, images(name))
+    model.head.check_rungs(ladder.rungs, ladder.window)
     pipeline = config.train_dataloader.dataset.pipeline
     assert pipeline[0].type == 'LoadImageBGR'
     extract = hook.extract_dataloader
@@ -144,6 +145,50 @@ def test_the_recipe_of_pcl_stays_in_its_configs(name):
     assert hook.clustering.n_init == 5
     assert 'warm_start' not in hook.clustering
     assert hook.interval == 1
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        name
+        for name in NAMES
+        # As published; and with more clusters than a classifier should have.
+        if 'original' not in name and name != 'ahpcl_in1k.py'
+    ],
+)
+def test_ours_are_the_recipe_that_the_results_chose(name):
+    config = Config.fromfile(CONFIGS / name)
+    ours = Config.fromfile(CONFIGS / 'baselines' / 'ahpcl.py')
+    assert config.model.cluster_space == ours.model.cluster_space
+    found, expected = (
+        {
+            **c.model.head,
+            'loss_inst': None,
+            'loss_proto': {**c.model.head.loss_proto, 'num_clusters': None},
+        }
+        for c in (config, ours)
+    )
+    assert found == expected
+    assert config.optim_wrapper.paramwise_cfg == (
+        ours.optim_wrapper.paramwise_cfg
+    )
+
+
+@pytest.mark.parametrize('name', [ORIGINAL, 'ahpcl_in1k.py'])
+def test_published_recipes_have_prototype_contrast(name):
+    head = Config.fromfile(CONFIGS / name).model.head
+    assert head.loss_proto.type == 'ProtoNCELoss'
+
+
+@pytest.mark.parametrize('num_images', [600, 40_000, 1_300_000])
+@pytest.mark.parametrize('name', ['ahpcl_folder', 'ahpcl_folder_cpu'])
+def test_a_folder_of_any_size_fits_the_classifier(name, num_images):
+    config = Config.fromfile(CONFIGS / f'{name}.py')
+    ladder = build_ladder(config.custom_hooks[0].ladder, num_images)
+    head = MODELS.build(config.model).head
+    head.check_rungs(ladder.rungs, ladder.window)
+    most = head.loss_proto.weights.shape[1]
+    assert max(ladder.rungs) == min(num_images // 12, most)
 
 
 @pytest.mark.parametrize(

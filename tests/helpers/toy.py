@@ -11,13 +11,13 @@ CONFIGS = ROOT / 'configs'
 # The methods, one config each; their ablations share these code paths.
 METHODS = (
     *('pcl', 'hcsc', 'mocov2', 'simclr', 'swav', 'deepcluster', 'odc'),
-    *('sela', 'ahpcl_classifier'),
+    *('sela', 'ahpcl'),
 )
 
 
 def toy_config(work_dir, **hook):
-    """The digits demo with 240 images, a tiny encoder and 6 epochs."""
-    config = Config.fromfile(CONFIGS / 'ahpcl_digits.py')
+    """AHPCL with prototypes: 240 digits, a tiny encoder and 6 epochs."""
+    config = Config.fromfile(CONFIGS / 'baselines' / 'ahpcl_prototypes.py')
     config.work_dir = str(work_dir)
     _name(config)
     config.launcher = 'none'

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from toy import CONFIGS, METHODS, toy_method
 
 # Tried at every change; the others in campaigns.
-FIRST = ('mocov2', 'pcl', 'deepcluster', 'ahpcl_classifier')
+FIRST = ('mocov2', 'pcl', 'deepcluster', 'ahpcl')
 
 
 class Recorder(Hook):

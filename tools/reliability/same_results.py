@@ -30,8 +30,7 @@ DIGITS = 'configs/ahpcl_digits.py'
 METHODS = (
     *('pcl', 'pcl_v1', 'hcsc', 'mocov2', 'simclr', 'swav', 'deepcluster'),
     *('odc', 'sela', 'ahpcl_hcsc', 'ahpcl_multicrop', 'ahpcl_sinkhorn'),
-    'ahpcl_classifier',
-    'ahpcl_symmetric',
+    *('ahpcl_prototypes', 'ahpcl_symmetric'),
 )
 RUNS = ('ahpcl', 'resumed', 'ranks', *METHODS)
 _EPOCHS, _RESUMED_FROM = 5, 3

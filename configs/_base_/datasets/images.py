@@ -76,12 +76,33 @@ def __add_small_views(config, data):
     views.num_views = [2, small.number]
 
 
+def __classify_clusters(config, ladder):
+    """Learn clusters as DeepCluster does (Caron et al., ECCV 2018).
+
+    Clusters are of whitened features before the projection, and the prototypes
+    of a level are the weights of a classifier, which starts anew with every
+    E-step. Instance contrast, ladder and policy stay.
+    """
+    config.model.cluster_space = 'whitened'
+    config.model.head.loss_proto = dict(
+        type='ClusterClassifierLoss',
+        num_clusters=ladder.get('finest') or max(ladder.rungs),
+    )
+    config.model.head.proto_weight = 3.0
+    # A classifier that starts anew has few steps to learn many clusters, and
+    # no momentum from those before.
+    config.optim_wrapper.paramwise_cfg = dict(
+        custom_keys={'head.loss_proto': dict(lr_mult=10.0, momentum=0.0)}
+    )
+
+
 data = dict(
     pipelines=__pipelines,
     pair=__pair,
     views_on_cpu=__views_on_cpu,
     one_view=__one_view,
     add_small_views=__add_small_views,
+    classify_clusters=__classify_clusters,
 )
 
 train_dataloader = dict(

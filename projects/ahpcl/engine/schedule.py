@@ -152,6 +152,7 @@ def auto_ladder(
     window: int = 3,
     min_images_per_cluster: int = 12,
     coarsest: int = 2,
+    finest: int | None = None,
     ratio: float = 2.0,
 ) -> ClusterLadder:
     """A ladder derived from the number of images, `ClusterLadder.auto`."""
@@ -161,6 +162,7 @@ def auto_ladder(
         window=window,
         min_images_per_cluster=min_images_per_cluster,
         coarsest=coarsest,
+        finest=finest,
         ratio=ratio,
     )
 

@@ -185,6 +185,8 @@ def test_auto_by_hand():
     assert ClusterLadder.auto(
         800, min_images_per_cluster=100, coarsest=1, ratio=3
     ).rungs == (8, 3, 1)
+    assert ClusterLadder.auto(38400, finest=1000).rungs[:2] == (1000, 500)
+    assert ClusterLadder.auto(1797, finest=1000).rungs == ladder.rungs
 
 
 @given(st.integers(150, 2_000_000), st.sampled_from(['asc', 'desc']))
@@ -204,6 +206,9 @@ def test_auto_ladders_fit_their_images(num_images, direction):
         ({'num_images': 900, 'direction': 'up'}, "got 'up'"),
         ({'num_images': 900, 'min_images_per_cluster': 0}, 'got 0'),
         ({'num_images': 900, 'ratio': 1.0}, 'ratio above 1'),
+        ({'num_images': 900, 'finest': 3}, r'\(3, 2\).*finest=3.*raise it'),
+        ({'num_images': 900, 'finest': 1}, 'room for 2.*finest=1 bounds'),
+        ({'num_images': 900, 'finest': 0}, 'finest >= 1, got 0'),
     ],
 )
 def test_auto_bad_input(arguments, message):

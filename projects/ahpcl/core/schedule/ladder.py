@@ -97,6 +97,7 @@ class ClusterLadder:
         window: int = 3,
         min_images_per_cluster: int = 12,
         coarsest: int = 2,
+        finest: int | None = None,
         ratio: float = 2.0,
     ) -> ClusterLadder:
         """Make a ladder for an unknown number of clusters.
@@ -115,6 +116,8 @@ class ClusterLadder:
             min_images_per_cluster: Mean images per cluster of the finest
                 rung, at least 1.
             coarsest: The smallest rung.
+            finest: The largest rung that may be, however many images there
+                are; None for no bound.
             ratio: The factor between neighbours, above 1.
 
         Raises:
@@ -124,6 +127,8 @@ class ClusterLadder:
         Examples:
             >>> ClusterLadder.auto(1442).rungs
             (120, 60, 30, 15, 8, 4, 2)
+            >>> ClusterLadder.auto(1442, finest=40).rungs
+            (40, 20, 10, 5, 2)
         """
         total = whole_number(num_images, 'num_images', least=1)
         share = whole_number(
@@ -140,6 +145,14 @@ class ClusterLadder:
             f'{total} images at {share} per cluster leave {high} clusters at '
             f'most; lower min_images_per_cluster or window, or list the rungs'
         )
+        if finest is not None:
+            bound = whole_number(finest, 'finest', least=1)
+            if bound < high:
+                high = bound
+                remedy = (
+                    f'finest={bound} bounds the ladder; raise it or lower '
+                    f'window, or list the rungs'
+                )
         if high < low:
             raise ValueError(
                 f'expected room for {low} clusters, got none: {remedy}'
