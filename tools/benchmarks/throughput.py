@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -294,8 +295,9 @@ def estep_share(
 
     Returns:
         For every kind of E-step (``as configured`` or ``cold starts``, with
-        features by ``extract`` or from the ``bank``) ``share`` of the whole
-        E-step and ``clustering`` of its clustering alone.
+        features by ``extract`` or from the ``bank``, which holds keys alone)
+        ``share`` of the whole E-step and ``clustering`` of its clustering
+        alone.
     """
     hook = next(h for h in cfg.custom_hooks if 'ladder' in h)
     interval = hook.get('interval', 1)
@@ -308,13 +310,15 @@ def estep_share(
     epoch = iteration * len(trainer.loader)
     between = min(interval * len(trainer.loader), _STEPS_BETWEEN)
     rungs = trainer.model.head.hierarchy.num_clusters
+    clusters_keys = trainer.model.cluster_space is None
+    sources = ('extract', 'bank') if clusters_keys else ('extract',)
     for name, settings in (
         ('as configured', given),
         ('cold starts', {**given, 'warm_start': False}),
     ):
         clustering = KMeansClustering(**settings)
         every = clustering.restart_every or float('inf')
-        for source in ('extract', 'bank'):
+        for source in sources:
             bank = None
             if source == 'bank':
                 number = len(loader.dataset)
@@ -377,17 +381,17 @@ def norm_share(trainer: Trainer, iterations: int) -> float | None:
 
         return call
 
-    parts = split_batchnorm._NormaliseParts
-    with (
-        mock.patch.object(
-            split_batchnorm.SplitBatchNorm,
-            'forward',
-            timed('norm', split_batchnorm.SplitBatchNorm.forward),
-        ),
-        mock.patch.object(
-            parts, 'backward', staticmethod(timed('norm', parts.backward))
-        ),
-    ):
+    norm = split_batchnorm.SplitBatchNorm
+    with ExitStack() as patches:
+        patches.enter_context(
+            mock.patch.object(norm, 'forward', timed('norm', norm.forward))
+        )
+        for way in (
+            split_batchnorm._NormaliseTogether,
+            split_batchnorm._NormaliseParts,
+        ):
+            backward = staticmethod(timed('norm', way.backward))
+            patches.enter_context(mock.patch.object(way, 'backward', backward))
         step = timed('step', trainer.step)
         for _ in range(iterations):
             step(trainer.next_batch())
