@@ -70,6 +70,6 @@ def toy_run(tmp_path_factory):
     Runner.from_cfg(toy_config(work_dir)).train()
     return SimpleNamespace(
         work_dir=work_dir,
-        config=work_dir / 'ahpcl_digits.py',
+        config=work_dir / 'ahpcl_prototypes.py',
         checkpoint=work_dir / 'epoch_6.pth',
     )

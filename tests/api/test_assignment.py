@@ -126,7 +126,7 @@ def test_inferencers_answer_in_mmengines_form(finished, encoder):
         samples[4].feature, torch.from_numpy(found['features'][4])
     )
     assert samples[4].img_path == 'item 4'
-    config = Config.fromfile(finished.folder / 'ahpcl_digits.py')
+    config = Config.fromfile(finished.folder / 'ahpcl_prototypes.py')
     clusters = ClusterInferencer(
         config, str(finished.folder / 'epoch_6.pth'), device='cpu'
     )
@@ -152,7 +152,7 @@ def test_names_of_clusters_show_in_both_tables(finished, tmp_path):
         ]
     again = ahpcl.load(folder, device='cpu').assign(finished.images[:1])
     assert again.table()['k5_name'].tolist() == ['round ones']
-    config = Config.fromfile(finished.folder / 'ahpcl_digits.py')
+    config = Config.fromfile(finished.folder / 'ahpcl_prototypes.py')
     run = RunData(config, folder / 'epoch_6.pth', device='cpu')
     table = image_table(run)
     own = table['k5_cluster'] == first

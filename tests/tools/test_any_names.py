@@ -68,10 +68,10 @@ def run(folder, tmp_path_factory):
     )
     config.train_cfg.update(max_epochs=2, val_interval=9)
     train(config)
-    config = Config.fromfile(work_dir / 'ahpcl_digits.py')
+    config = Config.fromfile(work_dir / 'ahpcl_prototypes.py')
     moved = config.pretty_text.replace(repr(str(folder[0])), "'elsewhere'")
     assert moved.count("'elsewhere'") > 5
-    (work_dir / 'ahpcl_digits.py').write_text(moved)
+    (work_dir / 'ahpcl_prototypes.py').write_text(moved)
     return work_dir
 
 
@@ -83,7 +83,7 @@ def tools():
 
 @pytest.fixture
 def arguments(run, folder):
-    files = str(run / 'ahpcl_digits.py'), str(run / 'epoch_2.pth')
+    files = str(run / 'ahpcl_prototypes.py'), str(run / 'epoch_2.pth')
     return [*files, '--data', str(folder[0])]
 
 
