@@ -5,7 +5,9 @@ _base_ = [
     '_base_/schedules/ahpcl_200e.py',
     '_base_/default_runtime.py',
 ]
-__ladder = dict(type='AutoLadder', min_images_per_cluster=12, finest=3200)
+__ladder = dict(
+    type='AutoLadder', min_images_per_cluster=12, finest=3200, window=3
+)
 __data = _base_.pop('data')
 __data.classify_clusters(_base_, __ladder)
 model = dict(data_preprocessor=__data.device_views)

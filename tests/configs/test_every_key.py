@@ -84,8 +84,9 @@ DOCUMENTED = {
 VALUES = {
     '*.type': 'NoSuchThing',
     '*.norm_cfg.type': 'SyncBN',
-    '*.loss_proto.negatives': 'batch',
-    '*.num_negatives': 2,
+    'model.cluster_space': 'projection',
+    '*.constructor': 'DefaultOptimWrapperConstructor',
+    '*.loss_proto.momentum': 0.5,
     '*.backend': 'cv2',
     '*.edge': 'long',
     '*.role': 'nobody',
@@ -240,9 +241,15 @@ def metric_of(config, path):
 
 
 def optimizer_of(config, path):
-    wrapper = build_optim_wrapper(nn.Linear(2, 2), config['optim_wrapper'])
-    (group,) = wrapper.optimizer.param_groups
-    kept = {k: v for k, v in group.items() if k != 'params'}
+    model = nn.Module()
+    model.backbone = nn.Linear(2, 2)
+    model.head = nn.Module()
+    model.head.loss_proto = nn.Linear(2, 2)
+    wrapper = build_optim_wrapper(model, config['optim_wrapper'])
+    kept = [
+        {k: v for k, v in group.items() if k != 'params'}
+        for group in wrapper.optimizer.param_groups
+    ]
     return [type(wrapper), type(wrapper.optimizer), kept]
 
 
@@ -337,7 +344,11 @@ ENDS = {
 
 
 def at(config, path):
-    for name in path.split('.'):
+    names = path.split('.')
+    while names:
+        name = names.pop(0)
+        while isinstance(config, dict) and name not in config:
+            name = f'{name}.{names.pop(0)}'  # as of custom_keys
         config = config[int(name) if isinstance(config, list) else name]
     return config
 

@@ -48,6 +48,7 @@ _INDIFFERENT = {
     'pin_memory',
     'val_interval',
     'scan',
+    'constructor',
 }
 
 

@@ -91,8 +91,11 @@ def __classify_clusters(config, ladder):
     config.model.head.proto_weight = 3.0
     # A classifier that starts anew has few steps to learn many clusters, and
     # no momentum from those before.
-    config.optim_wrapper.paramwise_cfg = dict(
-        custom_keys={'head.loss_proto': dict(lr_mult=10.0, momentum=0.0)}
+    config.optim_wrapper.update(
+        constructor='GroupedConstructor',
+        paramwise_cfg=dict(
+            custom_keys={'head.loss_proto': dict(lr_mult=10.0, momentum=0.0)}
+        ),
     )
 
 

@@ -150,7 +150,10 @@ def _rows(runner: Runner) -> Iterator[tuple[str, str, str]]:
     size = view_size(config)
     if size is not None:
         yield 'size', 'size', f'{size} px'
-    weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    encoder = (getattr(model, part, None) for part in ('backbone', 'neck'))
+    weights = sum(
+        p.numel() for part in encoder if part for p in part.parameters()
+    )
     device = next(model.parameters()).device
     backbone = config.model.get('backbone') or {}
     kind = str(backbone.get('type', type(model).__name__)).rpartition('.')[2]

@@ -18,7 +18,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from ahpcl.compat.frameworks import scope_of
-from ahpcl.compat.options import spread, warn_if_new
+from ahpcl.compat.options import follow_ladder, spread, warn_if_new
 from ahpcl.datasets.decode import admit_pixels
 from ahpcl.datasets.fit_config import fit_to_images
 from ahpcl.datasets.roots import Roots, roots_of
@@ -208,7 +208,7 @@ def prepare(
         budget = 60 * minutes - (time.perf_counter() - begun)
         set_epochs(plan, _epochs_in(plan, pace, budget, minutes))
     # What was asked for is not changed by what follows from the epochs.
-    plan.config.merge_from_dict(dict(request.cfg_options or {}))
+    _merge(plan.config, request.cfg_options or {})
     if pace is not None:
         plan.config.expected_seconds = round(_seconds(plan, pace), 1)
         plan.reasons['epochs'] = (
@@ -221,16 +221,21 @@ def prepare(
 def _apply(config: Config, options: Mapping[str, Any]) -> None:
     """Merge ``cfg_options``; a variable reaches what was made from it."""
     known = set(inspect.signature(Runner.__init__).parameters)
-
-    def warn(text: str) -> None:
-        print_log(text, logger='current', level=logging.WARNING)
-
     for key, new in options.items():
-        warn_if_new(config, key, known, warn)
+        warn_if_new(config, key, known, _warn)
         old = config.get(key) if '.' not in key else None
         if isinstance(old, str | int | float) or (key in config and not old):
             spread(config._cfg_dict, key, old, new)
+    _merge(config, options)
+
+
+def _merge(config: Config, options: Mapping[str, Any]) -> None:
     config.merge_from_dict(dict(options))
+    follow_ladder(config, options, print_log)
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)
 
 
 def _checkpoint_in(folder: Path) -> Path | None:

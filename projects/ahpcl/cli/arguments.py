@@ -18,6 +18,7 @@ from ahpcl.cli.console import say
 from ahpcl.compat.configs import PREFIX, find_config
 from ahpcl.compat.options import (
     ConfigOptions,
+    follow_ladder,
     set_data_root,
     spread,
     warn_if_new,
@@ -195,6 +196,7 @@ def apply_options(
         if isinstance(old, str | int | float | None):
             for place in spread(cfg._cfg_dict, key, old, options[key]):
                 say(f'--cfg-options {key}: also changes {place}')
+    follow_ladder(cfg, options, say)
     _apply_image_size(cfg, options)
 
 

@@ -11,7 +11,7 @@ import difflib
 import os
 import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
@@ -217,6 +217,42 @@ def warn_if_new(
             )
             return
         node = node[name]
+
+
+def follow_ladder(
+    config: Config, options: Mapping[str, Any], say: Callable[[str], None]
+) -> None:
+    """Give a loss weights for as many clusters as the options' ladder has.
+
+    A loss with weights of its own for every cluster, ``num_clusters`` and
+    ``num_levels``, was made for the ladder that the config had before. It is
+    never made smaller, and stays where the options have its number.
+
+    Args:
+        config: With the options in it; changed in place.
+        options: Dotted keys and their values.
+        say: Told what else was changed.
+    """
+    head = (config.get('model') or {}).get('head') or {}
+    loss = head.get('loss_proto') or {}
+    hooks = config.get('custom_hooks') or []
+    ladders = [h['ladder'] for h in hooks if h.get('ladder')]
+    if 'num_clusters' not in loss or not ladders:
+        return
+    if not any(key.startswith('custom_hooks') for key in options):
+        return
+    (ladder, *_) = ladders
+    rungs = [*(ladder.get('rungs') or ())]
+    rungs += [ladder.get(end) for end in ('finest', 'start', 'stop')]
+    needed = dict(
+        num_clusters=max((k for k in rungs if isinstance(k, int)), default=0),
+        num_levels=ladder.get('window', 3),
+    )
+    for name, number in needed.items():
+        key = f'model.head.loss_proto.{name}'
+        if key not in options and number > loss.get(name, 3):
+            loss[name] = number
+            say(f'the ladder also changes {key} to {number}')
 
 
 def spread(

@@ -6,6 +6,7 @@ from .deferred_info_hook import DeferredInfoHook
 from .invalid_values import InvalidLossHook
 from .optim_wrapper import BF16OptimWrapper
 from .optimizer_state import align_optimizer_state
+from .parameter_groups import GroupedConstructor
 from .safe_checkpoint_hook import SafeCheckpointHook
 from .sample_seed_hook import SampleSeedHook
 from .start_checkpoint_hook import StartCheckpointHook
@@ -17,6 +18,7 @@ __all__ = [
     'BF16OptimWrapper',
     'CheckedEpochTrainLoop',
     'DeferredInfoHook',
+    'GroupedConstructor',
     'InvalidLossHook',
     'SafeCheckpointHook',
     'SampleSeedHook',

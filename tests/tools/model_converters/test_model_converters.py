@@ -385,7 +385,8 @@ def test_a_config_says_what_it_takes(tool, tmp_path, dim):
     built = MODELS.build(Config.fromfile(config).model)
     missing, unexpected = built.load_state_dict(state, strict=False)
     assert not unexpected
-    fresh = {'queue.features', 'queue.position'}
+    fresh = {'queue.features', 'queue.position', 'head.loss_proto.weights'}
+    fresh |= {'cluster_space.mean', 'cluster_space.matrix'}
     if dim != 16:
         last = [
             f'{m}.mlp.2.{n}'
