@@ -6,7 +6,12 @@ import re
 import pytest
 from mmengine.config import Config, DictAction
 
-from ahpcl.compat.options import ConfigOptions, set_data_root, typed
+from ahpcl.compat.options import (
+    ConfigOptions,
+    follow_ladder,
+    set_data_root,
+    typed,
+)
 from toy import CONFIGS
 
 
@@ -119,3 +124,45 @@ def test_configs_without_the_variable():
     digits = Config.fromfile(CONFIGS / 'ahpcl_digits.py')
     with pytest.raises(ValueError, match=r'ahpcl_folder\.py'):
         set_data_root(digits, 'new', print)
+
+
+@pytest.mark.parametrize(
+    ('options', 'clusters', 'levels'),
+    [
+        ({'custom_hooks.0.ladder.rungs': [400, 200, 50]}, 400, 3),
+        ({'custom_hooks.0.ladder.rungs': [100, 50, 10]}, 200, 3),
+        ({'custom_hooks.0.ladder.window': 5}, 200, 5),
+        (
+            {'custom_hooks.0.ladder': dict(type='AutoLadder', finest=300)},
+            300,
+            3,
+        ),
+        (
+            {
+                'custom_hooks.0.ladder.rungs': [400, 200, 50],
+                'model.head.loss_proto.num_clusters': 300,
+            },
+            300,
+            3,
+        ),
+        ({'train_cfg.max_epochs': 2}, 200, 3),
+    ],
+)
+def test_a_ladder_of_the_options_gets_its_weights(options, clusters, levels):
+    config = Config.fromfile(CONFIGS / 'ahpcl_digits.py')
+    config.merge_from_dict(options)
+    said = []
+    follow_ladder(config, options, said.append)
+    loss = config.model.head.loss_proto
+    assert loss.num_clusters == clusters
+    assert loss.get('num_levels', 3) == levels
+    changed = (clusters, levels) != (200, 3)
+    named = 'model.head.loss_proto.num_clusters' in options
+    assert len(said) == (changed and not named)
+
+
+def test_prototype_contrast_follows_no_ladder():
+    config = Config.fromfile(CONFIGS / 'baselines' / 'ahpcl_prototypes.py')
+    before = config.to_dict()
+    follow_ladder(config, {'custom_hooks.0.ladder.rungs': [900]}, print)
+    assert config.to_dict() == before
