@@ -11,6 +11,7 @@ from ahpcl.core.metrics import CountSettings, count_kinds
 from ahpcl.evaluation import CountMetric, evaluate
 from ahpcl.evaluation.count_metric import _grey, grey_views, numbers_of
 from ahpcl.evaluation.run_data import RunData
+from toy import toy_method, train
 
 
 @pytest.fixture(scope='module')
@@ -69,3 +70,16 @@ def test_grey_is_the_mean_of_three_bands():
     assert first.dtype == torch.uint8 and first.tolist() == [[[30]]] * 3
     with pytest.raises(ValueError, match='three bands'):
         _grey(image[:2])
+
+
+def test_where_clusters_are_whitened_the_features_are_counted(tmp_path):
+    train(toy_method('ahpcl', tmp_path, epochs=2))
+    (file,) = tmp_path.glob('*.py')
+    run = RunData(Config.fromfile(file), tmp_path / 'epoch_2.pth')
+    expected = F.normalize(run.training.features, dim=1)
+    assert torch.equal(run.kind_rows, expected)
+    assert not torch.allclose(run.points, expected, atol=0.1)
+    features, grey = grey_views(run, 50)
+    assert torch.equal(features[1], expected[6])  # every 6.4th
+    assert float(F.cosine_similarity(features, grey).min()) > 0.99
+    torch.testing.assert_close(grey.norm(dim=1), torch.ones(50))

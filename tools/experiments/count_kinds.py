@@ -195,7 +195,7 @@ def run_set(
         if labels is not None
     ]
     # A set in the order of its classes is thinned evenly, too.
-    return name, sorted(truths), run.points
+    return name, sorted(truths), run.kind_rows
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

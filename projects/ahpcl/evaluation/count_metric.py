@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from mmengine.registry import METRICS
 from torch import Tensor
 
@@ -108,8 +109,8 @@ def grey_views(
         most: Number of images at most, spread evenly.
 
     Returns:
-        (M, D) each, in the space of the prototypes; None where the images
-        are gone or have not three bands.
+        (M, D) each, in the space in which kinds are counted; None where the
+        images are gone or have not three bands.
     """
     loader = run.training_loader
     places = torch.arange(len(loader.dataset))
@@ -123,19 +124,20 @@ def grey_views(
                 sample = dict(loader.dataset[place])
                 sample['inputs'] = _grey(sample['inputs'])
                 samples.append(sample)
-            rows.append(_points(run, loader.collate_fn(samples)))
+            rows.append(_rows(run, loader.collate_fn(samples)))
     except (OSError, ValueError):
         return None
-    return run.points[places], torch.cat(rows)
+    return run.kind_rows[places], torch.cat(rows)
 
 
-def _points(run: RunData, batch: Any) -> Tensor:
-    """Return points of a batch, as :attr:`RunData.points` holds them."""
+def _rows(run: RunData, batch: Any) -> Tensor:
+    """Return rows of a batch, as :attr:`RunData.kind_rows` holds them."""
     inputs, _ = preprocessed(run.model, batch)
     images = first_view(inputs)
-    if run.own_prototypes:
+    if run.counts_points:
         return run.model.extract_keys(images).float().cpu()
-    return pool_features(run.model.extract_feat(images)).float().cpu()
+    features = pool_features(run.model.extract_feat(images))
+    return F.normalize(features.float(), dim=1).cpu()
 
 
 def _grey(inputs: Any) -> Any:

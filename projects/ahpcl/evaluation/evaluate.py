@@ -95,7 +95,7 @@ def evaluate(
         named: dict[str, float] = {}
         for metric in parts:
             if isinstance(metric, CountMetric):
-                kinds = metric.count(run.points, grey_views(run))
+                kinds = metric.count(run.kind_rows, grey_views(run))
                 results['kinds'] = kinds.as_dict()
                 found = numbers_of(kinds)
             else:

@@ -316,6 +316,23 @@ class RunData:
             return self.training.keys
         return F.normalize(self.training.features, dim=1)
 
+    @property
+    def counts_points(self) -> bool:
+        """Whether kinds are counted by :attr:`points`, or by features.
+
+        Whitening makes all directions of the features equally wide, so that
+        what kinds differ in stands out less.
+        """
+        space = getattr(self.model, 'cluster_space', None)
+        return self.own_prototypes and space is None
+
+    @property
+    def kind_rows(self) -> Tensor:
+        """Return unit rows (N, D) by which kinds are counted."""
+        if self.counts_points:
+            return self.points
+        return F.normalize(self.training.features, dim=1)
+
     def distances(self, level: int) -> Tensor:
         """Return the Euclidean distance of every image to its prototype, (N,).
 

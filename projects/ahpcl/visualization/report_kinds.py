@@ -38,7 +38,7 @@ def kinds_of_run(run: RunData, log: RunLog | None) -> str:
     """
     metric = build_tasks(['count'], run.config)['count'][0]
     assert isinstance(metric, CountMetric)
-    found = metric.count(run.points, grey_views(run))
+    found = metric.count(run.kind_rows, grey_views(run))
     accuracies = {}
     if log is not None and run.own_prototypes:
         for count in run.hierarchy.num_clusters:
