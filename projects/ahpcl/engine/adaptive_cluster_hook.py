@@ -219,12 +219,14 @@ class AdaptiveClusterHook(Hook):
             return
         if runner.epoch < self.warmup_epochs or continues_epoch(runner):
             return
-        if closing is not None and closing['epoch'] == runner.epoch:
+        model = unwrap(runner.model)
+        previous = model.head.hierarchy
+        if closing is not None and _fits_space(model):
+            previous = None  # those at hand are of another space
+        elif closing is not None and closing['epoch'] == runner.epoch:
             self._agreement = closing['agreement']
             self._log.goes_on(runner)
             return
-        model = unwrap(runner.model)
-        previous = model.head.hierarchy
         due = (runner.epoch - self.warmup_epochs) % self.interval == 0
         if previous is not None and not due and self._fits(previous):
             return
@@ -362,11 +364,14 @@ class AdaptiveClusterHook(Hook):
             runner: The runner.
             epochs: Epochs that are done, the number of the next from 0.
         """
-        previous = unwrap(runner.model).head.hierarchy
+        model = unwrap(runner.model)
+        previous = model.head.hierarchy
         if previous is None or self._closing is not None:
             return  # the run ends in its warm-up, or has ended
+        if _fits_space(model):
+            previous = None  # it is the first in the space of the features
         result = self._make_prototypes(
-            runner, epochs, True, previous, keep_features=True
+            runner, epochs, True, previous, closing=True
         )
         agreement = result.mean_agreement()
         self._keep_index(result, seed_from(runner.seed, INDEX, epochs))
@@ -406,7 +411,7 @@ class AdaptiveClusterHook(Hook):
         fresh: bool,
         previous: PrototypeHierarchy | None,
         places: Tensor | None = None,
-        keep_features: bool = False,
+        closing: bool = False,
     ) -> EStepResult:
         """Run the E-step of an epoch, from 0, and hand over what it gives."""
         model = unwrap(runner.model)
@@ -419,7 +424,7 @@ class AdaptiveClusterHook(Hook):
             previous=previous,
             places=places,
             fresh=fresh,
-            keep_features=keep_features,
+            closing=closing,
         )
         learnt = seed_from(runner.seed, 'prototypes', epoch)
         self._hand_over(model, result.hierarchy, learnt)
@@ -459,3 +464,8 @@ class AdaptiveClusterHook(Hook):
 
     def _fits(self, hierarchy: PrototypeHierarchy) -> bool:
         return set(hierarchy.num_clusters) == set(self.ladder.current)
+
+
+def _fits_space(model: nn.Module) -> bool:
+    """Whether every E-step fits a space of its own for the clusters."""
+    return getattr(model, 'cluster_space', None) is not None

@@ -123,7 +123,7 @@ class EStep:
         previous: PrototypeHierarchy | None = None,
         places: Tensor | None = None,
         fresh: bool = True,
-        keep_features: bool = False,
+        closing: bool = False,
     ) -> EStepResult:
         """Make the prototypes of an epoch; a collective call.
 
@@ -138,7 +138,9 @@ class EStep:
                 None where they are the same.
             fresh: Whether to extract features though there is a bank. A
                 bank that lacks images is filled by an extraction anyway.
-            keep_features: Whether the result has the features.
+            closing: Whether the run ends with it. Then the result has the
+                features, and they are clustered as they are where the others
+                were whitened.
 
         Raises:
             FloatingPointError: if a feature is NaN or infinite.
@@ -147,7 +149,7 @@ class EStep:
         start = time.perf_counter()
         from_bank = self.bank is not None and self.bank.complete and not fresh
         features, before = self._features(
-            model, from_bank, carried=places is not None
+            model, from_bank, carried=places is not None, closing=closing
         )
         extracted = time.perf_counter()
         if not from_bank:
@@ -182,11 +184,16 @@ class EStep:
             from_bank=from_bank,
             spared_seconds=self._extraction_took if from_bank else None,
             effort=self.clustering.effort(request),
-            features=features if keep_features else None,
+            features=features if closing else None,
         )
 
     def _features(
-        self, model: nn.Module, from_bank: bool, carried: bool
+        self,
+        model: nn.Module,
+        from_bank: bool,
+        *,
+        carried: bool,
+        closing: bool,
     ) -> tuple[FeatureShard, FeatureShard]:
         """What is clustered, and the images in the last prototypes' space.
 
@@ -206,7 +213,10 @@ class EStep:
             )
             rows = pooled.features
             before = space.unit_rows(rows) if carried else rows
-            space.fit(rows, pooled.shards)
+            if closing:
+                space.leave()
+            else:
+                space.fit(rows, pooled.shards)
             return tuple(
                 replace(pooled, features=found)
                 for found in (space.unit_rows(rows), before)

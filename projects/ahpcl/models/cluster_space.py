@@ -28,6 +28,9 @@ class WhitenedFeatures(nn.Module):
     which come later are mapped alike. Rows stay in the axes of the features,
     which keeps them near to what they were at the E-step before.
 
+    The last E-step of a run leaves features as they are: clusters of whitened
+    features teach more, and those of the features themselves show more.
+
     It stands where a neck could, after a backbone.
 
     Args:
@@ -68,6 +71,12 @@ class WhitenedFeatures(nn.Module):
         found = whitening(features, self.components, shards)
         self.mean.copy_(found.mean)
         self.matrix.copy_(found.rotated_back())
+
+    @torch.no_grad()
+    def leave(self) -> None:
+        """Leave features as they are, from now on."""
+        self.mean.zero_()
+        self.matrix.copy_(torch.eye(len(self.matrix)))
 
     @torch.no_grad()
     def unit_rows(self, features: Tensor) -> Tensor:
