@@ -48,7 +48,7 @@ _INDIFFERENT = {
     'pin_memory',
     'val_interval',
     'scan',
-    'constructor',
+    'constructor',  # GroupedConstructor's training is the same bit for bit
 }
 
 
