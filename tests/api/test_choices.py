@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.registry import TASK_UTILS
 
+from ahpcl.api import choices
 from ahpcl.api.choices import make_plan, set_epochs, steps_of, view_size
 from ahpcl.api.pace import Pace
 from ahpcl.api.plan import Request
@@ -91,6 +92,24 @@ def test_encoder_and_size(count, side, on_gpu, kind, depth, size):
         width = 128
     assert plan.config.model.neck.in_channels == width
     assert {'encoder', 'size', 'batch'} <= set(plan.reasons)
+
+
+@pytest.mark.parametrize('fast', [False, True])
+@pytest.mark.parametrize('on_gpu', [False, True])
+def test_precision_is_what_the_device_is_fast_in(monkeypatch, fast, on_gpu):
+    kinds = []
+    monkeypatch.setattr(
+        choices,
+        'has_bf16_instructions',
+        lambda kind: (kinds.append(kind), fast)[1],
+    )
+    plan = planned(2000, on_gpu=on_gpu)
+    assert kinds == ['cuda' if on_gpu else 'cpu']
+    kind = plan.config.optim_wrapper.type
+    assert kind == ('BF16OptimWrapper' if fast else 'OptimWrapper')
+    assert ('precision' in plan.reasons) is fast
+    mine = planned(2000, config='ahpcl_folder.py')
+    assert mine.config.optim_wrapper.type == 'OptimWrapper'
 
 
 def test_a_model_that_is_asked_for_is_taken():

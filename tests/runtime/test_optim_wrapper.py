@@ -10,9 +10,20 @@ from torch import nn
 
 from ahpcl import compat
 from ahpcl.runtime import optim_wrapper as module
-from ahpcl.runtime.optim_wrapper import BF16OptimWrapper
+from ahpcl.runtime.optim_wrapper import (
+    BF16OptimWrapper,
+    has_bf16_instructions,
+)
 
 compat.apply_all()
+
+
+@pytest.fixture(autouse=True)
+def with_instructions(monkeypatch):
+    """Any CPU can compute in bfloat16, if slowly."""
+    monkeypatch.setattr(
+        module, 'has_bf16_instructions', lambda device: device == 'cpu'
+    )
 
 
 def make(counts: int = 1) -> tuple[nn.Module, BF16OptimWrapper]:
@@ -96,8 +107,8 @@ def test_gradients_synchronise_only_at_the_last_of_them():
 
 
 @pytest.mark.parametrize('fast', [False, True])
-def test_it_says_once_that_the_cpu_is_slower(monkeypatch, fast):
-    monkeypatch.setattr(module, 'has_bf16_instructions', lambda: fast)
+def test_float32_where_there_are_no_instructions(monkeypatch, fast):
+    monkeypatch.setattr(module, 'has_bf16_instructions', lambda device: fast)
     lines: list[str] = []
 
     class Keep(logging.Handler):
@@ -110,17 +121,50 @@ def test_it_says_once_that_the_cpu_is_slower(monkeypatch, fast):
     try:
         model, wrapper = make()
         step(model, wrapper)
-        step(model, wrapper)
+        losses = step(model, wrapper)
     finally:
         logger.removeHandler(handler)
-    said = sum('a hundred times as long' in line for line in lines)
+    said = sum('computes in float32' in line for line in lines)
     assert said == (0 if fast else 1)
+    twin, _ = make()
+    plain = OptimWrapper(torch.optim.SGD(twin.parameters(), lr=0.1))
+    step(twin, plain)
+    assert (losses == step(twin, plain)) is not fast
 
 
-def test_other_devices_are_refused():
+def test_a_device_without_bfloat16_is_no_error():
     model, wrapper = make()
-    with (
-        pytest.raises(ValueError, match='got meta'),
-        wrapper.optim_context(model.to('meta')),
-    ):
-        pass
+    with wrapper.optim_context(model.to('meta')):
+        assert model[0](images().to('meta')).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ('machine', 'avx512_bf16', 'onednn', 'has'),
+    [
+        ('x86_64', True, True, True),
+        ('AMD64', False, True, False),  # AVX-512 alone: oneDNN converts
+        ('aarch64', False, True, True),
+        ('aarch64', False, False, False),
+    ],
+)
+def test_what_counts_as_instructions(
+    monkeypatch, machine, avx512_bf16, onednn, has
+):
+    monkeypatch.setattr(module.platform, 'machine', lambda: machine)
+    monkeypatch.setattr(
+        torch.cpu,
+        '_is_avx512_bf16_supported',
+        lambda: avx512_bf16,
+        raising=False,
+    )
+    monkeypatch.setattr(
+        torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: onednn
+    )
+    assert has_bf16_instructions() is has
+    assert has_bf16_instructions('mps') is False
+
+
+def test_a_torch_that_cannot_tell_has_none(monkeypatch):
+    monkeypatch.setattr(module.platform, 'machine', lambda: 'x86_64')
+    monkeypatch.delattr(torch.cpu, '_is_avx512_bf16_supported', raising=False)
+    assert has_bf16_instructions() is False

@@ -248,12 +248,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train all of them, in as many processes as there are cores for."""
     args = parse_part(argv)
     sizes = SMALL if args.small else SIZES
-    # On a CPU without instructions for it bfloat16 takes a hundred times
-    # as long.
-    wrapper = (
-        'OptimWrapper' if args.device.type == 'cpu' else 'BF16OptimWrapper'
-    )
-    settings = dict(sizes, small=args.small, epochs=EPOCHS, wrapper=wrapper)
+    settings = dict(sizes, small=args.small, epochs=EPOCHS)
     record = Record(args.json, args.device, settings)
     iterations = sizes['images'] // sizes['batch']  # of an epoch
     cores = len(os.sched_getaffinity(0))
@@ -276,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 scale=str(scale),
                 batch_size=sizes['batch'],
                 workers=min(3, cores // jobs - 1),
-                options={'optim_wrapper.type': wrapper},
+                options={'optim_wrapper.type': 'BF16OptimWrapper'},
                 skip=dict(
                     loss_inst=math.ceil(sizes['queue'] / sizes['batch']),
                     swav=iterations,

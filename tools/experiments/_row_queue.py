@@ -116,12 +116,13 @@ class Queue:
                 )
 
     def check_processor(self) -> None:
-        """Refuse rows in bfloat16 where a processor has no such instructions.
+        """Refuse rows in bfloat16 where there are no instructions for it.
 
         Raises:
-            ValueError: With their scales; an epoch would take hours.
+            ValueError: With their scales; they would be rows in float32.
         """
-        if self.device != 'cpu' or has_bf16_instructions():
+        kind = 'cpu' if self.device == 'cpu' else 'cuda'
+        if has_bf16_instructions(kind):
             return
         slow = {
             row.scale
@@ -132,10 +133,10 @@ class Queue:
             others = [scale for scale in self.scales if scale not in slow]
             rest = f'--scale {" ".join(others)}' if others else 'other scales'
             raise ValueError(
-                'expected a processor with bfloat16 instructions (AMX, '
-                f'AVX512-BF16) for the scale {", ".join(sorted(slow))}, got '
-                'one without, on which a step takes a hundred times as long: '
-                f'run {rest} here'
+                'expected a device with instructions for bfloat16 (AMX or '
+                'AVX512-BF16, a CUDA device from Ampere on) for the scale '
+                f'{", ".join(sorted(slow))}, got one without, which would '
+                f'train in float32: run {rest} here'
             )
 
     def _pending(self, ended: Mapping[Key, dict]) -> list[Row]:

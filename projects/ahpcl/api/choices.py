@@ -16,6 +16,7 @@ from ahpcl.compat.configs import PREFIX, find_config
 from ahpcl.compat.options import set_data_root
 from ahpcl.core import ClusterLadder
 from ahpcl.datasets.image_size import pipeline_sizes, set_image_size
+from ahpcl.runtime.optim_wrapper import has_bf16_instructions, use_bf16
 
 from .plan import Plan, Request
 from .survey import Survey
@@ -85,6 +86,12 @@ def make_plan(
         for loader in _loaders(plan):
             loader.dataset.on_unreadable = 'skip'
     _set_batch(plan, on_gpu)
+    if plan.free and has_bf16_instructions('cuda' if on_gpu else 'cpu'):
+        use_bf16(plan.config.optim_wrapper)
+        plan.reasons['precision'] = (
+            'faster here; float32: --cfg-options '
+            'optim_wrapper.type=OptimWrapper'
+        )
     _set_validation(plan)
     return plan
 

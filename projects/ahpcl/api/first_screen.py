@@ -16,6 +16,10 @@ from mmengine.runner import Runner
 from ahpcl.core import ClusterLadder
 from ahpcl.datasets.pixel_format import DTYPE_RANGES, USUAL
 from ahpcl.datasets.roots import roots_of
+from ahpcl.runtime.optim_wrapper import (
+    BF16OptimWrapper,
+    has_bf16_instructions,
+)
 from ahpcl.utils.ranks import unwrap
 
 from .choices import view_size
@@ -171,6 +175,9 @@ def _rows(runner: Runner) -> Iterator[tuple[str, str, str]]:
             'slow on a CPU: `ahpcl train FOLDER` chooses a thin encoder, as '
             'does ahpcl::ahpcl_folder_cpu.py',
         )
+    in_bf16 = isinstance(runner.optim_wrapper, BF16OptimWrapper)
+    if in_bf16 and has_bf16_instructions(device.type):
+        yield 'precision', 'computes', 'in bfloat16'
     batch = f'{loader.batch_size} images'
     if runner.world_size > 1:
         batch += f' on each of {runner.world_size} processes'

@@ -26,11 +26,11 @@ from ahpcl.cli.console import say
 from ahpcl.cli.runs import check_checkpoint, fit_images
 from ahpcl.models.fast_encoders import FastEncoders
 from ahpcl.runtime.checkpoint_files import good_checkpoint
+from ahpcl.runtime.optim_wrapper import use_bf16
 from ahpcl.runtime.resume_settings import EXTENSIONS
 from ahpcl.runtime.stop_request import TrainingStopped
 from ahpcl.utils.freed_memory import keep_freed_memory
 
-AMP_TYPE = 'BF16OptimWrapper'
 # Where dist_train.sh and slurm_train.sh read with which code training was
 # stopped: torchrun and srun have codes of their own.
 STOP_FILE = 'AHPCL_STOP_FILE'
@@ -62,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='forward in bfloat16, on the CPU (may be slower) or a GPU',
+        help='encoders in bfloat16, on CPUs and GPUs with instructions for it; '
+        'elsewhere in float32',
     )
     parser.add_argument(
         '--compile',
@@ -86,14 +87,12 @@ def use_amp(cfg: Config) -> None:
     kind = wrapper.get('type', 'OptimWrapper')
     name = kind if isinstance(kind, str) else kind.__name__
     name = name.rpartition('.')[2]
-    if name not in ('OptimWrapper', 'AmpOptimWrapper', AMP_TYPE):
+    if name not in ('OptimWrapper', 'AmpOptimWrapper', 'BF16OptimWrapper'):
         raise SystemExit(
             "--amp: expected an optim_wrapper of type 'OptimWrapper', got "
             f'{name!r}, whose precision is its own matter; drop --amp'
         )
-    for key in ('loss_scale', 'dtype', 'use_fsdp'):  # AmpOptimWrapper's
-        wrapper.pop(key, None)
-    wrapper['type'] = AMP_TYPE
+    use_bf16(wrapper)
 
 
 def use_compile(cfg: Config) -> None:

@@ -45,7 +45,7 @@ class ExtractionSettings:
         half = self.precision == 'bfloat16' or (
             self.precision == 'auto'
             and device.type == 'cuda'
-            and torch.cuda.is_bf16_supported()
+            and torch.cuda.is_bf16_supported(including_emulation=False)
         )
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             yield

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from mmengine.logging import print_log
@@ -20,9 +21,39 @@ def _device_type(model: nn.Module) -> str:
     return 'cpu' if parameter is None else parameter.device.type
 
 
-def has_bf16_instructions() -> bool:
-    """Tell whether convolutions on this CPU are fast in bfloat16."""
+def has_bf16_instructions(device: str = 'cpu') -> bool:
+    """Tell whether a kind of device is faster in bfloat16 than in float32.
+
+    Args:
+        device: Its type in torch, such as ``'cpu'`` or ``'cuda'``.
+
+    Returns:
+        For a CPU whether it has AVX512-BF16 or AMX, or, not being an x86,
+        bfloat16 that oneDNN uses. oneDNN takes bfloat16 on every x86 with
+        AVX-512, but without those it converts each value. False for
+        devices other than CPUs and CUDA's.
+    """
+    if device == 'cuda':
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != 'cpu':
+        return False
+    if platform.machine().lower() in ('x86_64', 'amd64'):
+        # Not in torch 2.4 and 2.5.
+        probe = getattr(torch.cpu, '_is_avx512_bf16_supported', bool)
+        return bool(probe())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def use_bf16(wrapper: dict) -> None:
+    """Make the settings of an optimizer wrapper those of bfloat16.
+
+    Args:
+        wrapper: Of mmengine's ``OptimWrapper`` or ``AmpOptimWrapper``;
+            changed in place.
+    """
+    for key in ('loss_scale', 'dtype', 'use_fsdp'):  # AmpOptimWrapper's
+        wrapper.pop(key, None)
+    wrapper['type'] = BF16OptimWrapper.__name__
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -32,6 +63,8 @@ class BF16OptimWrapper(OptimWrapper):
     Parameters, gradients and the optimizer stay in float32. bfloat16 has
     float32's range, so no gradient is scaled. mmengine's
     ``AmpOptimWrapper`` asks for a GPU; this one runs on the CPU as well.
+    Where the device has no instructions for bfloat16, see
+    :func:`has_bf16_instructions`, it computes in float32 and warns once.
 
     Args:
         optimizer: The optimizer.
@@ -52,28 +85,20 @@ class BF16OptimWrapper(OptimWrapper):
             clip_grad=clip_grad,
         )
         self._checked: str | None = None
+        self._enabled = False
 
     def _check(self, device: str) -> None:
-        """Checks once whether the device computes in bfloat16, and well."""
+        """Find out whether the device has bfloat16; say it if not."""
         self._checked = device
-        if device == 'cpu' and not has_bf16_instructions():
+        self._enabled = has_bf16_instructions(device)
+        if not self._enabled:
             print_log(
-                'bfloat16 on this CPU, which has no instructions for it (AMX, '
-                'AVX512-BF16), takes a hundred times as long as float32; '
-                "train without --amp (optim_wrapper type 'OptimWrapper')",
+                f'this training computes in float32: its device ({device}) '
+                'has no instructions for bfloat16 (AMX or AVX512-BF16 on an '
+                'x86 CPU, a CUDA device from Ampere on), and would be slower '
+                'in it',
                 logger='current',
                 level=logging.WARNING,
-            )
-        elif device == 'cuda' and not torch.cuda.is_bf16_supported():
-            raise ValueError(
-                'expected a CUDA device that computes in bfloat16, got '
-                f'{torch.cuda.get_device_name()}; train without --amp '
-                "(optim_wrapper type 'OptimWrapper')"
-            )
-        elif device not in ('cpu', 'cuda'):
-            raise ValueError(
-                f'expected a model on the CPU or a CUDA device, got {device}; '
-                "train without --amp (optim_wrapper type 'OptimWrapper')"
             )
 
     @contextmanager
@@ -85,15 +110,14 @@ class BF16OptimWrapper(OptimWrapper):
 
         Yields:
             Nothing; gradients are synchronised as in mmengine.
-
-        Raises:
-            ValueError: If the model's device does not compute in bfloat16.
         """
         device = _device_type(model)
         if device != self._checked:
             self._check(device)
-        with (
-            super().optim_context(model),
-            torch.autocast(device_type=device, dtype=torch.bfloat16),
-        ):
+        autocast = (
+            torch.autocast(device_type=device, dtype=torch.bfloat16)
+            if self._enabled
+            else nullcontext()
+        )
+        with super().optim_context(model), autocast:
             yield

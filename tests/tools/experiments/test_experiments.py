@@ -331,12 +331,12 @@ def test_a_second_queue_on_one_ledger_is_refused(queue, tools, tmp_path):
 def test_bfloat16_needs_its_instructions(queue, tools, monkeypatch):
     rows = [row(options={'optim_wrapper.type': 'BF16OptimWrapper'})]
     name = 'has_bf16_instructions'
-    monkeypatch.setattr(tools.row_queue, name, lambda: False)
+    monkeypatch.setattr(tools.row_queue, name, lambda device: False)
     with pytest.raises(
         SystemExit, match=r'for the scale digits.*other scales'
     ):
         queue(rows)
-    monkeypatch.setattr(tools.row_queue, name, lambda: True)
+    monkeypatch.setattr(tools.row_queue, name, lambda device: True)
     assert queue(rows)[0] == 0
 
 
