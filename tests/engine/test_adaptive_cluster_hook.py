@@ -17,6 +17,7 @@ from torch import nn
 from ahpcl.core import ClusterLadder, Decision, FixedPolicy
 from ahpcl.engine import AdaptiveClusterHook
 from ahpcl.engine.cluster_log import ClusterLog, forget_scalars
+from ahpcl.engine.epoch_means import EpochMeans
 from ahpcl.models.feature_bank import FeatureBank
 
 IMAGES, BATCHES = 40, 3  # of 16, 16 and 8 images
@@ -213,6 +214,29 @@ def test_the_policy_sees_means_over_images(tmp_path):
     for shown in hook.policy.shown:
         assert shown['inst'] == pytest.approx(mean)
         assert shown['proto'] == pytest.approx(10 * mean)
+
+
+def test_between_e_steps_the_policy_sees_means_over_epochs(
+    tmp_path, monkeypatch
+):
+    accuracies = iter([(1, 10), (3, 30), (5, 20), (7, 40), (8, 50)])
+
+    def compute(means, device):
+        return dict(zip(('acc_inst', 'acc_proto'), next(accuracies)))
+
+    monkeypatch.setattr(EpochMeans, 'compute', compute)
+    policy = dict(WATCHED, epochs=3)
+    _, hook = run(tmp_path, 3, interval=2, policy=policy)
+    again = dict(resume=True)
+    _, other = run(tmp_path, 5, runner=again, interval=2, policy=policy)
+    shown = [
+        (seen['inst'], seen['proto'])
+        for policy in (hook.policy, other.policy)
+        for seen in policy.shown
+    ]
+    # The ladder moves after three epochs; what follows is of another rung.
+    assert shown == [(1, 10), (2, 20), (4, 25), (7, 40), (7.5, 45)]
+    assert '(means for the policy: 4.00 and 25.00)' in log_of(tmp_path)
 
 
 def test_agreement_is_shown_once_it_is_known(tmp_path):
@@ -582,6 +606,7 @@ def told(log, action, *, advanced=False, seconds=4.0, **changes):
     }
     settings = dict(
         means=dict(acc_inst=50.0, acc_proto=25.0),
+        shown=None,
         rungs=rungs,
         decision=None if action is None else Decision(action, 'as tested'),
         advanced=advanced,
@@ -609,6 +634,13 @@ def test_an_epoch_and_its_scalars():
         'policy/threshold': 0.02,
         'estep/share': 25.0,
     }
+
+
+def test_means_for_the_policy_are_logged_beside_those_of_the_epoch():
+    heard = told(ClusterLog(), 'keep', shown=(49.0, 23.0))
+    assert heard.scalars['epoch/acc_proto'] == 25.0
+    assert heard.scalars['policy/acc_inst'] == 49.0
+    assert heard.scalars['policy/acc_proto'] == 23.0
 
 
 def test_an_epoch_of_the_warm_up():

@@ -17,6 +17,7 @@ from ahpcl.core import (
     seed_from,
 )
 from ahpcl.core.clustering.carry_over import carry_over
+from ahpcl.core.schedule.signal_means import SignalMeans
 from ahpcl.models.feature_bank import FeatureBank
 from ahpcl.models.protocols import (
     LearnsPrototypes,
@@ -61,7 +62,9 @@ class AdaptiveClusterHook(Hook):
         label_smoothing: Config of the smoothing, see
             :class:`LadderSmoothing`; None for none.
         warmup_epochs: Epochs with the instance loss alone.
-        interval: Epochs between two E-steps; an advance forces one.
+        interval: Epochs between two E-steps; an advance forces one. The
+            policy is shown means over so many epochs, see
+            :class:`ahpcl.core.schedule.signal_means.SignalMeans`.
         features: ``'extract'``: an E-step passes all images through the key
             encoder. ``'bank'``: it takes the keys of the training pass
             instead, one augmented view per image, up to an epoch old.
@@ -131,6 +134,7 @@ class AdaptiveClusterHook(Hook):
         self._extract_config = extract_dataloader
         self._ladder_config = ladder
         self._means = EpochMeans()
+        self._signals = SignalMeans(interval)
         self._log = ClusterLog()
         self._estep: EStep | None = None
         self._last: EStepResult | None = None
@@ -250,10 +254,11 @@ class AdaptiveClusterHook(Hook):
         self._means.reset()
         rungs = self.ladder.current
         decision: Decision | None = None
+        shown: tuple[float, float] | None = None
         if model.head.hierarchy is not None and self.policy is not None:
+            shown = self._signals.add(means['acc_inst'], means['acc_proto'])
             decision = self.policy.step(
-                means['acc_inst'],
-                means['acc_proto'],
+                *shown,
                 runner.epoch,
                 rungs=rungs,
                 agreement=self._agreement,
@@ -261,10 +266,12 @@ class AdaptiveClusterHook(Hook):
         advanced = False
         if decision is not None and decision.action == 'advance':
             advanced = self.ladder.advance()
+            self._signals.clear()
         seconds = time.perf_counter() - self._epoch_start
         self._log.epoch(
             runner,
             means=means,
+            shown=shown if self.interval > 1 else None,
             rungs=rungs,
             decision=decision,
             advanced=advanced,
@@ -338,6 +345,7 @@ class AdaptiveClusterHook(Hook):
 
         state.keep_object('ladder', self.ladder)
         state.keep_object('policy', self.policy)
+        state.keep_object('signals', self._signals)
         state.keep('bank', bank, set_bank)
         state.keep_object('log', self._log)
         # Its smoothing is that of the ladder, which is there again.

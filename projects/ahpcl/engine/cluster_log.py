@@ -114,6 +114,7 @@ class ClusterLog:
         runner: Runner,
         *,
         means: dict[str, float],
+        shown: tuple[float, float] | None,
         rungs: tuple[int, ...],
         decision: Decision | None,
         advanced: bool,
@@ -123,7 +124,11 @@ class ClusterLog:
         estep: EStepResult | None,
         seconds: float,
     ) -> None:
-        """Write the means, the decision and the share of the E-step."""
+        """Write the means, the decision and the share of the E-step.
+
+        ``shown`` are the accuracies that the policy saw, where they are not
+        those of the epoch.
+        """
         scalars: dict[str, float] = {'epoch/acc_inst': means['acc_inst']}
         line = f'epoch {runner.epoch + 1}: acc_inst {means["acc_inst"]:.2f}'
         if means['acc_proto'] == means['acc_proto']:
@@ -136,6 +141,11 @@ class ClusterLog:
             line += ', warm-up without prototypes'
         if agreement is not None:
             scalars['policy/agreement'] = agreement
+        if shown is not None:
+            scalars['policy/acc_inst'], scalars['policy/acc_proto'] = shown
+            line += (
+                f' (means for the policy: {shown[0]:.2f} and {shown[1]:.2f})'
+            )
         if decision is not None:
             scalars['policy/action'] = ACTIONS[decision.action]
             line += f'; {decision.action}: {decision.reason}'

@@ -309,6 +309,7 @@ def kept_state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     if 'hierarchy' in kept:  # runs did not end with an E-step
         kept.setdefault('closing', None)
         kept.setdefault('index', None)
+        kept.setdefault('signals', None)  # 0.2.0 kept none
     within = checkpoint.get('within_epoch')
     if 'means' in kept or within is not None:  # of 0.1
         warnings.warn(

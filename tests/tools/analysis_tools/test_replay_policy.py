@@ -16,13 +16,14 @@ def tool():
     return Command('replay_policy')
 
 
-@pytest.fixture(scope='module')
-def adaptive(tmp_path_factory):
+@pytest.fixture(scope='module', params=[1, 2])
+def adaptive(request, tmp_path_factory):
     """A run whose decisions depend on what was measured."""
     folder = tmp_path_factory.mktemp('adaptive')
     policy = dict(type='SlidingWindowPolicy', length=1, max_epochs=3)
     config = toy_config(folder)
     config.custom_hooks[0].policy = policy
+    config.custom_hooks[0].interval = request.param
     config.train_cfg.max_epochs = 9
     Runner.from_cfg(config).train()
     return folder
