@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import ahpcl
+from ahpcl.compat.unknown_option import unknown_option
 from ahpcl.utils.text import print_any_name
 
 from .console import say
@@ -92,11 +93,14 @@ def call(
     """
     try:
         return int(module.main(parse(module, argv, prog)) or 0)
-    except (ValueError, OSError, ImportError) as error:
-        ours = str(error).startswith('expected ')
+    except (ValueError, OSError, ImportError, TypeError) as error:
+        text = str(error)
+        if isinstance(error, TypeError):
+            text = unknown_option(error) or text
+        ours = text.startswith('expected ')
         if not ours and not isinstance(error, OSError):
             raise
-        sys.stderr.write(f'error: {error}\n')
+        sys.stderr.write(f'error: {text}\n')
         return 1
 
 
