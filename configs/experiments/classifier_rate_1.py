@@ -1,4 +1,0 @@
-# The classifier's rate is 1 times the encoder's, where AHPCL has 10.
-_base_ = '../baselines/ahpcl.py'
-__keys = _base_.optim_wrapper.paramwise_cfg.custom_keys
-__keys['head.loss_proto'].lr_mult = 1.0
