@@ -90,8 +90,7 @@ def test_every_planned_row_has_a_config_that_builds(tools):
             HOOKS.build(hook)
         assert planned.planned, f'{planned.name}: run.py --plan-rows'
     scales = {'cpu', 'cifar10', 'cifar10_small', 'digits', 'digits_full'}
-    scales |= {'folder'}
-    scales |= {'gpu', 'gpu_short', 'gpu_classes', 'shapes'}
+    scales |= {'folder', 'gpu', 'gpu_short', 'gpu_classes', 'shapes'}
     assert scales == {scale for scale, _ in seen}
 
 
