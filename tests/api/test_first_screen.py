@@ -3,7 +3,9 @@
 import pytest
 from mmengine.config import Config
 
+from ahpcl.api import first_screen
 from ahpcl.api.first_screen import build_runner, duration
+from ahpcl.runtime import optim_wrapper
 from odd_folders import ODD_FOLDERS
 from toy import CONFIGS, toy_config
 
@@ -36,6 +38,20 @@ def test_a_config_of_the_digits(tmp_path, capsys):
     log = next(tmp_path.glob('*/*.log')).read_text()
     assert len(log.splitlines()) > 200
     assert 'without E-steps and validation' in log
+
+
+@pytest.mark.parametrize('fast', [False, True])
+def test_bfloat16_is_said_where_it_is_used(
+    tmp_path, capsys, monkeypatch, fast
+):
+    for module in (first_screen, optim_wrapper):
+        monkeypatch.setattr(module, 'has_bf16_instructions', lambda kind: fast)
+    config = toy_config(tmp_path)
+    config.optim_wrapper.type = 'BF16OptimWrapper'
+    config.choices = dict(precision='as tested')
+    config.train_cfg.update(max_epochs=1, val_interval=1)
+    screen = screen_of(config, capsys)
+    assert ('  computes in bfloat16 (as tested)\n' in screen) is fast
 
 
 def test_the_bare_folder_config_names_the_thin_encoder(

@@ -7,8 +7,10 @@ import os
 import sys
 
 import pytest
+from mmengine.registry import TASK_UTILS
 
 import ahpcl
+import ahpcl.engine  # (registers what is built)
 from ahpcl import doctor
 from ahpcl.cli import main as command
 from ahpcl.cli.console import say
@@ -67,6 +69,8 @@ def test_a_missing_module_breaks_no_other(monkeypatch, capsys):
         (ValueError('expected images, got none'), 1),
         (FileNotFoundError(2, 'No such file', 'a.jpg'), 1),
         (ValueError('math domain error'), None),
+        # Python's own, which begins as ours do.
+        (TypeError('expected str, bytes or os.PathLike object'), None),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(error, code, capsys):
@@ -82,11 +86,29 @@ def test_what_a_user_can_mend_is_one_line(error, code, capsys):
             raise error
 
     if code is None:  # what nobody foresaw comes with where it is from
-        with pytest.raises(ValueError, match='math domain'):
+        with pytest.raises(type(error), match='domain|PathLike'):
             call(Module, [])
         return
     assert call(Module, []) == code
     assert capsys.readouterr().err == f'error: {error}\n'
+
+
+def test_an_option_that_a_component_has_not(capsys):
+    class Module:
+        """Builds what a config says."""
+
+        @staticmethod
+        def add_arguments(parser):
+            pass
+
+        @staticmethod
+        def main(args):
+            TASK_UTILS.build(dict(type='SlidingWindowPolicy', lenght=3))
+
+    assert call(Module, []) == 1
+    said = capsys.readouterr().err
+    assert said.startswith('error: expected options of SlidingWindowPolicy')
+    assert said.endswith("got 'lenght'; did you mean 'length'?\n")
 
 
 def test_training_on_nothing(tmp_path, capsys):

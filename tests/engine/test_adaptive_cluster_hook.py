@@ -236,7 +236,10 @@ def test_between_e_steps_the_policy_sees_means_over_epochs(
     ]
     # The ladder moves after three epochs; what follows is of another rung.
     assert shown == [(1, 10), (2, 20), (4, 25), (7, 40), (7.5, 45)]
-    assert '(means for the policy: 4.00 and 25.00)' in log_of(tmp_path)
+    text = (
+        'the policy saw means over epochs, acc_inst 4.00 and acc_proto 25.00'
+    )
+    assert text in log_of(tmp_path)
 
 
 def test_agreement_is_shown_once_it_is_known(tmp_path):
@@ -251,6 +254,19 @@ def test_between_two_e_steps_an_advance_forces_one(tmp_path):
     model, _ = run(tmp_path, 6, interval=4)
     # Due before epochs 0 and 4; the ladder moves after epochs 1, 3 and 5.
     assert [len(made) for made in epochs_of(model)] == [1, 0, 1, 0, 1, 0]
+
+
+def test_an_e_step_serves_its_epochs_from_when_it_came(tmp_path):
+    policy = dict(type='WatchedPolicy', epochs=5)
+    model, _ = run(tmp_path, 7, interval=3, policy=policy)
+    # The ladder moves after epoch 4, so that the next one comes with epoch 8.
+    expected = [1, 0, 0, 1, 0, 1, 0]
+    assert [len(made) for made in epochs_of(model)] == expected
+    other, _ = run(
+        tmp_path, 10, runner=dict(resume=True), interval=3, policy=policy
+    )
+    # Epoch 7 begins with the prototypes that the run had ended with.
+    assert [len(made) for made in epochs_of(other)][-3:] == [1, 0, 0]
 
 
 def test_without_a_policy_the_ladder_stays(tmp_path):

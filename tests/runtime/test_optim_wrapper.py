@@ -1,6 +1,7 @@
 """bfloat16 autocast on the CPU."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -148,9 +149,10 @@ def test_a_device_without_bfloat16_is_no_error():
     ],
 )
 def test_what_counts_as_instructions(
-    monkeypatch, machine, avx512_bf16, onednn, has
+    monkeypatch, tmp_path, machine, avx512_bf16, onednn, has
 ):
     monkeypatch.setattr(module.platform, 'machine', lambda: machine)
+    monkeypatch.setattr(module, '_CPUINFO', tmp_path / 'none')
     monkeypatch.setattr(
         torch.cpu,
         '_is_avx512_bf16_supported',
@@ -158,13 +160,28 @@ def test_what_counts_as_instructions(
         raising=False,
     )
     monkeypatch.setattr(
-        torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: onednn
+        torch.ops,
+        'mkldnn',
+        SimpleNamespace(_is_mkldnn_bf16_supported=lambda: onednn),
     )
     assert has_bf16_instructions() is has
     assert has_bf16_instructions('mps') is False
 
 
-def test_a_torch_that_cannot_tell_has_none(monkeypatch):
-    monkeypatch.setattr(module.platform, 'machine', lambda: 'x86_64')
+@pytest.mark.parametrize('machine', ['x86_64', 'arm64'])
+def test_a_torch_that_cannot_tell_has_none(monkeypatch, tmp_path, machine):
+    """On macOS torch is built without oneDNN, and has no such operator."""
+    monkeypatch.setattr(module.platform, 'machine', lambda: machine)
+    monkeypatch.setattr(module, '_CPUINFO', tmp_path / 'none')
     monkeypatch.delattr(torch.cpu, '_is_avx512_bf16_supported', raising=False)
+    monkeypatch.setattr(torch.ops, 'mkldnn', SimpleNamespace())
     assert has_bf16_instructions() is False
+
+
+@pytest.mark.parametrize('flags', ['avx512f avx512_bf16 amx_tile', 'avx512f'])
+def test_linux_says_what_a_processor_has(monkeypatch, tmp_path, flags):
+    monkeypatch.setattr(module.platform, 'machine', lambda: 'x86_64')
+    info = tmp_path / 'cpuinfo'
+    info.write_text(f'processor : 0\nflags : fpu {flags}\n')
+    monkeypatch.setattr(module, '_CPUINFO', info)
+    assert has_bf16_instructions() is ('avx512_bf16' in flags)

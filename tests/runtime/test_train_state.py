@@ -290,7 +290,7 @@ def test_0_1_at_the_end_of_an_epoch():
     with pytest.warns(FutureWarning, match='of version 0.1') as said:
         kept = kept_state(old)
     assert REMOVAL in str(said[0].message)
-    new = {'bank', 'closing', 'index', 'signals'}
+    new = {'bank', 'closing', 'index', 'signals', 'estep_epoch'}
     assert set(kept) == {'ladder', 'policy', 'hierarchy', 'log'} | new
     assert all(kept[name] is None for name in new)
     assert kept['ladder'] is old['ahpcl']['ladder']

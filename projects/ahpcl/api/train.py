@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import os
@@ -121,6 +122,7 @@ def train(
     checkpoint = _checkpoint_in(target)
     if resume and written.is_file():
         settings = Config.fromfile(written)
+        _warn_of_other_options(settings, target, cfg_options or {})
         settings.work_dir = str(target)
         settings.resume = checkpoint is not None
         settings.load_from = checkpoint and str(checkpoint)
@@ -209,6 +211,8 @@ def prepare(
         set_epochs(plan, _epochs_in(plan, pace, budget, minutes))
     # What was asked for is not changed by what follows from the epochs.
     _merge(plan.config, request.cfg_options or {})
+    if plan.config.optim_wrapper.type != 'BF16OptimWrapper':
+        plan.reasons.pop('precision', None)
     if pace is not None:
         plan.config.expected_seconds = round(_seconds(plan, pace), 1)
         plan.reasons['epochs'] = (
@@ -227,6 +231,21 @@ def _apply(config: Config, options: Mapping[str, Any]) -> None:
         if isinstance(old, str | int | float) or (key in config and not old):
             spread(config._cfg_dict, key, old, new)
     _merge(config, options)
+
+
+def _warn_of_other_options(
+    config: Config, folder: Path, options: Mapping[str, Any]
+) -> None:
+    """Say which options a run that goes on does not have."""
+    for key, value in options.items():
+        changed = copy.deepcopy(config)
+        changed.merge_from_dict({key: value})
+        if changed != config:
+            _warn(
+                f'{key}={value} is not read, as {folder} goes on as its '
+                f'{CONFIG} says; with it: ahpcl run {folder / CONFIG} '
+                f'--work-dir {folder} --resume --cfg-options {key}={value}'
+            )
 
 
 def _merge(config: Config, options: Mapping[str, Any]) -> None:

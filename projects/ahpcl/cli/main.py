@@ -96,7 +96,7 @@ def call(
     except (ValueError, OSError, ImportError, TypeError) as error:
         text = str(error)
         if isinstance(error, TypeError):
-            text = unknown_option(error) or text
+            text = unknown_option(error) or ''
         ours = text.startswith('expected ')
         if not ours and not isinstance(error, OSError):
             raise

@@ -5,39 +5,77 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from types import TracebackType
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
 
 
 def unknown_option(error: TypeError) -> str | None:
     """Name the options of the component that was given another one.
 
     Args:
-        error: As raised by mmengine, which builds components from a config.
+        error: As raised where mmengine builds a component from a config.
 
     Returns:
         What was expected, what came, and what to do; None if the error is
         another one.
     """
-    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    place: TracebackType | None = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    if not found or place is None:
+    found = re.search(
+        r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'",
+        str(error),
+    )
+    frame = None
+    for frame in _builds(error):  # the innermost
+        pass
+    if not found or frame is None:
         return None
-    frame = place.tb_frame
-    kind = frame.f_locals.get('obj_cls')
-    if frame.f_code.co_name != 'build_from_cfg' or kind is None:
+    raised_by, option = found.groups()
+    kind, given = frame.f_locals['obj_cls'], frame.f_locals['args']
+    # A class may hand options on to those that it is derived from.
+    classes = kind.__mro__ if isinstance(kind, type) else [kind]
+    if option not in given or raised_by not in {c.__name__ for c in classes}:
         return None
-    names = [
-        name
-        for name, parameter in inspect.signature(kind).parameters.items()
-        if parameter.kind is not parameter.VAR_KEYWORD
-    ]
-    near = difflib.get_close_matches(found[1], names, n=1, cutoff=0.8)
+    filled = set(frame.f_locals.get('default_args') or ())
+    names = [name for name in _options(classes) if name not in filled]
+    near = difflib.get_close_matches(option, names, n=1, cutoff=0.8)
     remedy = 'remove it, or take a type that has it'
     if near:
         remedy = f'did you mean {near[0]!r}?'
     return (
         f'expected options of {kind.__name__}, which are '
-        f'{", ".join(names) or "none"}, got {found[1]!r}; {remedy}'
+        f'{", ".join(names) or "none"}, got {option!r}; {remedy}'
     )
+
+
+def _builds(error: TypeError) -> Iterator[FrameType]:
+    """Frames in which mmengine was building a component, innermost last."""
+    place = error.__traceback__
+    while place is not None:
+        frame = place.tb_frame
+        if (
+            frame.f_code.co_name == 'build_from_cfg'
+            and {'obj_cls', 'args'} <= frame.f_locals.keys()
+        ):
+            yield frame
+        place = place.tb_next
+
+
+def _options(classes: Any) -> list[str]:
+    """Names of all parameters, those of the component itself first."""
+    names: dict[str, None] = {}
+    for kind in classes:
+        if kind is object:
+            continue
+        parameters = inspect.signature(
+            kind.__init__ if isinstance(kind, type) else kind
+        ).parameters.values()
+        names.update(
+            dict.fromkeys(
+                parameter.name
+                for parameter in parameters
+                if parameter.kind
+                not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+                and parameter.name != 'self'
+            )
+        )
+    return list(names)

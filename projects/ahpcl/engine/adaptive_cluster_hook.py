@@ -18,6 +18,7 @@ from ahpcl.core import (
 )
 from ahpcl.core.clustering.carry_over import carry_over
 from ahpcl.core.schedule.signal_means import SignalMeans
+from ahpcl.core.validation import whole_number
 from ahpcl.models.feature_bank import FeatureBank
 from ahpcl.models.protocols import (
     LearnsPrototypes,
@@ -62,7 +63,7 @@ class AdaptiveClusterHook(Hook):
         label_smoothing: Config of the smoothing, see
             :class:`LadderSmoothing`; None for none.
         warmup_epochs: Epochs with the instance loss alone.
-        interval: Epochs between two E-steps; an advance forces one. The
+        interval: Epochs that an E-step serves; an advance forces one. The
             policy is shown means over so many epochs, see
             :class:`ahpcl.core.schedule.signal_means.SignalMeans`.
         features: ``'extract'``: an E-step passes all images through the key
@@ -103,6 +104,7 @@ class AdaptiveClusterHook(Hook):
                 'expected warmup_epochs of at least 0 and interval of at '
                 f'least 1, got {warmup_epochs} and {interval}'
             )
+        whole_number(interval, 'interval', least=1)
         if linkage not in ('independent', 'agglomerative', 'divisive'):
             raise ValueError(
                 "expected linkage 'independent', 'agglomerative' or "
@@ -144,6 +146,7 @@ class AdaptiveClusterHook(Hook):
         self._index: TrainingIndex | None = None
         self._epoch_start = 0.0
         self._done_at: int | None = None  # epoch whose E-step came earlier
+        self._estep_epoch: int | None = None  # that the last E-step was for
 
     # ---- the circle -----------------------------------------------------
 
@@ -229,10 +232,10 @@ class AdaptiveClusterHook(Hook):
             previous = None  # those at hand are of another space
         elif closing is not None and closing['epoch'] == runner.epoch:
             self._agreement = closing['agreement']
+            self._estep_epoch = runner.epoch
             self._log.goes_on(runner)
             return
-        due = (runner.epoch - self.warmup_epochs) % self.interval == 0
-        if previous is not None and not due and self._fits(previous):
+        if previous is not None and self._serves(previous, runner.epoch):
             return
         self._run_estep(runner, previous)
 
@@ -343,6 +346,9 @@ class AdaptiveClusterHook(Hook):
         def set_agreement(kept: float) -> None:
             self._agreement = kept
 
+        def set_estep_epoch(kept: int) -> None:
+            self._estep_epoch = kept
+
         state.keep_object('ladder', self.ladder)
         state.keep_object('policy', self.policy)
         state.keep_object('signals', self._signals)
@@ -350,6 +356,7 @@ class AdaptiveClusterHook(Hook):
         state.keep_object('log', self._log)
         # Its smoothing is that of the ladder, which is there again.
         state.keep('hierarchy', hierarchy, set_hierarchy)
+        state.keep('estep_epoch', lambda: self._estep_epoch, set_estep_epoch)
         state.keep('closing', lambda: self._closing, set_closing)
         state.keep(INDEX, index, set_index)
         state.keep_object(
@@ -398,6 +405,7 @@ class AdaptiveClusterHook(Hook):
             runner, runner.epoch, fresh, previous, places
         )
         self._agreement = self._last.mean_agreement()
+        self._estep_epoch = runner.epoch
         self._log.estep(runner, self._last)
 
     def _keep_index(self, result: EStepResult, seed: int) -> None:
@@ -470,8 +478,15 @@ class AdaptiveClusterHook(Hook):
         done = epoch - self.warmup_epochs
         return falls_due(done, self.refresh_every, self.interval)
 
-    def _fits(self, hierarchy: PrototypeHierarchy) -> bool:
-        return set(hierarchy.num_clusters) == set(self.ladder.current)
+    def _serves(self, hierarchy: PrototypeHierarchy, epoch: int) -> bool:
+        """Whether an epoch goes on with the prototypes at hand."""
+        last = self._estep_epoch
+        if last is None:  # 0.2.0 did not keep it, and counted from the warm-up
+            due = (epoch - self.warmup_epochs) % self.interval == 0
+        else:
+            due = epoch - last >= self.interval
+        fits = set(hierarchy.num_clusters) == set(self.ladder.current)
+        return fits and not due
 
 
 def _fits_space(model: nn.Module) -> bool:

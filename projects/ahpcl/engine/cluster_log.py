@@ -141,11 +141,6 @@ class ClusterLog:
             line += ', warm-up without prototypes'
         if agreement is not None:
             scalars['policy/agreement'] = agreement
-        if shown is not None:
-            scalars['policy/acc_inst'], scalars['policy/acc_proto'] = shown
-            line += (
-                f' (means for the policy: {shown[0]:.2f} and {shown[1]:.2f})'
-            )
         if decision is not None:
             scalars['policy/action'] = ACTIONS[decision.action]
             line += f'; {decision.action}: {decision.reason}'
@@ -164,6 +159,12 @@ class ClusterLog:
             and self._estep_took is not None
         ):
             line += f' (none in it; the last took {self._estep_took:.2f} s)'
+        if shown is not None:
+            scalars['policy/acc_inst'], scalars['policy/acc_proto'] = shown
+            line += (
+                f'; the policy saw means over epochs, acc_inst {shown[0]:.2f} '
+                f'and acc_proto {shown[1]:.2f}'
+            )
         runner.logger.info(line)
         if advanced:
             runner.logger.info(f'ladder: now {_rungs(ladder.current)}')

@@ -33,7 +33,7 @@ def explained_invalid_values(runner: Runner) -> Iterator[None]:
             f'expected finite numbers, got {error}. {_last_good(runner)}. '
             'Remedies: a lower learning rate (optim_wrapper.optimizer.lr), '
             'gradient clipping (optim_wrapper.clip_grad), a longer warm-up, '
-            'or float32 where the encoders compute in bfloat16 (resume with '
+            'or float32 in place of bfloat16 (no --amp, and --cfg-options '
             'optim_wrapper.type=OptimWrapper)'
         ) from error
 

@@ -6,6 +6,7 @@ import logging
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import torch
 from mmengine.logging import print_log
@@ -13,6 +14,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 from torch.optim import Optimizer
+
+_CPUINFO = Path('/proc/cpuinfo')  # of Linux
 
 
 def _device_type(model: nn.Module) -> str:
@@ -37,11 +40,14 @@ def has_bf16_instructions(device: str = 'cpu') -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device != 'cpu':
         return False
-    if platform.machine().lower() in ('x86_64', 'amd64'):
-        # Not in torch 2.4 and 2.5.
+    if platform.machine().lower() not in ('x86_64', 'amd64'):
+        # There is no such operator where torch is built without oneDNN.
+        probe = getattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', bool)
+    elif _CPUINFO.is_file():
+        return 'avx512_bf16' in _CPUINFO.read_text('utf-8', 'replace')
+    else:  # not in torch 2.4 and 2.5
         probe = getattr(torch.cpu, '_is_avx512_bf16_supported', bool)
-        return bool(probe())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(probe())
 
 
 def use_bf16(wrapper: dict) -> None:

@@ -309,7 +309,8 @@ def kept_state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     if 'hierarchy' in kept:  # runs did not end with an E-step
         kept.setdefault('closing', None)
         kept.setdefault('index', None)
-        kept.setdefault('signals', None)  # 0.2.0 kept none
+        for name in ('signals', 'estep_epoch'):  # 0.2.0 kept neither
+            kept.setdefault(name, None)
     within = checkpoint.get('within_epoch')
     if 'means' in kept or within is not None:  # of 0.1
         warnings.warn(

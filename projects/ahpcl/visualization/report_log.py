@@ -79,8 +79,13 @@ def decisions(log: RunLog) -> str:
             (
                 row.epoch,
                 _rungs(row.rungs),
-                row.values.get('epoch/acc_inst'),
-                row.values.get('epoch/acc_proto'),
+                *(
+                    # As the policy saw it, where that was not the epoch's.
+                    row.values.get(
+                        f'policy/{name}', row.values[f'epoch/{name}']
+                    )
+                    for name in ('acc_inst', 'acc_proto')
+                ),
                 row.values.get('policy/threshold'),
                 _WORDS[row.action or 'keep']
                 + (

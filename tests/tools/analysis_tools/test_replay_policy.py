@@ -7,6 +7,7 @@ import pytest
 from mmengine.runner import Runner
 
 from ahpcl.core import ClusterLadder, SlidingWindowPolicy
+from ahpcl.visualization.run_log import RunLog
 from commands import Command
 from toy import toy_config
 
@@ -47,6 +48,10 @@ def test_a_run_is_replayed_decision_by_decision(tool, adaptive, capsys):
     for row in rows:
         assert f'epoch {row["epoch"]}: acc_inst' in state
         assert f'{row["action"]}: {row["reason"]};' in state
+    # Reports read from the same lines which rungs were in use, and why.
+    logged = [row for row in RunLog(adaptive).epochs if row.action]
+    assert [list(row.rungs) for row in logged] == [r['rungs'] for r in rows]
+    assert [row.reason for row in logged] == [r['reason'] for r in rows]
     assert 'all 8 decisions as logged' in capsys.readouterr().out
 
 

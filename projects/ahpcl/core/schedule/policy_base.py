@@ -97,8 +97,10 @@ class Policy(ABC):
 
         Args:
             acc_inst: Instance accuracy of the epoch, percent, averaged over
-                all ranks.
-            acc_proto: Prototype accuracy, percent, the mean over levels.
+                all ranks; a mean over epochs where an E-step serves several,
+                see `ahpcl.core.schedule.signal_means.SignalMeans`.
+            acc_proto: Prototype accuracy, percent, the mean over levels; of
+                the same epochs.
             epoch: Number of the epoch, from 0.
             rungs: Clusters of the levels in use, newest last; needed where
                 an epoch limit is a rule of K.

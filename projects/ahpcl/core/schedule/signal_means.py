@@ -18,7 +18,8 @@ class SignalMeans:
     learns from nothing: its accuracy is lower than in the epoch that follows,
     whatever the encoder has learnt. A policy that compares single epochs takes
     this for an end of growth. Means over as many epochs as an E-step serves
-    have the same share of each.
+    have the same share of each, as a rung begins with an E-step and the next
+    comes when that one has served.
 
     Args:
         length: Epochs that an E-step serves, from 1. With 1 the means are the
@@ -50,9 +51,13 @@ class SignalMeans:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the memory, as plain numbers."""
-        return {'epochs': [list(epoch) for epoch in self._epochs]}
+        return {
+            'length': self.length,
+            'epochs': [list(epoch) for epoch in self._epochs],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where ``state`` was taken."""
+        """Continue where ``state`` was taken; empty with another length."""
         self._epochs.clear()
-        self._epochs.extend((inst, proto) for inst, proto in state['epochs'])
+        if state['length'] == self.length:
+            self._epochs.extend((i, p) for i, p in state['epochs'])
