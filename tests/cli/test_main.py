@@ -86,7 +86,7 @@ def test_what_a_user_can_mend_is_one_line(error, code, capsys):
             raise error
 
     if code is None:  # what nobody foresaw comes with where it is from
-        with pytest.raises(type(error), match='domain|PathLike'):
+        with pytest.raises(type(error), match=r'domain|PathLike'):
             call(Module, [])
         return
     assert call(Module, []) == code

@@ -222,7 +222,9 @@ def test_between_e_steps_the_policy_sees_means_over_epochs(
     accuracies = iter([(1, 10), (3, 30), (5, 20), (7, 40), (8, 50)])
 
     def compute(means, device):
-        return dict(zip(('acc_inst', 'acc_proto'), next(accuracies)))
+        return dict(
+            zip(('acc_inst', 'acc_proto'), next(accuracies), strict=True)
+        )
 
     monkeypatch.setattr(EpochMeans, 'compute', compute)
     policy = dict(WATCHED, epochs=3)

@@ -62,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='encoders in bfloat16, on CPUs and GPUs with instructions for it; '
-        'elsewhere in float32',
+        help='encoders in bfloat16 where the device has instructions for '
+        'it; elsewhere in float32',
     )
     parser.add_argument(
         '--compile',

@@ -24,11 +24,10 @@ def unknown_option(error: TypeError) -> str | None:
         r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'",
         str(error),
     )
-    frame = None
-    for frame in _builds(error):  # the innermost
-        pass
-    if not found or frame is None:
+    frames = list(_builds(error))
+    if not found or not frames:
         return None
+    frame = frames[-1]  # the innermost
     raised_by, option = found.groups()
     kind, given = frame.f_locals['obj_cls'], frame.f_locals['args']
     # A class may hand options on to those that it is derived from.

@@ -42,7 +42,9 @@ class SignalMeans:
         """Add the accuracies of an epoch; return the means, percent."""
         self._epochs.append((float(acc_inst), float(acc_proto)))
         number = len(self._epochs)
-        inst, proto = (sum(column) / number for column in zip(*self._epochs))
+        inst, proto = (
+            sum(column) / number for column in zip(*self._epochs, strict=True)
+        )
         return inst, proto
 
     def clear(self) -> None:
