@@ -15,6 +15,7 @@ from PIL import Image
 import ahpcl
 from ahpcl.api.plan import Request
 from ahpcl.api.train import prepare
+from ahpcl.cli.main import main
 from commands import Command
 from odd_folders import ODD_FOLDERS, save, scene
 
@@ -121,6 +122,26 @@ def test_a_run_is_not_overwritten_but_resumed(trained, photos, tmp_path):
     (out / 'last_checkpoint').write_text(str(out / 'epoch_1.pth'))
     again = ahpcl.train(photos, out, resume=True)
     same(again.checkpoint, trained.checkpoint)
+
+
+def test_options_that_a_resumed_run_does_not_read_are_named(
+    trained, photos, tmp_path, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(
+        sys.modules['ahpcl.api.train'], '_warn', said.append
+    )
+    out = tmp_path / 'run'
+    shutil.copytree(trained.folder, out)
+    ahpcl.train(photos, out, resume=True, cfg_options=SMALL)  # as it is
+    assert said == []
+    options = {**SMALL, 'optim_wrapper.clip_grad.max_norm': 5.0}
+    ahpcl.train(photos, out, resume=True, cfg_options=options)
+    (line,) = said
+    assert line.startswith('optim_wrapper.clip_grad.max_norm=5.0 is not read')
+    remedy = line.split('with it: ahpcl ', 1)[1].split()
+    assert main(remedy) == 0
+    assert 'max_norm' in (out / 'config.py').read_text()
 
 
 def test_resume_without_a_run_begins(photos, tmp_path):

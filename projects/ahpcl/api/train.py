@@ -240,7 +240,7 @@ def _warn_of_other_options(
     for key, value in options.items():
         changed = copy.deepcopy(config)
         changed.merge_from_dict({key: value})
-        if changed != config:
+        if changed._cfg_dict != config._cfg_dict:
             _warn(
                 f'{key}={value} is not read, as {folder} goes on as its '
                 f'{CONFIG} says; with it: ahpcl run {folder / CONFIG} '
