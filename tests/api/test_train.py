@@ -128,9 +128,7 @@ def test_options_that_a_resumed_run_does_not_read_are_named(
     trained, photos, tmp_path, monkeypatch
 ):
     said = []
-    monkeypatch.setattr(
-        sys.modules['ahpcl.api.train'], '_warn', said.append
-    )
+    monkeypatch.setattr(sys.modules['ahpcl.api.train'], '_warn', said.append)
     out = tmp_path / 'run'
     shutil.copytree(trained.folder, out)
     ahpcl.train(photos, out, resume=True, cfg_options=SMALL)  # as it is
