@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 from mmengine.registry import TASK_UTILS
@@ -16,6 +17,13 @@ from ahpcl.cli import main as command
 from ahpcl.cli.console import say
 from ahpcl.cli.main import COMMANDS, call, main
 from odd_folders import save, scene
+
+
+def module_of(run):
+    """A command without arguments."""
+    return SimpleNamespace(
+        __doc__='', add_arguments=lambda parser: None, main=run
+    )
 
 
 def test_help_lists_every_command(capsys):
@@ -74,38 +82,23 @@ def test_a_missing_module_breaks_no_other(monkeypatch, capsys):
     ],
 )
 def test_what_a_user_can_mend_is_one_line(error, code, capsys):
-    class Module:
-        """Fails."""
+    def fail(args):
+        raise error
 
-        @staticmethod
-        def add_arguments(parser):
-            pass
-
-        @staticmethod
-        def main(args):
-            raise error
-
+    module = module_of(fail)
     if code is None:  # what nobody foresaw comes with where it is from
         with pytest.raises(type(error), match=r'domain|PathLike'):
-            call(Module, [])
+            call(module, [])
         return
-    assert call(Module, []) == code
+    assert call(module, []) == code
     assert capsys.readouterr().err == f'error: {error}\n'
 
 
 def test_an_option_that_a_component_has_not(capsys):
-    class Module:
-        """Builds what a config says."""
+    def build(args):
+        TASK_UTILS.build(dict(type='SlidingWindowPolicy', lenght=3))
 
-        @staticmethod
-        def add_arguments(parser):
-            pass
-
-        @staticmethod
-        def main(args):
-            TASK_UTILS.build(dict(type='SlidingWindowPolicy', lenght=3))
-
-    assert call(Module, []) == 1
+    assert call(module_of(build), []) == 1
     said = capsys.readouterr().err
     assert said.startswith('error: expected options of SlidingWindowPolicy')
     assert said.endswith("got 'lenght'; did you mean 'length'?\n")

@@ -27,6 +27,7 @@ from ahpcl.datasets.scan import usable_cores
 from ahpcl.runtime.checkpoint_files import good_checkpoint
 from ahpcl.utils.freed_memory import keep_freed_memory
 from ahpcl.utils.quiet import quiet_log
+from ahpcl.utils.setting_error import written_options
 
 from .choices import MOST_EPOCHS, make_plan, set_epochs
 from .first_screen import build_runner, duration
@@ -241,10 +242,11 @@ def _warn_of_other_options(
         changed = copy.deepcopy(config)
         changed.merge_from_dict({key: value})
         if changed._cfg_dict != config._cfg_dict:
+            option = written_options({key: value})
             _warn(
-                f'{key}={value} is not read, as {folder} goes on as its '
-                f'{CONFIG} says; with it: ahpcl run {folder / CONFIG} '
-                f'--work-dir {folder} --resume --cfg-options {key}={value}'
+                f'{option} is not read, as {folder} goes on as its {CONFIG} '
+                f'says; with it: ahpcl run {folder / CONFIG} --work-dir '
+                f'{folder} --resume --cfg-options {option}'
             )
 
 

@@ -99,19 +99,15 @@ class AdaptiveClusterHook(Hook):
                 "expected features 'extract' or 'bank' and refresh_every of "
                 f'at least 1, got {features!r} and {refresh_every}'
             )
-        if warmup_epochs < 0 or interval < 1:
-            raise ValueError(
-                'expected warmup_epochs of at least 0 and interval of at '
-                f'least 1, got {warmup_epochs} and {interval}'
-            )
-        whole_number(interval, 'interval', least=1)
         if linkage not in ('independent', 'agglomerative', 'divisive'):
             raise ValueError(
                 "expected linkage 'independent', 'agglomerative' or "
                 f"'divisive', got {linkage!r}"
             )
-        self.warmup_epochs = warmup_epochs
-        self.interval = interval
+        self.warmup_epochs = whole_number(
+            warmup_epochs, 'warmup_epochs', least=0
+        )
+        self.interval = whole_number(interval, 'interval', least=1)
         self.linkage = linkage
         self.ladder: ClusterLadder | None = None
         self.policy = None if policy is None else TASK_UTILS.build(policy)

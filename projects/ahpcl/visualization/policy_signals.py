@@ -10,8 +10,6 @@ from pathlib import Path
 from .run_log import RunLog
 
 _COLUMNS = ('epoch', 'acc_inst', 'acc_proto')
-# Means for the policy are logged where they are not those of the epoch.
-_LOGGED = {name: f'epoch/{name}' for name in _COLUMNS[1:]}
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,8 @@ def read_signals(path: str | os.PathLike) -> list[Signals]:
         signals = [
             Signals(
                 row.epoch,
-                *(
-                    row.values.get(f'policy/{name}', row.values[name_of])
-                    for name, name_of in _LOGGED.items()
-                ),
+                row.signal('acc_inst'),
+                row.signal('acc_proto'),
                 row.values.get('policy/agreement'),
                 row.action,
             )

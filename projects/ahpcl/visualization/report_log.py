@@ -79,13 +79,8 @@ def decisions(log: RunLog) -> str:
             (
                 row.epoch,
                 _rungs(row.rungs),
-                *(
-                    # As the policy saw it, where that was not the epoch's.
-                    row.values.get(
-                        f'policy/{name}', row.values[f'epoch/{name}']
-                    )
-                    for name in ('acc_inst', 'acc_proto')
-                ),
+                row.signal('acc_inst'),
+                row.signal('acc_proto'),
                 row.values.get('policy/threshold'),
                 _WORDS[row.action or 'keep']
                 + (

@@ -44,6 +44,15 @@ class EpochRow:
     reason: str = ''
     rungs: tuple[int, ...] = ()
 
+    def signal(self, name: str) -> float | None:
+        """An accuracy as the policy saw it: a mean over epochs, if logged.
+
+        Args:
+            name: ``'acc_inst'`` or ``'acc_proto'``.
+        """
+        of_epoch = self.values.get(f'epoch/{name}')
+        return self.values.get(f'policy/{name}', of_epoch)
+
 
 class RunLog:
     """The log of a run in all its parts, if it was resumed.
